@@ -1,0 +1,71 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What hypervisors can do, as data: the drivers declare it, refusals and the support table in docs/ come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+FEATURES: Mapping[str, str] = {
+    "spawn": "create and start instances",
+    "image": "root disk made from an image file, copy on write",
+    "existing_volume": "root disk on an existing volume or file",
+    "kernel_boot": "boot a kernel and ramdisk directly",
+    "uefi": "UEFI firmware",
+    "cloud_init": "cloud-init data on a NoCloud seed disk",
+    "start_paused": "start an instance paused",
+    "shutdown_acpi": "stop through the guest's power button",
+    "shutdown_agent": "stop through the guest agent",
+    "shutdown_forced": "stop at once",
+    "reboot_soft": "reboot asked of the guest",
+    "reboot_hard": "reset at once",
+    "pause": "pause and unpause",
+    "suspend": "suspend to disk and resume",
+    "autostart": "start with the host",
+    "memory_live": "change memory while running, up to the maximum",
+    "vcpus_live": "change vCPUs while running, up to the maximum",
+    "root_grow_live": "grow the root disk while running",
+    "root_grow": "grow the root disk while stopped",
+    "nics_live": "plug and unplug NICs while running",
+    "nics": "change NICs, effective at the next start",
+    "console_output": "read the serial console's log",
+    "vnc_console": "VNC console",
+    "addresses": "find out an instance's addresses",
+    "diagnostics": "diagnostics of running instances",
+    "block_stats": "disk counters",
+    "interface_stats": "network counters",
+    "host_stats": "host capacity",
+    "compare_cpu": "compare a processor with the host's",
+    "metadata": "metadata, lock and protection kept with the instance",
+    "volumes": "manage volumes and images",
+    "firewall": "security groups",
+    "migration": "live and cold migration",
+    "guest_operations": "password, files and snapshots of guests",
+}
+"""Feature -> what it means, in the order of the support table."""
+
+
+class Support(NamedTuple):
+    """Whether a feature works; ``note`` says with what limits, or what to use instead."""
+
+    works: bool
+    note: str = ""
+
+
+YES = Support(True)
+LATER = Support(False, "not there yet")
+
+Capabilities = Mapping[str, Support]
+
+
+def support(capabilities: Capabilities, feature: str) -> Support:
+    """The declaration for ``feature``; what is not declared does not work.
+
+    Raises:
+        KeyError: there is no such feature at all.
+    """
+    if feature not in FEATURES:
+        raise KeyError(feature)
+    return capabilities.get(feature, Support(False))

@@ -1,0 +1,90 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One address for a hypervisor: the URI picks the driver and the host at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+from ..errors import InvalidUri, Unsupported
+
+if TYPE_CHECKING:
+    from .base import ComputeDriver
+
+ENVIRONMENT = ("ANYVIRT_URI", "LIBVIRT_DEFAULT_URI")
+"""Environment variables that give the URI when the task does not, the first set one wins."""
+
+_EXAMPLES = "fake:///var/tmp/lab, qemu:///system, qemu+ssh://root@host/system, lxc:///system or xen:///system"
+_LIBVIRT_SCHEMES = ("qemu", "lxc", "xen")
+
+
+@dataclass
+class ConnectionOptions:
+    """How to connect.
+
+    Attributes:
+        uri: The address as the user wrote it.
+        username, password: For hypervisors that ask; a password is never part of a message.
+        validate_certs, ca_path: How TLS certificates are verified.
+        connect_timeout_s: Seconds until an unanswered connection is an error.
+        call_timeout_s: Seconds until a call that stays unanswered is an error.
+    """
+
+    uri: str
+    username: str | None = None
+    password: str | None = None
+    validate_certs: bool = True
+    ca_path: str | None = None
+    connect_timeout_s: float = 10.0
+    call_timeout_s: float = 60.0
+
+    def split(self) -> SplitResult:
+        """The URI's parts."""
+        return urlsplit(self.uri)
+
+    def query(self) -> dict[str, str]:
+        """The parameters behind the question mark."""
+        return dict(parse_qsl(self.split().query))
+
+
+def get_connection(options: ConnectionOptions) -> ComputeDriver:
+    """The driver for ``options.uri``, not yet opened: use it as a context manager.
+
+    Only the chosen driver is imported, and it imports its hypervisor's library when it is opened. The imports are
+    literal because that is how Ansible finds what to ship with a module.
+
+    Raises:
+        InvalidUri: it cannot be understood.
+        Unsupported: its hypervisor is known and cannot be managed; the message says why.
+    """
+    uri = options.uri
+    if not uri.strip():
+        raise InvalidUri(f"uri: it is empty; give one like {_EXAMPLES}")
+    if any(ord(character) <= 32 or ord(character) == 127 for character in uri):
+        raise InvalidUri("uri: it has a space or control character in it")
+    try:
+        parts = options.split()
+        parts.port  # noqa: B018  (reading it is what checks it)
+    except ValueError as error:
+        raise InvalidUri(f"uri: {uri!r} cannot be understood: {error}") from None
+    kind = parts.scheme.partition("+")[0]
+    if kind == "fake":
+        from .fake.driver import FakeDriver
+
+        return FakeDriver(options)
+    if kind in _LIBVIRT_SCHEMES:
+        from .libvirt.driver import LibvirtDriver
+
+        return LibvirtDriver(options)
+    if kind == "uml":
+        raise Unsupported(
+            "uri: User Mode Linux is not available: libvirt removed its UML driver in version 5.0; use qemu:///system instead"
+        )
+    if kind == "xenapi":
+        raise Unsupported(
+            "uri: XenServer and XCP-ng are not supported yet; a Xen host with libvirt is: xen+ssh://root@host/system"
+        )
+    raise InvalidUri(f"uri: {uri!r} names no known hypervisor; give one like {_EXAMPLES}")

@@ -1,0 +1,180 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every error that the collection raises, by name.
+
+Each class has a stable ``kind``: it is what a playbook's ``rescue:`` finds in ``ansible_failed_result.error.kind``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with one option, e.g. ``Problem("instances[2].memory_mb", "must be at least 1")``."""
+
+    option: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.option}: {self.message}"
+
+
+class AnyvirtError(Exception):
+    """The root of all errors here.
+
+    Attributes:
+        step: The plan's step in which it happened, in words; None outside a plan.
+        rolled_back: True when everything that was done before the failure is undone again; None when nothing had been done.
+        undone: What was undone, in words, in the order in which it was undone.
+        not_undone: What could not be undone, in words with the reason; empty is the good case.
+    """
+
+    kind: ClassVar[str] = "error"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.step: str | None = None
+        self.rolled_back: bool | None = None
+        self.undone: list[str] = []
+        self.not_undone: list[str] = []
+
+
+class InvalidInput(AnyvirtError):
+    """The task asks for something that makes no sense; nothing was sent to the hypervisor."""
+
+    kind = "invalid_input"
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("; ".join(str(problem) for problem in self.problems))
+
+
+class InvalidUri(AnyvirtError):
+    """The ``uri`` cannot be understood or is missing."""
+
+    kind = "invalid_uri"
+
+
+class Unsupported(AnyvirtError):
+    """This hypervisor cannot do it; the message names the driver and what to use instead."""
+
+    kind = "unsupported"
+
+
+class LibraryMissing(AnyvirtError):
+    """The Python library of the hypervisor is not installed where the module runs."""
+
+    kind = "library_missing"
+
+
+class HypervisorUnavailable(AnyvirtError):
+    """The hypervisor cannot be reached, or went away in the middle."""
+
+    kind = "hypervisor_unavailable"
+
+
+class PermissionDenied(AnyvirtError):
+    """The hypervisor was reached and said no to this user."""
+
+    kind = "permission_denied"
+
+
+class HypervisorError(AnyvirtError):
+    """The hypervisor refused or failed, and no more specific class here says why."""
+
+    kind = "hypervisor_error"
+
+
+class NotFound(AnyvirtError):
+    """Something that the task names does not exist."""
+
+    kind = "not_found"
+
+
+class InstanceNotFound(NotFound):
+    """There is no instance of that name."""
+
+    kind = "instance_not_found"
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"there is no instance named {name!r}")
+
+
+class PoolNotFound(NotFound):
+    """There is no storage pool of that name, or it is not active."""
+
+    kind = "pool_not_found"
+
+
+class VolumeNotFound(NotFound):
+    """There is no such volume in the pool."""
+
+    kind = "volume_not_found"
+
+
+class ImageNotFound(NotFound):
+    """There is no such image file on the hypervisor's host."""
+
+    kind = "image_not_found"
+
+
+class NetworkNotFound(NotFound):
+    """There is no such network or bridge on the hypervisor's host."""
+
+    kind = "network_not_found"
+
+
+class AlreadyExists(AnyvirtError):
+    """The name is taken, by an instance, a volume or a MAC address."""
+
+    kind = "already_exists"
+
+
+class InstanceAmbiguous(AnyvirtError):
+    """Several instances have that name, and nothing tells which one is meant."""
+
+    kind = "instance_ambiguous"
+
+
+class InvalidPowerState(AnyvirtError):
+    """The operation is not possible in the instance's present power state."""
+
+    kind = "invalid_power_state"
+
+
+class InstanceLocked(AnyvirtError):
+    """The instance is locked against changes."""
+
+    kind = "instance_locked"
+
+
+class InstanceProtected(AnyvirtError):
+    """The instance is protected against removal."""
+
+    kind = "instance_protected"
+
+
+class InsufficientCapacity(AnyvirtError):
+    """The host has not enough memory, processors or disk space left."""
+
+    kind = "insufficient_capacity"
+
+
+class IncompatibleCpu(AnyvirtError):
+    """The processor described is not what this host can offer to a guest."""
+
+    kind = "incompatible_cpu"
+
+
+class TimeoutExpired(AnyvirtError):
+    """What was waited for did not happen in time; ``last_seen`` says what was there instead."""
+
+    kind = "timeout"
+
+    def __init__(self, message: str, last_seen: str) -> None:
+        self.last_seen = last_seen
+        super().__init__(f"{message}; last seen: {last_seen}")
