@@ -27,7 +27,8 @@ class AnyvirtError(Exception):
 
     Attributes:
         step: The plan's step in which it happened, in words; None outside a plan.
-        rolled_back: True when everything that was done before the failure is undone again; None when nothing had been done.
+        rolled_back: True when everything that was done before the failure is undone again; None when nothing had been
+            done.
         undone: What was undone, in words, in the order in which it was undone.
         not_undone: What could not be undone, in words with the reason; empty is the good case.
     """

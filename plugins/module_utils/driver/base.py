@@ -12,8 +12,10 @@ A driver is plain Python: scripts and tests use it like this::
 
 Rules for all methods:
 
-* Instances are called by name. A method that is given the name of none raises ``InstanceNotFound`` unless it says otherwise.
-* The hypervisor gone, or silent for longer than the connection's time limit, is ``HypervisorUnavailable``; never a hang.
+* Instances are called by name. A method that is given the name of none raises ``InstanceNotFound`` unless it says
+  otherwise.
+* The hypervisor gone, or silent for longer than the connection's time limit, is ``HypervisorUnavailable``; never a
+  hang.
 * What this hypervisor cannot do is declared in ``capabilities`` and raises ``Unsupported``.
 * A method that fails leaves things as they were before the call, and its error says so if it could not.
 * Reading many objects costs a constant number of hypervisor calls wherever the hypervisor offers bulk calls.
@@ -51,8 +53,8 @@ HARD = "hard"
 class Watch(ABC):
     """Notices that something may have happened to some instances, from the moment it is entered.
 
-    Enter it first, then look whether the wanted thing is true, then ``wait``: so nothing that happens between looking and
-    waiting is missed.
+    Enter it first, then look whether the wanted thing is true, then ``wait``: so nothing that happens between looking
+    and waiting is missed.
     """
 
     @abstractmethod
@@ -133,7 +135,8 @@ class ComputeDriver(ABC):
     def verify(self) -> list[str]:
         """Problems that keep this hypervisor from being used, in words; empty when it is fine (Ganeti's Verify).
 
-        Unlike other methods it may be called on a driver that is not open, and reports a failed connection as a problem.
+        Unlike other methods it may be called on a driver that is not open, and reports a failed connection as a
+        problem.
         """
 
     @abstractmethod
@@ -145,7 +148,7 @@ class ComputeDriver(ABC):
         """Capacity of the host and what is taken. ``refresh`` also makes the hypervisor look at its storage again."""
 
     def update_available_resource(self) -> HostStats:
-        """Capacity measured anew (Nova's update_available_resource; the hypervisor is the only store, so it is returned)."""
+        """Capacity measured anew (Nova's update_available_resource), returned since the hypervisor is the only store."""
         return self.get_host_stats(refresh=True)
 
     @abstractmethod
@@ -168,7 +171,8 @@ class ComputeDriver(ABC):
 
     @abstractmethod
     def list_instances_detail(self, names: Collection[str] | None = None) -> list[InstanceInfo]:
-        """State and size of all instances, or of those in ``names`` that exist, sorted by name; a constant number of calls."""
+        """State and size of all instances, or of those in ``names`` that exist, sorted by name; a constant number of
+        calls."""
 
     @abstractmethod
     def get_info(self, name: str) -> InstanceInfo:
@@ -178,8 +182,8 @@ class ComputeDriver(ABC):
     def get_instances(self, names: Collection[str] | None = None) -> dict[str, Instance]:
         """Full configuration of all instances, or of those in ``names`` that exist.
 
-        Costs a constant number of calls and, where the hypervisor has no bulk call for configurations, one or two more for
-        each instance returned.
+        Costs a constant number of calls and, where the hypervisor has no bulk call for configurations, one or two more
+        for each instance returned.
 
         Raises:
             InstanceAmbiguous: a name in ``names`` fits several instances and none of them is marked as ours.
@@ -200,18 +204,20 @@ class ComputeDriver(ABC):
         (Ganeti's ValidateParameters). A constant number of calls for all of them. Keys are the names with problems."""
 
     def complete(self, instance: Instance) -> Instance:
-        """A copy of a new instance in which what the driver decides by itself is filled in: device names, formats, buses,
-        NIC models and the like, as they will be read back. Asks no hypervisor beyond what is already known."""
+        """A copy of a new instance in which what the driver decides by itself is filled in: device names, formats,
+        buses, NIC models and the like, as they will be read back. Asks no hypervisor beyond what is already known."""
         return instance
 
     # -- life and death ---------------------------------------------------------------------------------------------
 
     @abstractmethod
     def spawn(self, instance: Instance, power_on: bool = True, paused: bool = False) -> None:
-        """Create an instance; when it returns the instance is RUNNING, or PAUSED with ``paused``, or SHUTOFF without ``power_on``.
+        """Create an instance; when it returns the instance is RUNNING, or PAUSED with ``paused``, or SHUTOFF without
+        ``power_on``.
 
-        On failure everything is as before. The instance is recorded as unfinished until the last part is done, so that a
-        spawn killed half-way is recognized by the next run (``Instance.unfinished``) and removed whole by ``destroy``.
+        On failure everything is as before. The instance is recorded as unfinished until the last part is done, so that
+        a spawn killed half-way is recognized by the next run (``Instance.unfinished``) and removed whole by
+        ``destroy``.
 
         Raises:
             AlreadyExists: the name is taken, or a volume that would be made exists already.
@@ -220,14 +226,15 @@ class ComputeDriver(ABC):
 
     @abstractmethod
     def destroy(self, name: str, delete_volumes: str = OWN) -> list[str]:
-        """Power off at once if needed, undefine, then delete volumes (Nova's destroy). Succeeds when it is already gone, and
-        finishes what an earlier, killed destroy left.
+        """Power off at once if needed, undefine, then delete volumes (Nova's destroy). Succeeds when it is already
+        gone, and finishes what an earlier, killed destroy left.
 
         Works in any state and whatever hangs on the instance: saved memory, snapshots, checkpoints, NVRAM, TPM state.
 
         Args:
-            delete_volumes: ``own`` deletes what the instance's own spawn made, ``all`` also other volumes in pools that no other
-                instance uses, ``none`` nothing (but always the cloud-init seed). Never CD images, shared or base images.
+            delete_volumes: ``own`` deletes what the instance's own spawn made, ``all`` also other volumes in pools that
+                no other instance uses, ``none`` nothing (but always the cloud-init seed). Never CD images, shared or
+                base images.
 
         Returns:
             What was removed, in words.
@@ -235,25 +242,27 @@ class ComputeDriver(ABC):
 
     @abstractmethod
     def find_remains(self, names: Collection[str]) -> set[str]:
-        """Those of ``names`` that no longer exist as instances but of which a killed ``destroy`` left volumes; ``destroy`` removes
-        them. A constant number of calls."""
+        """Those of ``names`` that no longer exist as instances but of which a killed ``destroy`` left volumes;
+        ``destroy`` removes them. A constant number of calls."""
 
     # -- changing ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def live_options(self, current: Instance, desired: Instance, options: Collection[str]) -> set[str]:
-        """Which of the changed ``options`` (fields of Instance) can be given their ``desired`` value in ``current``'s present state
-        without a restart. Asks no hypervisor. Options whose change is never felt by the guest (metadata, autostart) are among them."""
+        """Which of the changed ``options`` (fields of Instance) can be given their ``desired`` value in ``current``'s
+        present state without a restart. Asks no hypervisor. Options whose change is never felt by the guest (metadata,
+        autostart) are among them."""
 
     @abstractmethod
     def update_instance(
         self, current: Instance, desired: Instance, options: Collection[str], live: Collection[str]
     ) -> Undo:
-        """Give each of ``options`` its ``desired`` value in the instance's configuration and, for those also in ``live``, in the
-        running guest. Everything else of the configuration stays untouched.
+        """Give each of ``options`` its ``desired`` value in the instance's configuration and, for those also in
+        ``live``, in the running guest. Everything else of the configuration stays untouched.
 
-        Known options: memory_mb, max_memory_mb, vcpus, max_vcpus, flavor, disks (only the root disk's growth and appended disks), nics,
-        boot, cpu, console, autostart, description, metadata, locked, protected, cloud_init, hypervisor.
+        Known options: memory_mb, max_memory_mb, vcpus, max_vcpus, flavor, disks (only the root disk's growth and
+        appended disks), nics, boot, cpu, console, autostart, description, metadata, locked, protected, cloud_init,
+        hypervisor.
         For ``nics`` the desired list is the whole list wanted.
 
         Returns:
@@ -281,8 +290,8 @@ class ComputeDriver(ABC):
 
     @abstractmethod
     def power_on(self, name: str, paused: bool = False) -> None:
-        """Start it; RUNNING (PAUSED with ``paused``) when done. A suspended instance resumes where it was. Nothing to do when it
-        is active already."""
+        """Start it; RUNNING (PAUSED with ``paused``) when done. A suspended instance resumes where it was. Nothing to
+        do when it is active already."""
 
     @abstractmethod
     def request_shutdown(self, name: str, method: str) -> None:
@@ -297,7 +306,8 @@ class ComputeDriver(ABC):
     ) -> None:
         """Stop it; SHUTOFF when done.
 
-        A clean stop is asked for again each ``retry_interval_s`` seconds, since a guest that is still booting misses the first.
+        A clean stop is asked for again each ``retry_interval_s`` seconds, since a guest that is still booting misses
+        the first.
 
         Raises:
             TimeoutExpired: the guest did not stop within ``timeout_s`` seconds; it is as it was.
@@ -339,7 +349,8 @@ class ComputeDriver(ABC):
 
     @abstractmethod
     def suspend(self, name: str) -> None:
-        """Save its memory to disk and stop it; SUSPENDED when done. Raises InvalidPowerState unless it is active or suspended."""
+        """Save its memory to disk and stop it; SUSPENDED when done. Raises InvalidPowerState unless it is active or
+        suspended."""
 
     @abstractmethod
     def resume(self, name: str) -> None:
@@ -388,8 +399,8 @@ class ComputeDriver(ABC):
 
     @abstractmethod
     def get_addresses(self, names: Collection[str], ask_guest: bool = False) -> dict[str, list[Address]]:
-        """Addresses of those instances, as far as known. A constant number of calls; with ``ask_guest`` one more for each running
-        instance, to its guest agent, where silence of the agent just means that nothing is known."""
+        """Addresses of those instances, as far as known. A constant number of calls; with ``ask_guest`` one more for
+        each running instance, to its guest agent, where silence of the agent just means that nothing is known."""
 
     @abstractmethod
     def list_disks(self, name: str) -> list[str]:
@@ -409,7 +420,8 @@ class ComputeDriver(ABC):
 
     @abstractmethod
     def get_diagnostics(self, name: str) -> dict[str, int]:
-        """Whatever counters the hypervisor keeps, flat: ``cpu0_time_ns``, ``memory_rss_kib``, ``vda_rd_bytes``, ``nic0_rx_bytes`` ...
+        """Whatever counters the hypervisor keeps, flat: ``cpu0_time_ns``, ``memory_rss_kib``, ``vda_rd_bytes``,
+        ``nic0_rx_bytes`` ...
         Raises InvalidPowerState when it does not run."""
 
     @abstractmethod

@@ -81,7 +81,8 @@ def get_connection(options: ConnectionOptions) -> ComputeDriver:
         return LibvirtDriver(options)
     if kind == "uml":
         raise Unsupported(
-            "uri: User Mode Linux is not available: libvirt removed its UML driver in version 5.0; use qemu:///system instead"
+            "uri: User Mode Linux is not available: libvirt removed its UML driver in version 5.0; "
+            "use qemu:///system instead"
         )
     if kind == "xenapi":
         raise Unsupported(

@@ -24,9 +24,9 @@ CDROM = "cdrom"
 class Disk:
     """A disk or CD-ROM of an instance.
 
-    Exactly one of these says where its data is: ``image`` (a copy-on-write child of that file is made for the instance),
-    ``volume`` (an existing one in ``pool``), ``path`` (an existing file or block device on the host), or only
-    ``size_bytes`` (a new blank volume). A CD-ROM may have none: an empty drive.
+    Exactly one of these says where its data is: ``image`` (a copy-on-write child of that file is made for the
+    instance), ``volume`` (an existing one in ``pool``), ``path`` (an existing file or block device on the host), or
+    only ``size_bytes`` (a new blank volume). A CD-ROM may have none: an empty drive.
 
     Attributes:
         device: Name in the guest's order, e.g. ``vda``; given by the driver when None.
@@ -81,7 +81,8 @@ class Boot:
 
 @dataclass
 class Cpu:
-    """The guest's processor: ``mode`` is ``default``, ``host-model``, ``host-passthrough`` or ``custom`` (with ``model``)."""
+    """The guest's processor: ``mode`` is ``default``, ``host-model``, ``host-passthrough`` or ``custom`` (with
+    ``model``)."""
 
     mode: str | None = None
     model: str | None = None
@@ -133,12 +134,13 @@ class Instance:
         locked: Refuses changes. ``protected``: refuses removal.
         cloud_init: Wanted seed data; never read back.
         cloud_init_fingerprint: Which data the present seed was made from.
-        hypervisor: What only one kind of hypervisor knows, by that driver's own keys (the module's ``libvirt:`` option).
+        hypervisor: What only one kind of hypervisor knows, by that driver's own keys (the module's ``libvirt:``
+            option).
         power_state: A code of ``model.power_state``; read only.
         persistent: False for a machine that is gone once it is off; read only.
         unfinished: A spawn of it was cut short; it is to be removed and made again. Read only.
-        pending: Options whose configured value differs from the running one: ``{"memory_mb": (running, configured)}``. Read only.
-            The fields themselves hold the configured values.
+        pending: Options whose configured value differs from the running one: ``{"memory_mb": (running, configured)}``.
+            Read only. The fields themselves hold the configured values.
     """
 
     name: str
