@@ -1,0 +1,161 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Which hypervisors the tests use. fake needs nothing; the others need root and Debian's packages.
+DRIVERS ?= fake libvirt lxc xen
+# Where everything goes that is made here: both folders can be deleted at any time (make clean).
+VENV ?= .venv
+BUILD ?= build
+# More arguments for the tools, as in: make contract PYTEST_ARGS="-k pause -x"
+PYTEST_ARGS ?=
+SANITY_ARGS ?=
+export DRIVERS VENV BUILD PYTEST_ARGS SANITY_ARGS
+
+bin := $(abspath $(VENV))/bin
+build := $(abspath $(BUILD))
+copy := $(build)/ansible_collections/anyvirt/compute
+real_drivers := $(filter-out fake,$(DRIVERS))
+
+# Ansible's tools keep caches and temporary files in the home folder: give them one of ours. Everything below runs the
+# programs of the virtual environment, and Ansible wants a UTF-8 locale.
+own_home := HOME="$(build)/home" ANSIBLE_HOME="$(build)/home/.ansible"
+# pip's own settings stay those of the user.
+pip_config := $(firstword $(PIP_CONFIG_FILE) $(wildcard $(HOME)/.config/pip/pip.conf $(HOME)/.pip/pip.conf))
+own_home += $(if $(pip_config),PIP_CONFIG_FILE="$(pip_config)")
+run := env $(own_home) PATH="$(bin):$$PATH" LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
+from_copy := ANSIBLE_COLLECTIONS_PATH="$(build)"
+python_minor = $$($(bin)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+ansible_sources := plugins roles playbooks tests extensions meta galaxy.yml
+python_sources := plugins tests tools
+
+.PHONY: help
+help: ## Show this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
+	@printf '\nTests on the fake hypervisor alone, without root: make test DRIVERS=fake\n'
+
+# -- what a newcomer wants -----------------------------------------------------------------------------------------
+
+.PHONY: quickstart
+quickstart: $(VENV)/.base ## See it work: a few instances on the fake hypervisor, nothing to install beforehand
+	@$(MAKE) --no-print-directory install
+	@$(run) ANSIBLE_COLLECTIONS_PATH="$(build)/installed" ANSIBLE_CALLBACK_RESULT_FORMAT=yaml ANSIBLE_NOCOWS=1 \
+		ansible-playbook -i localhost, anyvirt.compute.quickstart
+
+.PHONY: install
+install: $(VENV)/.base stage ## Build the tarball and install it under build/installed
+	@rm -rf "$(build)/dist" "$(build)/installed"
+	@$(run) ansible-galaxy collection build --output-path "$(build)/dist" "$(copy)"
+	@$(run) ansible-galaxy collection install --offline --no-deps --collections-path "$(build)/installed" "$(build)"/dist/*.tar.gz
+
+# -- tests ---------------------------------------------------------------------------------------------------------
+
+.PHONY: test
+test: check-drivers ## Everything: packages, lint, sanity, units, contract, integration, molecule
+	@python=$$(tools/find-python.sh 3.11); \
+	"$$python" tools/run_steps.py $(if $(real_drivers),host) lint sanity units contract integration molecule
+
+.PHONY: check-drivers
+check-drivers:
+	@unknown="$(filter-out fake libvirt lxc xen,$(DRIVERS))"; \
+	if [ -n "$$unknown" ]; then echo "DRIVERS: there is no '$$unknown'; choose from fake libvirt lxc xen." >&2; exit 1; fi; \
+	if [ -n "$(real_drivers)" ] && { [ "$$(id -u)" != 0 ] || ! [ -e /etc/debian_version ]; }; then \
+		echo "The tests on $(real_drivers) install packages and start daemons: they need root on Debian or Ubuntu." >&2; \
+		echo "Without: make test DRIVERS=fake" >&2; exit 1; fi
+
+.PHONY: host
+host: check-drivers $(VENV)/.base stage ## Install what the tests on real hypervisors need, through roles/hypervisor
+	@$(run) $(from_copy) tools/converge-twice.sh "$(build)/host.log" tests/host.yml
+	@$(MAKE) --no-print-directory $(VENV)/.hypervisors
+
+.PHONY: lint
+lint: $(VENV)/.dev stage ## Style, types, layers, documentation, licences
+	$(bin)/ruff check $(python_sources)
+	$(bin)/ruff format --check $(python_sources)
+	cd "$(build)" && $(run) $(from_copy) MYPYPATH="$(build):$(copy)/tests" mypy --config-file "$(copy)/pyproject.toml" ansible_collections/anyvirt/compute
+	$(bin)/yamllint --strict .
+	cd "$(copy)" && $(run) $(from_copy) ansible-lint --offline --profile production --strict
+	cd "$(copy)" && $(run) $(from_copy) antsibull-changelog lint
+	cd "$(copy)" && $(run) $(from_copy) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
+	$(bin)/python tools/support_table.py --check
+	$(bin)/reuse lint --quiet || $(bin)/reuse lint
+	$(bin)/pytest --quiet tests/unit/test_layers.py
+
+.PHONY: format
+format: $(VENV)/.dev ## Let ruff format and mend what it can, and rewrite the generated support table
+	$(bin)/ruff check --fix $(python_sources)
+	$(bin)/ruff format $(python_sources)
+	$(bin)/python tools/support_table.py
+
+.PHONY: sanity
+sanity: $(VENV)/.dev stage ## ansible-test sanity
+	@$(run) python tools/seed_pip.py "$(build)/home"
+	cd "$(copy)" && $(run) ansible-test sanity --local --python $(python_minor) --color no $(SANITY_ARGS)
+
+.PHONY: units
+units: $(VENV)/.dev stage ## ansible-test units
+	cd "$(copy)" && $(run) ansible-test units --local --python $(python_minor) --color no
+
+.PHONY: contract
+contract: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) ## The contract suite, on every driver of DRIVERS
+	$(bin)/python -m pytest tests/contract $(PYTEST_ARGS)
+
+.PHONY: integration
+integration: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) stage ## The modules through playbooks
+	$(run) $(from_copy) python tools/integration.py "$(copy)"
+
+.PHONY: molecule
+molecule: $(VENV)/.dev stage ## The molecule scenario, on the fake hypervisor
+	cd "$(copy)/extensions" && $(run) $(from_copy) ANSIBLE_CALLBACK_RESULT_FORMAT=yaml molecule test
+
+.PHONY: bench
+bench: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) stage ## Measure, and print a table of ratios
+	$(run) $(from_copy) python -m tests.bench
+
+# -- documentation -------------------------------------------------------------------------------------------------
+
+.PHONY: docs
+docs: $(VENV)/.dev stage ## The documentation as HTML, in build/docs/html
+	@rm -rf "$(build)/docs" && mkdir -m 0755 -p "$(build)/docs"
+	cd "$(build)/docs" && $(run) $(from_copy) antsibull-docs sphinx-init --use-current --lenient \
+		--project "anyvirt.compute" --title "anyvirt.compute" --html-short-title "anyvirt.compute" --dest-dir . anyvirt.compute
+	cd "$(build)/docs" && mkdir -p temp-rst && chmod og-w . temp-rst && $(run) $(from_copy) antsibull-docs \
+		--config-file antsibull-docs.cfg collection --use-current --dest-dir temp-rst --no-indexes anyvirt.compute
+	cd "$(build)/docs" && cp -r temp-rst/. rst/ && $(run) sphinx-build -q -M html rst . -c . -W --keep-going
+	@echo "Open $(build)/docs/html/index.html"
+
+# -- what the others need ------------------------------------------------------------------------------------------
+
+.PHONY: stage
+stage:
+	@python=$$(tools/find-python.sh 3.10); "$$python" tools/stage.py "$(build)"
+
+$(VENV)/bin/python:
+	@python=$$(tools/find-python.sh 3.10); "$$python" -m venv "$(VENV)"
+
+$(VENV)/.base: requirements/base.txt | $(VENV)/bin/python
+	@echo "Installing Ansible into $(VENV) ..."
+	@$(bin)/python -m pip --disable-pip-version-check install --quiet -r requirements/base.txt
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.base
+	@$(bin)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Development needs Python 3.11 or later: make clean; make PYTHON=python3.11 ...")'
+	@echo "Installing the development tools into $(VENV) ..."
+	@$(bin)/python -m pip --disable-pip-version-check install --quiet -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.hypervisors: requirements/hypervisors.txt $(VENV)/.base
+	@command -v pkg-config >/dev/null && pkg-config --exists libvirt || \
+		{ echo "libvirt-python is compiled here and needs libvirt's headers: run 'make host' (as root) first, or choose DRIVERS=fake." >&2; exit 1; }
+	@echo "Installing the hypervisors' client libraries into $(VENV) ..."
+	@$(bin)/python -m pip --disable-pip-version-check install --quiet -r requirements/hypervisors.txt
+	@touch $@
+
+.PHONY: clean
+clean: ## Delete everything that make made
+	rm -rf "$(VENV)" "$(build)" tests/output .mypy_cache .ruff_cache .pytest_cache .ansible .cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
