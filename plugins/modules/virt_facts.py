@@ -1,0 +1,201 @@
+#!/usr/bin/python
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: virt_facts
+short_description: Capacity of a hypervisor host and the instances on it, as facts
+version_added: 0.1.0
+description:
+  - Reports what a hypervisor host has, what of it is taken, and which instances there are, in the same terms for every
+    hypervisor.
+  - The subsets that V(all) stands for cost the same number of hypervisor calls however many instances there are. A host
+    with a thousand of them is read as fast as the hypervisor answers a handful of bulk calls.
+  - It can be named in the setting C(FACTS_MODULES), so that C(gather_facts) reports the capacity along with the rest; the
+    connection is then given by the environment or by C(module_defaults).
+author:
+  - anyvirt contributors (@anyvirt)
+extends_documentation_fragment:
+  - anyvirt.compute.connection
+attributes:
+  check_mode:
+    support: full
+    description: Can run in check mode and reports the same, since it changes nothing.
+  diff_mode:
+    support: N/A
+    description: Changes nothing, so there is nothing to compare.
+  facts:
+    support: full
+    description: Returns C(ansible_facts).
+options:
+  gather_subset:
+    description:
+      - What to report.
+      - V(host) is the capacity and what is left of it, V(cpu) the processor, V(instances) the state and size of each instance,
+        V(stats) adds the running instances' counters to them. V(all) is these four.
+      - V(config) adds each instance's configuration and known addresses. Hypervisors have no bulk call for that, so it costs
+        one or two calls for each instance and has to be asked for by name.
+      - A V(!) in front takes a subset out; with nothing but exclusions all others are reported.
+    type: list
+    elements: str
+    default: [all]
+  names:
+    description:
+      - Report only these instances. The wildcards V(*), V(?) and V([abc]) work as in a shell.
+      - A name that fits no instance is no error; the list is shorter then.
+    type: list
+    elements: str
+    default: []
+  query:
+    description:
+      - A JMESPath expression over the facts; its value is returned as RV(query).
+      - Needs the Python library jmespath where the module runs.
+    type: str
+requirements:
+  - jmespath for O(query)
+seealso:
+  - module: anyvirt.compute.virt_instance
+"""
+
+EXAMPLES = r"""
+- name: Ask what the host has left
+  anyvirt.compute.virt_facts:
+    uri: fake:///var/tmp/anyvirt-example
+    gather_subset: [host]
+
+- name: Say it
+  ansible.builtin.debug:
+    msg: "{{ anyvirt.host.memory_mb_free }} MiB of memory are free on {{ anyvirt.host.hostname }}"
+
+- name: List the running web servers
+  anyvirt.compute.virt_facts:
+    uri: fake:///var/tmp/anyvirt-example
+    gather_subset: [instances]
+    names: ["web*"]
+    query: "instances[?state == 'running'].name"
+  register: running
+
+- name: Read all about one instance
+  anyvirt.compute.virt_facts:
+    uri: fake:///var/tmp/anyvirt-example
+    gather_subset: [config]
+    names: [web1]
+
+# With this in ansible.cfg or the environment, gather_facts reports the capacity of each hypervisor host:
+#   ANSIBLE_FACTS_MODULES=ansible.builtin.setup,anyvirt.compute.virt_facts
+#   ANYVIRT_URI=qemu:///system
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: The facts, under one key.
+  returned: success
+  type: dict
+  contains:
+    anyvirt:
+      description: What was found.
+      returned: success
+      type: dict
+      contains:
+        driver:
+          description: Which driver answered.
+          returned: success
+          type: str
+          sample: libvirt
+        host:
+          description: Capacity of the host. Sizes stand in the names; C(local_gb) counts all active storage pools.
+          returned: when O(gather_subset) has V(host)
+          type: dict
+          sample:
+            hostname: node1
+            hypervisor_type: QEMU
+            hypervisor_version: 7.2.22
+            instances: 12
+            local_gb: 931.5
+            local_gb_free: 402.25
+            local_gb_used: 529.25
+            memory_mb: 65536
+            memory_mb_free: 20480
+            memory_mb_used: 45056
+            pools:
+              - name: default
+                type: dir
+                active: true
+                total_bytes: 1000190509056
+                used_bytes: 568277860352
+                available_bytes: 431912648704
+            running_instances: 9
+            vcpus: 16
+            vcpus_used: 22
+        cpu:
+          description: The processor of the host.
+          returned: when O(gather_subset) has V(cpu)
+          type: dict
+          sample:
+            arch: x86_64
+            cores: 8
+            features: [aes, avx2]
+            model: EPYC
+            sockets: 1
+            threads: 2
+            vendor: AMD
+        instances:
+          description: The instances, sorted by name.
+          returned: when O(gather_subset) has V(instances), V(stats) or V(config)
+          type: list
+          elements: dict
+          contains:
+            name:
+              description: Its name.
+              returned: always
+              type: str
+            state:
+              description: Its power state.
+              returned: always
+              type: str
+              sample: running
+            memory_mb:
+              description: Memory that the guest has now, in MiB.
+              returned: always
+              type: int
+            max_memory_mb:
+              description: MiB to which it can grow while it runs.
+              returned: always
+              type: int
+            vcpus:
+              description: Virtual processors.
+              returned: always
+              type: int
+            cpu_time_ns:
+              description: Processor time used since it was started, in nanoseconds.
+              returned: always
+              type: int
+            autostart:
+              description: Whether it starts with the host.
+              returned: always
+              type: bool
+            persistent:
+              description: False when it is gone once it is off.
+              returned: always
+              type: bool
+            stats:
+              description: Counters of a running instance.
+              returned: when O(gather_subset) has V(stats) and the instance runs
+              type: dict
+            config:
+              description: Its configuration, in the terms of M(anyvirt.compute.virt_instance).
+              returned: when O(gather_subset) has V(config)
+              type: dict
+            addresses:
+              description: Addresses that the hypervisor knows of.
+              returned: when O(gather_subset) has V(config)
+              type: list
+              elements: dict
+query:
+  description: Value of the expression.
+  returned: when O(query) is given
+  type: raw
+"""
