@@ -14,7 +14,8 @@ BUILD ?= build
 # More arguments for the tools, as in: make contract PYTEST_ARGS="-k pause -x"
 PYTEST_ARGS ?=
 SANITY_ARGS ?=
-export DRIVERS VENV BUILD PYTEST_ARGS SANITY_ARGS
+BENCH_ARGS ?=
+export DRIVERS VENV BUILD PYTEST_ARGS SANITY_ARGS BENCH_ARGS
 
 bin := $(abspath $(VENV))/bin
 build := $(abspath $(BUILD))
@@ -78,7 +79,7 @@ lint: $(VENV)/.dev stage ## Style, types, layers, documentation, licences
 	$(bin)/ruff format --check $(python_sources)
 	cd "$(build)" && $(run) $(from_copy) MYPYPATH="$(build):$(copy)/tests" mypy --config-file "$(copy)/pyproject.toml" ansible_collections/anyvirt/compute
 	$(bin)/yamllint --strict .
-	cd "$(copy)" && $(run) $(from_copy) ansible-lint --offline --profile production --strict
+	cd "$(copy)" && $(run) $(from_copy) ansible-lint --nocolor --offline --profile production --strict
 	cd "$(copy)" && $(run) $(from_copy) antsibull-changelog lint
 	cd "$(copy)" && $(run) $(from_copy) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
 	$(bin)/python tools/support_table.py --check
@@ -114,7 +115,7 @@ molecule: $(VENV)/.dev stage ## The molecule scenario, on the fake hypervisor
 
 .PHONY: bench
 bench: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) stage ## Measure, and print a table of ratios
-	$(run) $(from_copy) python -m tests.bench
+	cd tests && $(run) ANSIBLE_COLLECTIONS_PATH="$(build)" python -m bench $(BENCH_ARGS)
 
 # -- documentation -------------------------------------------------------------------------------------------------
 

@@ -26,7 +26,8 @@ def run(step: str) -> Result:
     print(f"\n===== {step} =====", flush=True)
     started = time.monotonic()
     # What make left in the environment would tie the step to the job server of the make that started this script.
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    left_by_make = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    environment = {name: value for name, value in os.environ.items() if name not in left_by_make}
     status = subprocess.run(["make", "--no-print-directory", step], env=environment, check=False).returncode
     return Result(step, "passed" if status == 0 else "FAILED", time.monotonic() - started)
 

@@ -43,7 +43,7 @@ def seed(cache: Path, version: str) -> None:
     if script.exists():
         return
     cache.mkdir(parents=True, exist_ok=True)
-    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(cache), f"pip=={version}"]
+    download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", f"--dest={cache}", f"pip=={version}"]
     subprocess.run(download, check=True)
     wheel = next(cache.glob(f"pip-{version}-*.whl"))
     script.write_text(SCRIPT.format(wheel=wheel.name), encoding="utf-8")

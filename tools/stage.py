@@ -47,7 +47,7 @@ def make_git_root(target: Path) -> None:
 def _listed_by_git(checkout: Path) -> list[Path] | None:
     command = ["git", "-C", str(checkout), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
-        answer = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE).stdout
+        answer = subprocess.run(command, check=True, capture_output=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return [Path(os.fsdecode(name)) for name in set(answer.split(b"\0")) if name]
