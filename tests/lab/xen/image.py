@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,13 +33,10 @@ _DOM0_PACKAGES = (
     "bash",
     "coreutils",
     "dash",
-    "findutils",
     "grep",
-    "hostname",
     "iproute2",
     "kmod",
     "mount",
-    "procps",
     "sed",
     "udev",
     "util-linux",
@@ -207,7 +205,15 @@ def _configure_dom0(root: Path) -> None:
         (root / name).write_text(text, encoding="utf-8")
     _install_script("dom0-init", root / "lab" / "init")
     _install_script("dom0-agent", root / "lab" / "agent")
+    _fill_in_with_busybox(root)
     _let_libvirt_name_the_cpu(root / "usr/share/libvirt/cpu_map/x86_qemu64.xml")
+
+
+def _fill_in_with_busybox(root: Path) -> None:
+    """Commands that Xen's hotplug scripts want and no package's files bring, such as awk."""
+    for applet in run([root / "bin" / "busybox", "--list"]).stdout.split():
+        if not any(os.path.lexists(root / "usr" / folder / applet) for folder in ("bin", "sbin")):
+            (root / "usr" / "bin" / applet).symlink_to("busybox")
 
 
 def _let_libvirt_name_the_cpu(model: Path) -> None:
