@@ -34,6 +34,10 @@ python_minor = $$($(bin)/python -c 'import sys; print("%d.%d" % sys.version_info
 ansible_sources := plugins roles playbooks tests extensions meta galaxy.yml
 python_sources := plugins tests tools
 
+ifdef CI
+export NO_COLOR := 1
+endif
+
 .PHONY: help
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
@@ -96,6 +100,10 @@ format: $(VENV)/.dev ## Let ruff format and mend what it can, and rewrite the ge
 sanity: $(VENV)/.dev stage ## ansible-test sanity
 	@$(run) python tools/seed_pip.py "$(build)/home"
 	cd "$(copy)" && $(run) ansible-test sanity --local --python $(python_minor) --color no $(SANITY_ARGS)
+	@if oldest=$$(tools/find-python.sh 3.9 3.9 2>/dev/null); then \
+		cd "$(copy)" && $(run) PATH="$(bin):$$(dirname "$$oldest"):$$PATH" \
+			ansible-test sanity --local --python 3.9 --color no --test compile --test import; \
+	else echo "There is no Python 3.9 here, the oldest that modules run on: not tried with it."; fi
 
 .PHONY: units
 units: $(VENV)/.dev stage ## ansible-test units
@@ -107,7 +115,7 @@ contract: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) 
 
 .PHONY: integration
 integration: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) stage ## The modules through playbooks
-	$(run) $(from_copy) python tools/integration.py "$(copy)"
+	PATH="$(bin):$$PATH" LC_ALL=C.UTF-8 python tools/integration.py "$(copy)" "$(build)/home"
 
 .PHONY: molecule
 molecule: $(VENV)/.dev stage ## The molecule scenario, on the fake hypervisor

@@ -1,0 +1,125 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the integration targets with ansible-test, once for each driver of the environment variable DRIVERS.
+
+A target says in its ``aliases`` file which drivers it is for, one a line: ``drivers/fake``, ``drivers/libvirt``,
+``drivers/lxc``, ``drivers/xen``. It finds these variables: ``anyvirt_driver`` and ``anyvirt_uri``; for a guest that
+boots on a real hypervisor ``anyvirt_kernel``, ``anyvirt_initrd`` and ``anyvirt_cmdline``, on libvirt ``anyvirt_image``
+as well, a bootable disk; on lxc ``anyvirt_lxc_root``, the root file system of a container.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+Variables = dict[str, str]
+
+
+@contextmanager
+def fake() -> Iterator[Variables]:
+    with tempfile.TemporaryDirectory(prefix="anyvirt-integration-") as folder:
+        yield {"anyvirt_uri": f"fake://{folder}"}
+
+
+@contextmanager
+def libvirt() -> Iterator[Variables]:
+    from lab.guest import build_guest
+    from lab.hosts import LibvirtHost
+
+    guest = build_guest()
+    with LibvirtHost("integration") as host:
+        yield {
+            "anyvirt_uri": host.uri,
+            "anyvirt_kernel": str(guest.kernel),
+            "anyvirt_initrd": str(guest.initrd),
+            "anyvirt_cmdline": guest.cmdline,
+            "anyvirt_image": str(guest.root_image),
+        }
+
+
+@contextmanager
+def lxc() -> Iterator[Variables]:
+    from lab.hosts import LibvirtHost
+    from lab.lxc import build_lxc_root
+
+    with LibvirtHost("integration-lxc") as host:
+        yield {"anyvirt_uri": host.lxc_uri, "anyvirt_lxc_root": str(build_lxc_root())}
+
+
+@contextmanager
+def xen() -> Iterator[Variables]:
+    from lab.xen import XenHost
+
+    with XenHost("integration") as host:
+        yield {
+            "anyvirt_uri": host.uri,
+            "anyvirt_kernel": str(host.guest_kernel),
+            "anyvirt_initrd": str(host.guest_initrd),
+            "anyvirt_cmdline": "console=hvc0",
+        }
+
+
+HYPERVISORS: dict[str, Callable[[], AbstractContextManager[Variables]]] = {
+    "fake": fake,
+    "libvirt": libvirt,
+    "lxc": lxc,
+    "xen": xen,
+}
+
+
+def targets_for(collection: Path, driver: str) -> list[str]:
+    targets = collection / "tests" / "integration" / "targets"
+    return sorted(
+        aliases.parent.name
+        for aliases in targets.glob("*/aliases")
+        if f"drivers/{driver}" in aliases.read_text(encoding="utf-8").split()
+    )
+
+
+def run_targets(collection: Path, home: Path, driver: str, targets: list[str]) -> int:
+    settings = collection / "tests" / "integration" / "integration_config.yml"
+    with HYPERVISORS[driver]() as variables:
+        lines = [f"{name}: {_quoted(value)}\n" for name, value in {"anyvirt_driver": driver, **variables}.items()]
+        settings.write_text("---\n" + "".join(lines), encoding="utf-8")
+        try:
+            python = f"{sys.version_info.major}.{sys.version_info.minor}"
+            command = ["ansible-test", "integration", "--local", "--python", python, "--color", "no", *targets]
+            # ansible-test keeps caches in the home folder; the lab, in this process, keeps the user's.
+            environment = {**os.environ, "HOME": str(home)}
+            return subprocess.run(command, cwd=collection, env=environment, check=False).returncode
+        finally:
+            settings.unlink()
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("collection", type=Path, help="the copy of the collection that ansible-test accepts")
+    parser.add_argument("home", type=Path, help="the home folder that ansible-test runs with")
+    arguments = parser.parse_args()
+    failed = []
+    for driver in os.environ.get("DRIVERS", "fake").split():
+        targets = targets_for(arguments.collection, driver)
+        print(f"--- integration on {driver}: {', '.join(targets) or 'no targets'}", flush=True)
+        if targets and run_targets(arguments.collection, arguments.home, driver, targets):
+            failed.append(driver)
+    if failed:
+        print(f"integration failed on: {', '.join(failed)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
