@@ -31,8 +31,7 @@ own_home += $(if $(pip_config),PIP_CONFIG_FILE="$(pip_config)")
 run := env $(own_home) PATH="$(bin):$$PATH" LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 from_copy := ANSIBLE_COLLECTIONS_PATH="$(build)"
 python_minor = $$($(bin)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-ansible_sources := plugins roles playbooks tests extensions meta galaxy.yml
-python_sources := plugins tests tools
+python_sources := plugins tests tools docs
 
 ifdef CI
 export NO_COLOR := 1
@@ -128,13 +127,13 @@ bench: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) sta
 # -- documentation -------------------------------------------------------------------------------------------------
 
 .PHONY: docs
-docs: $(VENV)/.dev stage ## The documentation as HTML, in build/docs/html
-	@rm -rf "$(build)/docs" && mkdir -m 0755 -p "$(build)/docs"
-	cd "$(build)/docs" && $(run) $(from_copy) antsibull-docs sphinx-init --use-current --lenient \
-		--project "anyvirt.compute" --title "anyvirt.compute" --html-short-title "anyvirt.compute" --dest-dir . anyvirt.compute
-	cd "$(build)/docs" && mkdir -p temp-rst && chmod og-w . temp-rst && $(run) $(from_copy) antsibull-docs \
-		--config-file antsibull-docs.cfg collection --use-current --dest-dir temp-rst --no-indexes anyvirt.compute
-	cd "$(build)/docs" && cp -r temp-rst/. rst/ && $(run) sphinx-build -q -M html rst . -c . -W --keep-going
+docs: $(VENV)/.docs stage ## The documentation as HTML, in build/docs/html
+	@rm -rf "$(build)/docs" && mkdir -p "$(build)/docs"/rst/guide && chmod -R go-w "$(build)/docs"
+	@cp docs/site/conf.py docs/site/antsibull-docs.cfg "$(build)/docs" && cp docs/site/index.rst "$(build)/docs/rst"
+	@cp docs/*.md "$(build)/docs/rst/guide"
+	cd "$(build)/docs" && $(run) $(from_copy) antsibull-docs --config-file antsibull-docs.cfg \
+		collection --use-current --fail-on-error --dest-dir rst anyvirt.compute
+	cd "$(build)/docs" && $(run) sphinx-build -M html rst . -c . -q -W --keep-going
 	@echo "Open $(build)/docs/html/index.html"
 
 # -- what the others need ------------------------------------------------------------------------------------------
@@ -155,6 +154,11 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.base
 	@$(bin)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Development needs Python 3.11 or later: make clean; make PYTHON=python3.11 ...")'
 	@echo "Installing the development tools into $(VENV) ..."
 	@$(bin)/python -m pip --disable-pip-version-check install --quiet -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/.docs: requirements/docs.txt $(VENV)/.dev
+	@echo "Installing the documentation tools into $(VENV) ..."
+	@$(bin)/python -m pip --disable-pip-version-check install --quiet -r requirements/docs.txt
 	@touch $@
 
 $(VENV)/.hypervisors: requirements/hypervisors.txt $(VENV)/.base
