@@ -30,6 +30,7 @@ pip_config := $(firstword $(PIP_CONFIG_FILE) $(wildcard $(HOME)/.config/pip/pip.
 own_home += $(if $(pip_config),PIP_CONFIG_FILE="$(pip_config)")
 run := env $(own_home) PATH="$(bin):$$PATH" LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
 from_copy := ANSIBLE_COLLECTIONS_PATH="$(build)"
+from_installed := ANSIBLE_COLLECTIONS_PATH="$(build)/installed"
 python_minor = $$($(bin)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 python_sources := plugins tests tools docs
 
@@ -47,14 +48,13 @@ help: ## Show this list
 .PHONY: quickstart
 quickstart: $(VENV)/.base ## See it work: a few instances on the fake hypervisor, nothing to install beforehand
 	@$(MAKE) --no-print-directory install
-	@$(run) ANSIBLE_COLLECTIONS_PATH="$(build)/installed" ANSIBLE_CALLBACK_RESULT_FORMAT=yaml ANSIBLE_NOCOWS=1 \
-		ansible-playbook -i localhost, anyvirt.compute.quickstart
+	@$(run) $(from_installed) ANSIBLE_CALLBACK_RESULT_FORMAT=yaml ansible-playbook -i localhost, anyvirt.compute.quickstart
 
 .PHONY: install
 install: $(VENV)/.base stage ## Build the tarball and install it under build/installed
 	@rm -rf "$(build)/dist" "$(build)/installed"
 	@$(run) ansible-galaxy collection build --output-path "$(build)/dist" "$(copy)"
-	@$(run) ansible-galaxy collection install --offline --no-deps --collections-path "$(build)/installed" "$(build)"/dist/*.tar.gz
+	@$(run) $(from_installed) ansible-galaxy collection install --offline --no-deps -p "$(build)/installed" "$(build)"/dist/*.tar.gz
 
 # -- tests ---------------------------------------------------------------------------------------------------------
 
