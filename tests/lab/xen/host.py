@@ -126,10 +126,10 @@ class XenHost:
         """What the guest has written on its Xen console since the host started."""
         return self.run(f"cat {self.console_logs}/guest-{domain}.log 2>/dev/null || true")
 
-    def wait_for_guest(self, domain: str, text: str = guest_ready, timeout_s: float = 60) -> str:
-        """Wait until the guest's console holds `text`; returns the console."""
+    def wait_for_guest(self, domain: str, text: str = guest_ready, times: int = 1, timeout_s: float = 60) -> str:
+        """Wait until the guest's console holds `text` so many times (it outlives reboots); returns the console."""
         deadline = time.monotonic() + timeout_s
-        while text not in (console := self.guest_console(domain)):
+        while (console := self.guest_console(domain)).count(text) < times:
             if time.monotonic() > deadline:
                 raise LabError(f"no {text!r} on the console of {domain} within {timeout_s:g} s: {console[-2000:]}")
             time.sleep(0.3)
