@@ -21,6 +21,8 @@ BRIDGE = "labbr0"
 NETWORK = settings.NETWORK
 
 _PROGRAMS = ("ip", "unshare", "nsenter", "mount", "libvirtd", "virtlogd", "virsh", "qemu-system-x86_64", "dnsmasq")
+# Folders that come with libvirt's packages and that it does not make itself.
+_PACKAGED_FOLDERS = ("/var/lib/libvirt/images", "/var/log/libvirt/qemu", "/var/log/libvirt/lxc")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
 _DAEMON_TIMEOUT_S = 30.0
 
@@ -83,7 +85,8 @@ class LibvirtHost:
         require_root_and_programs(*_PROGRAMS)
         self.machine.start(self._index, self._detached)
         try:
-            self.images.mkdir(parents=True)
+            for folder in _PACKAGED_FOLDERS:
+                self.outer_path(folder).mkdir(parents=True)
             self.machine.run(["virtlogd", "-d", "-p", "/run/libvirt/virtlogd.pid"])
             self._start_daemon()
             # The first question makes libvirt probe QEMU, once and for all; no test should pay for it.

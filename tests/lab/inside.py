@@ -10,6 +10,7 @@ its lifeline: whoever started the host holds the other end, and the host ends wi
 
 from __future__ import annotations
 
+import ctypes
 import os
 import stat
 import subprocess
@@ -26,6 +27,9 @@ PRIVATE_FOLDERS = {
     "/var/log/libvirt": "log",
     "/run/libvirt": "run",
 }
+# The group, in each hierarchy of control groups, below which every host has its own.
+CONTROL_GROUP = "anyvirt-lab"
+_CLONE_NEWCGROUP = 0x02000000
 _NODES = {
     "null": (1, 3),
     "zero": (1, 5),
@@ -63,8 +67,33 @@ def _private_dev(scratch: Path) -> None:
     _mount("--move", scratch, "/dev")
 
 
-def _private_sys(scratch: Path) -> None:
-    """A /sys that shows this network namespace, with the control groups of the outer one."""
+def _own_control_groups(name: str) -> list[Path]:
+    """Enter a group of this host's own in every hierarchy; its roots, from here on, are those groups.
+
+    Two hosts may well run containers of one name with one process id, which is what libvirt names a group by.
+    With control groups of version 2 alone there is one hierarchy, which cannot be split for us.
+    """
+    groups = []
+    for folder in Path("/sys/fs/cgroup").iterdir():
+        if folder.is_symlink() or not (folder / "cgroup.clone_children").exists():
+            continue
+        own = folder / CONTROL_GROUP / name
+        for group in (own.parent, own):
+            group.mkdir(exist_ok=True)
+            for setting in ("cpuset.cpus", "cpuset.mems"):  # empty in a new group, and then nothing may enter
+                if (group / setting).exists():
+                    (group / setting).write_text((folder / setting).read_text())
+        (own / "cgroup.procs").write_text("0")
+        groups.append(own)
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWCGROUP) != 0:
+        raise OSError(ctypes.get_errno(), "unshare of the control group namespace")
+    return groups
+
+
+def _private_sys(scratch: Path, name: str) -> None:
+    """A /sys that shows this network namespace and this host's control groups."""
+    for group in _own_control_groups(name):
+        _mount("--bind", group, group.parents[1])
     scratch.mkdir(exist_ok=True)
     _mount("--rbind", "/sys/fs/cgroup", scratch)
     _mount("-t", "sysfs", "sysfs", "/sys")
@@ -109,7 +138,7 @@ def main(state: Path, hostname: str, attachment: str) -> None:
     _mount("-t", "proc", "proc", "/proc")
     subprocess.run(["hostname", hostname], check=True)
     _private_dev(state / "dev")
-    _private_sys(state / "cgroup")
+    _private_sys(state / "cgroup", hostname)
     _private_run_and_libvirt(state)
     _network()
     if attachment == "attached":

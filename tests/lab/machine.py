@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from lab import inside, link, settings
@@ -20,6 +21,12 @@ from lab.errors import LabError
 from lab.locks import is_held, try_lock
 from lab.proc import run
 
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# nsenter shows a process the host's control groups but leaves it outside them.
+_JOIN_GROUPS = (
+    'for mark in /sys/fs/cgroup/*/cgroup.clone_children; do [ ! -e "$mark" ] || echo 0 >"${mark%/*}/cgroup.procs"; done; '
+    'exec "$@"'
+)
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 20.0
 
@@ -155,7 +162,7 @@ class Machine:
             time.sleep(0.02)
         if (self.state / "slot").exists():
             link.unplug(self.slot)
-        shutil.rmtree(self.state, ignore_errors=True)
+        _forget(self.state)
 
     def run(self, argv: Sequence[str | Path], *, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run a program inside."""
@@ -163,7 +170,10 @@ class Machine:
 
     def enter_command(self, argv: Sequence[str | Path]) -> list[str]:
         target = str(self.init_pid)
-        return ["nsenter", "--target", target, "--mount", "--uts", "--net", "--pid", "--ipc", "--", *map(str, argv)]
+        namespaces = ("--mount", "--uts", "--net", "--pid", "--ipc", "--cgroup")
+        # A login's environment, so that nothing of the caller's leaks into daemons and guests.
+        clean = ("env", "-i", f"PATH={_PATH}", "HOME=/root", "LC_ALL=C", f"TERM={os.environ.get('TERM', 'dumb')}")
+        return ["nsenter", "--target", target, *namespaces, "--", *clean, "sh", "-c", _JOIN_GROUPS, "sh", *map(str, argv)]
 
     def outer_pid(self, inner_pid: int) -> int | None:
         """The outer id of a process that the machine knows as inner_pid."""
@@ -190,7 +200,18 @@ def remove_leftovers() -> None:
     """Forget hosts that ended without being stopped; call it with the lock on all hosts held."""
     for state in (state_root() / "hosts").glob("*/"):
         if not is_held(state / "lock"):
-            shutil.rmtree(state, ignore_errors=True)
+            _forget(state)
+
+
+def _forget(state: Path) -> None:
+    """Remove what a dead host left: its control groups, innermost first, and its folder."""
+    for group in Path("/sys/fs/cgroup").glob(f"*/{inside.CONTROL_GROUP}/{state.name}"):
+        for folder, _children, _files in os.walk(group, topdown=False):
+            with suppress(OSError):
+                os.rmdir(folder)
+        with suppress(OSError):
+            group.parent.rmdir()
+    shutil.rmtree(state, ignore_errors=True)
 
 
 def running_machines() -> list[str]:

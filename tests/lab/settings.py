@@ -35,14 +35,16 @@ cgroup_controllers = []
 migration_host = "{address}"
 """
 _LXC = 'security_driver = "none"\n'
+# dnsmasq would ping an address for three seconds before it gives it away.
 _NETWORK_XML = """\
-<network>
+<network xmlns:dnsmasq='http://libvirt.org/schemas/network/dnsmasq/1.0'>
   <name>{name}</name>
   <uuid>{uuid}</uuid>
   <bridge name='virbr-{name}' stp='off' delay='0'/>
   <ip address='{gateway}' netmask='255.255.255.0'>
     <dhcp><range start='192.168.177.50' end='192.168.177.250'/></dhcp>
   </ip>
+  <dnsmasq:options><dnsmasq:option value='no-ping'/></dnsmasq:options>
 </network>
 """
 
