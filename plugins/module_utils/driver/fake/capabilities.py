@@ -1,0 +1,16 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the fake hypervisor can do."""
+
+from __future__ import annotations
+
+from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
+
+_LATER = ("volumes", "firewall", "migration", "guest_operations")
+
+CAPABILITIES: Capabilities = {
+    **{feature: LATER if feature in _LATER else YES for feature in FEATURES},
+    "vcpus_live": Support(True, "adding; taking away waits for the next start"),
+    "cloud_init": Support(True, "the seed is a record; what is in it is not kept"),
+}

@@ -1,0 +1,167 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checking what is asked, before anything is done, and filling in what the driver decides."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from ...errors import (
+    AlreadyExists,
+    AnyvirtError,
+    ImageNotFound,
+    InvalidInput,
+    NetworkNotFound,
+    PoolNotFound,
+    Problem,
+)
+from ...model.instance import Boot, Console, Cpu, Instance, Nic
+from ...model.mac import stable_mac
+from .records import macs_of
+from .storage import StorageMixin
+from .store import INSTANCES, Record, View, is_file_name
+
+Finding = tuple[Problem, type[AnyvirtError]]
+
+_CPU_MODES = ("default", "host-model", "host-passthrough", "custom")
+_FIRMWARES = ("bios", "uefi")
+_LOCALHOST = "127.0.0.1"
+
+
+class ChecksMixin(StorageMixin):
+    """Syntax, what the host lacks, and defaults."""
+
+    def check_parameter_syntax(self, instance: Instance) -> list[Problem]:
+        problems = []
+        if not is_file_name(instance.name):
+            problems.append(
+                Problem(
+                    "name", "the fake driver takes printable names of at most 200 bytes without a slash or leading dot"
+                )
+            )
+        cpu, boot = instance.cpu, instance.boot
+        if cpu and cpu.mode and cpu.mode not in _CPU_MODES:
+            problems.append(Problem("cpu.mode", f"{cpu.mode!r} is not one of {', '.join(_CPU_MODES)}"))
+        if boot and boot.firmware and boot.firmware not in _FIRMWARES:
+            problems.append(Problem("boot.firmware", f"{boot.firmware!r} is not one of {', '.join(_FIRMWARES)}"))
+        for number, disk in enumerate(instance.disks or []):
+            for option, value in (("volume", disk.volume), ("pool", disk.pool)):
+                if value is not None and not is_file_name(value):
+                    problems.append(Problem(f"disks[{number}].{option}", f"{value!r} cannot be its name"))
+        if instance.pool is not None and not is_file_name(instance.pool):
+            problems.append(Problem("pool", f"{instance.pool!r} cannot be a pool's name"))
+        return problems
+
+    def validate_parameters(self, instances: Sequence[Instance]) -> dict[str, list[Problem]]:
+        found: dict[str, list[Problem]] = {}
+        with self._read("validate") as view:
+            for instance in instances:
+                known = view.get(INSTANCES, instance.name) if is_file_name(instance.name) else None
+                problems = [problem for problem, _kind in self._findings(view, instance, known)]
+                if problems:
+                    found[instance.name] = problems
+        return found
+
+    def complete(self, instance: Instance) -> Instance:
+        memory_mb, vcpus, boot, console = instance.memory_mb, instance.vcpus, instance.boot, instance.console
+        boot = boot or Boot()
+        console = console or Console()
+        cloud_init = instance.cloud_init
+        return replace(
+            instance,
+            max_memory_mb=memory_mb if instance.max_memory_mb is None else instance.max_memory_mb,
+            max_vcpus=vcpus if instance.max_vcpus is None else instance.max_vcpus,
+            disks=self._complete_disks(instance),
+            nics=self._name_nics(instance.name, instance.nics or [], ()),
+            boot=replace(boot, firmware=boot.firmware or "bios"),
+            cpu=replace(instance.cpu, mode=instance.cpu.mode or "default") if instance.cpu else Cpu(mode="default"),
+            console=_complete_console(console),
+            autostart=bool(instance.autostart),
+            description=instance.description or "",
+            metadata=dict(instance.metadata or {}),
+            locked=bool(instance.locked),
+            protected=bool(instance.protected),
+            cloud_init_fingerprint=cloud_init.fingerprint() if cloud_init else instance.cloud_init_fingerprint,
+        )
+
+    def _name_nics(self, name: str, nics: Sequence[Nic], taken: Collection[str]) -> list[Nic]:
+        """Copies with a model and an address each."""
+        macs = {*taken, *(nic.mac for nic in nics if nic.mac)}
+        named = []
+        index = 0
+        for position, nic in enumerate(nics):
+            mac = nic.mac
+            index = max(index, position)
+            while mac is None:
+                candidate = stable_mac(self.host_identity(), name, index)
+                index += 1
+                mac = None if candidate in macs else candidate
+            macs.add(mac)
+            named.append(replace(nic, mac=mac, model=nic.model or "virtio"))
+        return named
+
+    def _require(self, view: View, instance: Instance) -> None:
+        """Raise the error of the first thing that the host lacks for a new instance."""
+        problems = self.check_parameter_syntax(instance)
+        problems += [
+            Problem(option, "is needed for a new instance")
+            for option in ("memory_mb", "vcpus")
+            if not getattr(instance, option)
+        ]
+        if problems:
+            raise InvalidInput(problems)
+        self._raise_first(self._findings(view, instance, None))
+
+    def _raise_first(self, findings: Sequence[Finding]) -> None:
+        for problem, kind in findings:
+            raise InvalidInput([problem]) if issubclass(kind, InvalidInput) else kind(str(problem))
+
+    def _findings(self, view: View, instance: Instance, known: Record | None) -> list[Finding]:
+        """What the host lacks for the mentioned values; what an existing instance has already is not looked for."""
+        found: list[Finding] = []
+        pools = self._pools(view)
+        if instance.pool is not None and not self._pool_is_ready(pools, instance.pool, instance):
+            found.append((Problem("pool", f"there is no active pool {instance.pool!r}"), PoolNotFound))
+        if instance.image is not None and known is None and self._find_image(instance.image) is None:
+            found.append((Problem("image", f"there is no file {instance.image!r}"), ImageNotFound))
+        else:
+            found.extend(self._disk_problems(view, instance, known))
+        boot = instance.boot or Boot()
+        for option in ("kernel", "initrd"):
+            path = getattr(boot, option)
+            if path is not None and self._find_image(path) is None:
+                found.append((Problem(f"boot.{option}", f"there is no file {path!r}"), ImageNotFound))
+        found.extend(self._nic_findings(view, instance))
+        return found
+
+    def _nic_findings(self, view: View, instance: Instance) -> list[Finding]:
+        found: list[Finding] = []
+        owners: dict[str, str] = {}
+        if any(nic.mac for nic in instance.nics or []):
+            for record in view.all(INSTANCES).values():
+                if record["name"] != instance.name:
+                    owners.update(dict.fromkeys(macs_of(record), record["name"]))
+        for number, nic in enumerate(instance.nics or []):
+            where = f"nics[{number}]"
+            problem = self._network_problem(nic.network, nic.bridge)
+            if problem is not None:
+                option = "network" if nic.network is not None else "bridge"
+                found.append((Problem(f"{where}.{option}", problem), NetworkNotFound))
+            if nic.mac is not None:
+                if nic.mac in owners:
+                    taken = f"{nic.mac} is taken by instance {owners[nic.mac]!r}"
+                    found.append((Problem(f"{where}.mac", taken), AlreadyExists))
+                owners.setdefault(nic.mac, instance.name)
+        return found
+
+
+def _complete_console(console: Console) -> Console:
+    vnc = console.vnc is not False
+    return replace(
+        console,
+        serial=console.serial is not False,
+        vnc=vnc,
+        vnc_listen=(console.vnc_listen or _LOCALHOST) if vnc else None,
+    )

@@ -1,0 +1,154 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What all parts of the fake driver stand on: where it is, and the one gate that every operation passes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import parse_qsl, unquote
+
+from ...errors import HypervisorUnavailable, InstanceNotFound, InvalidUri
+from ...model import power_state
+from ..base import ComputeDriver
+from ..uri import ConnectionOptions
+from . import guest as guests
+from .faults import AFTER, BEFORE, Faults
+from .guest import Look
+from .hostfile import HostSettings, parse_host
+from .operations import OPERATIONS
+from .settings import SettingsFile
+from .store import INSTANCES, Changes, Record, Store, View, is_file_name
+
+DEFAULT_HOST = "fake1"
+HOSTS = "hosts"
+HOST_FILE = "host.json"
+
+_EXAMPLE = "write it like fake:///var/tmp/lab or fake:///var/tmp/lab?host=node1"
+
+
+class FakeCore(ComputeDriver):
+    """A host of the fake hypervisor.
+
+    Attributes:
+        root: The folder of the URI, which several hosts may share.
+        host: This host's name.
+        calls: The operations so far, by their names in ``operations.OPERATIONS``; for tests that count them.
+    """
+
+    name = "fake"
+
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self.root, self.host = _parse_uri(options)
+        self.folder = host_folder(self.root, self.host)
+        self.calls: list[str] = []
+        self._is_open = False
+        self._store = Store(self.folder, options.call_timeout_s)
+        self._faults = Faults(self.root, self.host, options.call_timeout_s)
+        self._settings_file = SettingsFile(os.path.join(self.folder, HOST_FILE), parse_host)
+
+    def open(self) -> None:
+        self._settings_file.read()
+        self._faults.check()
+        self._is_open = True
+
+    def close(self) -> None:
+        self._is_open = False
+
+    def writing_calls(self) -> list[str]:
+        """Those of ``calls`` that write."""
+        return [call for call in self.calls if OPERATIONS[call].writes]
+
+    def host_identity(self) -> str:
+        return f"fake:{os.path.realpath(self.root)}?host={self.host}"
+
+    @property
+    def _settings(self) -> HostSettings:
+        return self._settings_file.read()
+
+    # -- the gate ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _read(self, operation: str, instance: str | None = None) -> Iterator[View]:
+        """Carry out an operation that only looks."""
+        assert not OPERATIONS[operation].writes, operation
+        self._enter(operation, instance)
+        with self._store.reading() as view:
+            yield view
+        self._faults.befall(operation, instance, AFTER)
+
+    @contextmanager
+    def _write(self, operation: str, instance: str | None = None) -> Iterator[Changes]:
+        """Carry out an operation that changes something; whole when the block ends, not at all when it raises."""
+        assert OPERATIONS[operation].writes, operation
+        self._enter(operation, instance)
+        with self._store.writing() as changes:
+            yield changes
+        self._faults.befall(operation, instance, AFTER)
+
+    def _enter(self, operation: str, instance: str | None) -> None:
+        if not self._is_open:
+            raise HypervisorUnavailable("the fake driver is not open")
+        self.calls.append(operation)
+        self._faults.befall(operation, instance, BEFORE)
+
+    # -- instances as they are now ----------------------------------------------------------------------------------
+
+    def _look_at(self, record: Record) -> tuple[Record, Look]:
+        """A record with what has become of its guest by now; ``running`` is None for one that turns out to be off."""
+        seen = guests.look(record["power"], self._faults.guest(record["name"]), self._faults.written_at)
+        if seen.state in power_state.OFF and record["running"] is not None:
+            record = {**record, "running": None}
+        return record, seen
+
+    def _instance(self, view: View, name: str) -> tuple[Record, Look]:
+        """The instance's record and what has become of it.
+
+        Raises:
+            InstanceNotFound: there is none.
+        """
+        record = view.get(INSTANCES, name) if is_file_name(name) else None
+        if record is None:
+            raise InstanceNotFound(name)
+        return self._look_at(record)
+
+    def _instances(self, view: View) -> dict[str, tuple[Record, Look]]:
+        """All instances by name."""
+        return {name: self._look_at(record) for name, record in view.all(INSTANCES).items()}
+
+
+def host_folder(root: str, host: str) -> str:
+    """Where a host's records and its ``host.json`` lie."""
+    return os.path.join(root, HOSTS, host)
+
+
+def default_root() -> str:
+    """The user's own folder, for ``fake:///``."""
+    state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(state, "anyvirt", "fake")
+
+
+def _parse_uri(options: ConnectionOptions) -> tuple[str, str]:
+    parts = options.split()
+    if parts.scheme != "fake":
+        raise InvalidUri(f"uri: the fake driver has no transport {parts.scheme.partition('+')[2]!r}; {_EXAMPLE}")
+    if parts.netloc:
+        raise InvalidUri(
+            f"uri: {options.uri!r} has {parts.netloc!r} where the path begins with a third slash; {_EXAMPLE}"
+        )
+    if parts.fragment:
+        raise InvalidUri(f"uri: {options.uri!r} has a fragment; {_EXAMPLE}")
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    unknown = sorted({key for key, _value in pairs} - {"host"})
+    if unknown or len(pairs) > 1:
+        raise InvalidUri(f"uri: the fake driver takes one parameter, host, not {parts.query!r}; {_EXAMPLE}")
+    host = pairs[0][1] if pairs else DEFAULT_HOST
+    if not is_file_name(host):
+        raise InvalidUri(f"uri: {host!r} cannot be a host's name; {_EXAMPLE}")
+    path = unquote(parts.path)
+    if "\0" in path:
+        raise InvalidUri(f"uri: the path has a null character in it; {_EXAMPLE}")
+    return (os.path.normpath(path) if path.strip("/") else default_root()), host

@@ -1,0 +1,141 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The host: capacity, processor, verification."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from ...errors import AnyvirtError, IncompatibleCpu, InsufficientCapacity
+from ...model import power_state
+from ...model.host import CpuInfo, HostStats, PoolStats
+from ...model.units import GIB
+from .core import FakeCore
+from .hostfile import Pool
+from .store import INSTANCES, POOLS, VOLUMES, View
+
+VERSION = "1.0.0"
+
+
+class HostMixin(FakeCore):
+    """What the host is and what it has left."""
+
+    def init_host(self) -> list[str]:
+        with self._write("host_init") as changes:
+            return sorted(changes.all(INSTANCES))
+
+    def verify(self) -> list[str]:
+        problems = []
+        for check in (self._settings_file.read, self._faults.check):
+            try:
+                check()
+            except AnyvirtError as error:
+                problems.append(str(error))
+        # Of a folder that is not there yet, the nearest one that is.
+        nearest = self.folder
+        while not os.path.lexists(nearest):
+            nearest = os.path.dirname(nearest)
+        if not os.path.isdir(nearest):
+            problems.append(f"{nearest} is not a folder")
+        elif not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):
+            problems.append(f"the folder {nearest} is not writable for this user")
+        else:
+            try:
+                problems.extend(self._store.damaged())
+            except AnyvirtError as error:
+                problems.append(str(error))
+        return problems
+
+    def get_host_stats(self, refresh: bool = False) -> HostStats:
+        settings = self._settings
+        with self._read("host_stats") as view:
+            seen = self._instances(view).values()
+            pools = self._pool_stats(view)
+        active = [record["running"] for record, look in seen if look.state in power_state.ACTIVE]
+        used_mb = settings.reserved_memory_mb + sum(running["memory_mb"] for running in active)
+        ready = [pool for pool in pools if pool.active]
+        return HostStats(
+            hostname=self.host,
+            hypervisor_type=self.name,
+            hypervisor_version=VERSION,
+            vcpus=settings.vcpus,
+            vcpus_used=sum(running["vcpus"] for running in active),
+            memory_mb=settings.memory_mb,
+            memory_mb_used=used_mb,
+            memory_mb_free=max(0, settings.memory_mb - used_mb),
+            local_gb=_gib(sum(pool.total_bytes for pool in ready)),
+            local_gb_used=_gib(sum(pool.used_bytes for pool in ready)),
+            local_gb_free=_gib(sum(pool.available_bytes for pool in ready)),
+            instances=len(seen),
+            running_instances=len(active),
+            cpu_info=self.get_cpu_info(),
+            pools=pools,
+        )
+
+    def get_cpu_info(self) -> CpuInfo:
+        cpu = self._settings.cpu
+        return replace(cpu, features=list(cpu.features))
+
+    def compare_cpu(self, cpu_info: CpuInfo) -> None:
+        own = self._settings.cpu
+        if cpu_info.arch != own.arch:
+            raise IncompatibleCpu(f"a guest for {cpu_info.arch} cannot run on {self.host}, which is {own.arch}")
+        missing = sorted(set(cpu_info.features) - set(own.features))
+        if missing:
+            raise IncompatibleCpu(f"the processor of {self.host} lacks {', '.join(missing)}")
+
+    # -- capacity ---------------------------------------------------------------------------------------------------
+
+    def _pools(self, view: View) -> dict[str, Pool]:
+        """The host's own pools and those made on demand."""
+        made = {name: Pool(record["size_bytes"]) for name, record in view.all(POOLS).items()}
+        return {**made, **self._settings.pools}
+
+    def _pool_stats(self, view: View) -> list[PoolStats]:
+        used: dict[str, int] = {}
+        for volume in view.all(VOLUMES).values():
+            used[volume["pool"]] = used.get(volume["pool"], 0) + volume["size_bytes"]
+        return [
+            PoolStats(
+                name=name,
+                type="dir",
+                active=pool.active,
+                total_bytes=pool.size_bytes,
+                used_bytes=used.get(name, 0),
+                available_bytes=max(0, pool.size_bytes - used.get(name, 0)) if pool.active else 0,
+            )
+            for name, pool in sorted(self._pools(view).items())
+        ]
+
+    def _require_pool_room(self, view: View, pool: str, size_bytes: int) -> None:
+        """Raise InsufficientCapacity unless the pool has that much room left."""
+        room = next(stats.available_bytes for stats in self._pool_stats(view) if stats.name == pool)
+        if size_bytes > room:
+            raise InsufficientCapacity(
+                f"the pool {pool!r} of {self.host} has {_gib(room)} GiB left; {_gib(size_bytes)} GiB are needed"
+            )
+
+    def _require_room(self, view: View, name: str, memory_mb: int, vcpus: int) -> None:
+        """Raise InsufficientCapacity unless the host can give that much to an active instance."""
+        settings = self._settings
+        others = [
+            record["running"]
+            for its_name, (record, look) in self._instances(view).items()
+            if its_name != name and look.state in power_state.ACTIVE
+        ]
+        free_mb = settings.memory_mb - settings.reserved_memory_mb - sum(other["memory_mb"] for other in others)
+        if memory_mb > free_mb:
+            raise InsufficientCapacity(
+                f"{self.host} has {max(0, free_mb)} MiB of memory left; instance {name!r} needs {memory_mb}"
+            )
+        free_vcpus = int(settings.vcpus * settings.vcpu_overcommit) - sum(other["vcpus"] for other in others)
+        if vcpus > free_vcpus:
+            raise InsufficientCapacity(
+                f"{self.host} has {max(0, free_vcpus)} virtual processors left; instance {name!r} needs {vcpus}"
+            )
+
+
+def _gib(size_bytes: int) -> float:
+    return round(size_bytes / GIB, 2)

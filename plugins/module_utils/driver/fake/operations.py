@@ -1,0 +1,54 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The operations of the fake hypervisor, as other hypervisors have calls: each of them happens whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+
+class Operation(NamedTuple):
+    """``writes`` is False for one that only looks."""
+
+    writes: bool
+    meaning: str
+
+
+OPERATIONS: Mapping[str, Operation] = {
+    "host_init": Operation(True, "make the host's folder"),
+    "host_stats": Operation(False, "the host's capacity and what is taken"),
+    "list": Operation(False, "names, or state and size, of all instances or some"),
+    "info": Operation(False, "state and size of one instance"),
+    "read": Operation(False, "full configuration of all instances or some"),
+    "validate": Operation(False, "look for networks, pools, images, volumes and MAC addresses"),
+    "find_remains": Operation(False, "look for what killed removals left"),
+    "pool_create": Operation(True, "make a storage pool"),
+    "pool_delete": Operation(True, "remove an empty storage pool"),
+    "define": Operation(True, "record a new instance, as unfinished"),
+    "finish": Operation(True, "record that a new instance is complete"),
+    "redefine": Operation(True, "change an instance's configuration"),
+    "undefine": Operation(True, "remove an instance's record"),
+    "volume_create": Operation(True, "make a volume"),
+    "volume_resize": Operation(True, "change a volume's size"),
+    "volume_replace": Operation(True, "give a cloud-init seed other contents"),
+    "volume_delete": Operation(True, "remove a volume"),
+    "change_running": Operation(True, "change what a running guest has"),
+    "balloon": Operation(True, "change a running guest's memory"),
+    "start": Operation(True, "power on"),
+    "shutdown": Operation(True, "ask the guest to power off"),
+    "force_off": Operation(True, "take the power away"),
+    "reboot": Operation(True, "ask the guest to reboot"),
+    "reset": Operation(True, "reset at once"),
+    "pause": Operation(True, "stop giving processor time"),
+    "unpause": Operation(True, "give processor time again"),
+    "suspend": Operation(True, "save the memory and stop"),
+    "resume": Operation(True, "go on from the saved memory"),
+    "addresses": Operation(False, "addresses known from leases"),
+    "agent_addresses": Operation(False, "addresses that a guest's agent tells"),
+    "stats": Operation(False, "counters of disks, NICs and guests"),
+    "console": Operation(False, "the serial console's log"),
+    "vnc": Operation(False, "where the VNC console listens"),
+}
+"""Their names are what ``faults.json`` and ``FakeDriver.calls`` call them by."""

@@ -1,0 +1,154 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an instance's record looks like, and how it becomes an ``Instance`` and back.
+
+``config`` is what it is configured to be, ``running`` what the guest has while it is active or saved (otherwise None).
+Both hold plain data with the field names of ``Instance``, without those that are None.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from ...model.flavor import Flavor
+from ...model.instance import Boot, Console, Cpu, Disk, Instance, Nic
+from . import guest as guests
+from .guest import Look
+from .store import Record
+
+SEED = "seed"
+ROOT = "root"
+
+FELT = (
+    "memory_mb",
+    "max_memory_mb",
+    "vcpus",
+    "max_vcpus",
+    "disks",
+    "nics",
+    "boot",
+    "cpu",
+    "console",
+    "hypervisor",
+    "cloud_init_fingerprint",
+)
+"""What the guest notices of its configuration."""
+
+UNFELT = ("flavor", "image", "pool", "autostart", "description", "metadata", "locked", "protected")
+"""What it does not."""
+
+_OPTION_OF = {"cloud_init_fingerprint": "cloud_init"}
+
+
+def plain(value: Any) -> Any:
+    """A field of ``Instance`` as plain data for a record."""
+    if isinstance(value, Flavor):
+        return value.as_dict()
+    if isinstance(value, (Disk, Nic, Boot, Cpu, Console)):
+        return {key: item for key, item in asdict(value).items() if item is not None}
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value
+
+
+def config_of(instance: Instance) -> Record:
+    """The ``config`` of a record for this instance."""
+    values = {field: getattr(instance, field) for field in (*FELT, *UNFELT)}
+    return {field: plain(value) for field, value in values.items() if value is not None}
+
+
+def new_record(instance: Instance) -> Record:
+    """The record with which a spawn begins."""
+    return {
+        "name": instance.name,
+        "uuid": os.urandom(16).hex(),
+        "unfinished": True,
+        "made_pools": [],
+        "leases": {},
+        "config": config_of(instance),
+        "running": None,
+        "power": guests.OFF,
+    }
+
+
+def felt(config: Record) -> Record:
+    """What a guest that is started with this configuration has."""
+    return {field: value for field, value in config.items() if field in FELT}
+
+
+def option_value(instance: Instance, option: str) -> tuple[str, Any]:
+    """The record's field for an option, and the instance's value for it as plain data."""
+    if option == "cloud_init":
+        fingerprint = instance.cloud_init.fingerprint() if instance.cloud_init else None
+        return "cloud_init_fingerprint", fingerprint
+    return option, plain(getattr(instance, option))
+
+
+def to_instance(record: Record, seen: Look) -> Instance:
+    """The instance that a record tells of."""
+    config = record["config"]
+    return Instance(
+        name=record["name"],
+        **{field: config.get(field) for field in _AS_THEY_ARE},
+        flavor=Flavor(**config["flavor"]) if config.get("flavor") else None,
+        disks=[Disk(**disk) for disk in config.get("disks", [])],
+        nics=[Nic(**nic) for nic in config.get("nics", [])],
+        boot=Boot(**config.get("boot", {})),
+        cpu=Cpu(**config.get("cpu", {})),
+        console=Console(**config.get("console", {})),
+        metadata=dict(config.get("metadata", {})),
+        hypervisor=dict(config.get("hypervisor", {})),
+        power_state=seen.state,
+        unfinished=record["unfinished"],
+        pending=pending(record),
+    )
+
+
+_AS_THEY_ARE = (
+    "memory_mb",
+    "max_memory_mb",
+    "vcpus",
+    "max_vcpus",
+    "image",
+    "pool",
+    "autostart",
+    "description",
+    "locked",
+    "protected",
+    "cloud_init_fingerprint",
+)
+
+
+def pending(record: Record) -> dict[str, tuple[Any, Any]]:
+    """Options whose configured value the running guest does not have yet."""
+    running, config = record["running"], record["config"]
+    if running is None:
+        return {}
+    return {
+        _OPTION_OF.get(field, field): (running.get(field), config.get(field))
+        for field in FELT
+        if running.get(field) != config.get(field)
+    }
+
+
+def macs_of(record: Record) -> set[str]:
+    """The MAC addresses that an instance takes, configured and running."""
+    nics = [*record["config"].get("nics", []), *(record["running"] or {}).get("nics", [])]
+    return {nic["mac"] for nic in nics if "mac" in nic}
+
+
+def volume_keys(record: Record) -> set[str]:
+    """The keys of the volumes that an instance uses, configured and running."""
+    disks = [*record["config"].get("disks", []), *(record["running"] or {}).get("disks", [])]
+    return {volume_key(disk) for disk in disks if "volume" in disk}
+
+
+def volume_key(disk: Mapping[str, Any]) -> str:
+    """The store's key of a disk's volume."""
+    return f"{disk['pool']}/{disk['volume']}"

@@ -1,0 +1,201 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Disks: what the driver decides about them, and whether the host has what they need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+from typing import Any
+
+from ...errors import (
+    HypervisorError,
+    ImageNotFound,
+    InvalidInput,
+    NetworkNotFound,
+    PoolNotFound,
+    Problem,
+    VolumeNotFound,
+)
+from ...model.instance import CDROM, Disk, Instance
+from ...model.units import GIB, MIB, format_size
+from .host import HostMixin
+from .hostfile import DEFAULT_POOL, Image
+from .records import ROOT, SEED, volume_key, volume_keys
+from .store import INSTANCES, VOLUMES, Record, View
+
+SEED_BYTES = MIB
+_QCOW2_MAGIC = b"QFI\xfb"
+_PREFIXES = {"virtio": "vd", "xen": "xvd", "ide": "hd"}
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+class StorageMixin(HostMixin):
+    """Disks, volumes, images and pools."""
+
+    def _default_pool(self) -> str:
+        pools = self._settings.pools
+        return DEFAULT_POOL if DEFAULT_POOL in pools or not pools else next(iter(pools))
+
+    def _complete_disks(self, instance: Instance) -> list[Disk]:
+        """The disks of a new instance, its flavor's and its seed among them, with all names given."""
+        disks = list(instance.disks or [])
+        flavor = instance.flavor
+        root_bytes = flavor.root_gb * GIB if flavor and flavor.root_gb else None
+        has_root = any(disk.role == ROOT or (disk.image and disk.image == instance.image) for disk in disks)
+        if not has_root and (instance.image or (root_bytes and not disks)):
+            disks.insert(0, Disk(role=ROOT, image=instance.image, size_bytes=root_bytes))
+        if flavor and flavor.swap_mb and not any(disk.role == "swap" for disk in disks):
+            disks.append(Disk(role="swap", size_bytes=flavor.swap_mb * MIB))
+        if instance.cloud_init is not None and not any(disk.role == SEED for disk in disks):
+            disks.append(seed_disk())
+        return self._name_disks(instance.name, disks, instance.pool, ())
+
+    def _name_disks(self, name: str, disks: Iterable[Disk], pool: str | None, taken: Collection[str]) -> list[Disk]:
+        """Copies with what the driver gives: devices, buses, formats, and the volumes of those that are to be made."""
+        devices = {*taken, *(disk.device for disk in disks if disk.device)}
+        named = []
+        for wanted in disks:
+            bus = wanted.bus or ("sata" if wanted.kind == CDROM else "virtio")
+            device = wanted.device or _free_device(_PREFIXES.get(bus, "sd"), devices)
+            devices.add(device)
+            disk = replace(wanted, bus=bus, device=device)
+            if disk.read_only is None:
+                disk.read_only = disk.kind == CDROM
+            if disk.volume is not None:
+                disk.pool = disk.pool or pool or self._default_pool()
+            elif disk.role == SEED or (disk.kind != CDROM and disk.path is None):
+                disk.owned = True
+                disk.pool = disk.pool or pool or self._default_pool()
+                disk.format = disk.format or ("raw" if disk.role == SEED else "qcow2")
+                disk.volume = f"{name}-seed.iso" if disk.role == SEED else f"{name}-{device}.{disk.format}"
+                if disk.image is not None and disk.size_bytes is None:
+                    image = self._find_image(disk.image)
+                    disk.size_bytes = image.size_bytes if image else None
+            elif disk.path is not None or disk.image is not None:
+                disk.format = disk.format or "raw"
+            named.append(disk)
+        return named
+
+    # -- what the host has ------------------------------------------------------------------------------------------
+
+    def _find_image(self, path: str) -> Image | None:
+        """An image that host.json declares, or a file that is really there."""
+        declared = self._settings.images.get(path)
+        if declared is not None:
+            return declared
+        try:
+            with open(path, "rb") as file:
+                head = file.read(32)
+                size_bytes = os.fstat(file.fileno()).st_size
+        except (OSError, ValueError):
+            return None
+        if head[:4] == _QCOW2_MAGIC and len(head) == 32:
+            return Image(int.from_bytes(head[24:32], "big"), "qcow2")
+        return Image(size_bytes, "raw")
+
+    def _disk_problems(self, view: View, instance: Instance, known: Record | None) -> list[tuple[Problem, type]]:
+        """What the host lacks for these disks, each with the class of error that says so."""
+        found: list[tuple[Problem, type]] = []
+        pools = self._pools(view)
+        old = _sources(known) if known else set()
+        for number, disk in enumerate(instance.disks or []):
+            where = f"disks[{number}]"
+            if disk.pool is not None and not self._pool_is_ready(pools, disk.pool, instance):
+                found.append((Problem(f"{where}.pool", f"there is no active pool {disk.pool!r}"), PoolNotFound))
+            elif disk.volume is not None and not disk.owned:
+                found.extend(self._volume_problems(view, instance.name, disk, where, pools))
+            for option in ("image", "path"):
+                path = getattr(disk, option)
+                if path is None or path in old:
+                    continue
+                image = self._find_image(path)
+                if image is None:
+                    found.append((Problem(f"{where}.{option}", f"there is no file {path!r}"), ImageNotFound))
+                elif option == "image" and (disk.size_bytes or image.size_bytes) < image.size_bytes:
+                    size = format_size(image.size_bytes)
+                    found.append((Problem(f"{where}.size", f"the image {path!r} needs {size}"), InvalidInput))
+        return found
+
+    def _volume_problems(
+        self, view: View, name: str, disk: Disk, where: str, pools: Collection[str]
+    ) -> list[tuple[Problem, type]]:
+        pool = disk.pool or self._default_pool()
+        key = f"{pool}/{disk.volume}"
+        if pool not in pools or view.get(VOLUMES, key) is None:
+            lacking = Problem(f"{where}.volume", f"there is no volume {disk.volume!r} in the pool {pool!r}")
+            return [(lacking, VolumeNotFound)]
+        if disk.read_only:
+            return []
+        users = [user for user in self._users_of(view, key) if user != name]
+        if users:
+            in_use = f"the volume {disk.volume!r} is in use by instance {users[0]!r}"
+            return [(Problem(f"{where}.volume", in_use), HypervisorError)]
+        return []
+
+    def _pool_is_ready(self, pools: dict[str, Any], pool: str, instance: Instance) -> bool:
+        if pool in pools:
+            return bool(pools[pool].active)
+        return instance.pool_path is not None and pool == instance.pool
+
+    def _users_of(self, view: View, key: str) -> list[str]:
+        """The instances that use a volume."""
+        return [name for name, record in view.all(INSTANCES).items() if key in volume_keys(record)]
+
+    def _fill_from_volumes(self, view: View, disks: Iterable[Record]) -> None:
+        """Write into records of disks on existing volumes what those are."""
+        for disk in disks:
+            volume = view.get(VOLUMES, volume_key(disk)) if "volume" in disk else None
+            if volume is not None and not disk.get("owned"):
+                disk.setdefault("size_bytes", volume["size_bytes"])
+                disk.setdefault("format", volume["format"])
+
+    def _require_parts(self, view: View, record: Record) -> None:
+        """Raise unless everything is there that a guest is started from."""
+        config = record["config"]
+        pools = self._pools(view)
+        for disk in config.get("disks", []):
+            if "volume" in disk:
+                pool = disk["pool"]
+                if pool not in pools or not pools[pool].active:
+                    raise PoolNotFound(f"the pool {pool!r} with disk {disk['device']} is not active")
+                if view.get(VOLUMES, volume_key(disk)) is None:
+                    raise VolumeNotFound(f"the volume {disk['volume']!r} of disk {disk['device']} is gone")
+            for path in (disk.get("path"), disk.get("image")):
+                if path is not None and self._find_image(path) is None:
+                    raise ImageNotFound(f"the file {path!r} of disk {disk['device']} is gone")
+        boot = config.get("boot", {})
+        for path in (boot.get("kernel"), boot.get("initrd")):
+            if path is not None and self._find_image(path) is None:
+                raise ImageNotFound(f"there is no file {path!r} to boot from")
+        for nic in config.get("nics", []):
+            problem = self._network_problem(nic.get("network"), nic.get("bridge"))
+            if problem is not None:
+                raise NetworkNotFound(problem)
+
+    def _network_problem(self, network: str | None, bridge: str | None) -> str | None:
+        """What is wrong with a NIC's network, in words."""
+        settings = self._settings
+        if network is not None and not (network in settings.networks and settings.networks[network].active):
+            return f"there is no active network {network!r}"
+        if bridge is not None and not (bridge in settings.bridges and settings.bridges[bridge].active):
+            return f"there is no bridge {bridge!r}"
+        return None
+
+
+def seed_disk() -> Disk:
+    """The CD-ROM for cloud-init's data."""
+    return Disk(kind=CDROM, role=SEED, size_bytes=SEED_BYTES)
+
+
+def _sources(record: Record) -> set[str]:
+    """Files that the instance is known to be made from; they need not be there any more."""
+    disks = record["config"].get("disks", [])
+    return {disk[option] for disk in disks for option in ("image", "path") if option in disk}
+
+
+def _free_device(prefix: str, taken: Collection[str]) -> str:
+    names = [*_LETTERS, *(first + second for first in _LETTERS for second in _LETTERS)]
+    return next(prefix + letters for letters in names if prefix + letters not in taken)
