@@ -28,7 +28,7 @@ class AddressesMixin(FakeCore):
                 record = view.get(INSTANCES, name) if is_file_name(name) else None
                 if record is None:
                     continue
-                record, seen = self._look_at(record)
+                record, seen = self.look_at(record)
                 found[name] = self._leases_of(record, seen, "lease")
                 if ask_guest and seen.state in power_state.EXECUTING:
                     asked.append(name)
@@ -46,7 +46,7 @@ class AddressesMixin(FakeCore):
         record = view.get(INSTANCES, name)
         if record is None or not self._faults.guest(name).agent:
             return []
-        return self._leases_of(*self._look_at(record), "agent")
+        return self._leases_of(*self.look_at(record), "agent")
 
     def _leases_of(self, record: Record, seen: Look, source: str) -> list[Address]:
         """The addresses of a guest that has booted: those of networks from the lease, of bridges only from within."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ...errors import (
     AlreadyExists,
@@ -27,6 +28,9 @@ Finding = tuple[Problem, type[AnyvirtError]]
 
 _CPU_MODES = ("default", "host-model", "host-passthrough", "custom")
 _FIRMWARES = ("bios", "uefi")
+MAX_NAME_BYTES = 200
+"""Longer names would leave no room for those of the volumes made after them."""
+
 _LOCALHOST = "127.0.0.1"
 
 
@@ -35,10 +39,11 @@ class ChecksMixin(StorageMixin):
 
     def check_parameter_syntax(self, instance: Instance) -> list[Problem]:
         problems = []
-        if not is_file_name(instance.name):
+        if not is_file_name(instance.name) or len(instance.name.encode()) > MAX_NAME_BYTES:
             problems.append(
                 Problem(
-                    "name", "the fake driver takes printable names of at most 200 bytes without a slash or leading dot"
+                    "name",
+                    f"must be printable, at most {MAX_NAME_BYTES} bytes long, without slashes and a leading dot",
                 )
             )
         cpu, boot = instance.cpu, instance.boot
@@ -138,7 +143,7 @@ class ChecksMixin(StorageMixin):
 
     def _nic_findings(self, view: View, instance: Instance) -> list[Finding]:
         found: list[Finding] = []
-        owners: dict[str, str] = {}
+        owners: dict[str, Any] = {}
         if any(nic.mac for nic in instance.nics or []):
             for record in view.all(INSTANCES).values():
                 if record["name"] != instance.name:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qsl, unquote
 
-from ...errors import HypervisorUnavailable, InstanceNotFound, InvalidUri
+from ...errors import HypervisorUnavailable, InstanceNotFound, InvalidUri, PermissionDenied
 from ...model import power_state
 from ..base import ComputeDriver
 from ..uri import ConnectionOptions
@@ -51,6 +51,11 @@ class FakeCore(ComputeDriver):
         self._settings_file = SettingsFile(os.path.join(self.folder, HOST_FILE), parse_host)
 
     def open(self) -> None:
+        nearest = self._nearest_folder()
+        if not os.path.isdir(nearest):
+            raise HypervisorUnavailable(f"the fake hypervisor cannot be in {self.root}: {nearest} is not a folder")
+        if not os.access(nearest, os.R_OK | os.X_OK):
+            raise PermissionDenied(f"the fake hypervisor's folder {nearest} is closed to this user")
         self._settings_file.read()
         self._faults.check()
         self._is_open = True
@@ -64,6 +69,13 @@ class FakeCore(ComputeDriver):
 
     def host_identity(self) -> str:
         return f"fake:{os.path.realpath(self.root)}?host={self.host}"
+
+    def _nearest_folder(self) -> str:
+        """The host's folder or, while it is not there yet, the nearest existing path above it."""
+        nearest = self.folder
+        while not os.path.lexists(nearest):
+            nearest = os.path.dirname(nearest)
+        return nearest
 
     @property
     def _settings(self) -> HostSettings:
@@ -97,7 +109,7 @@ class FakeCore(ComputeDriver):
 
     # -- instances as they are now ----------------------------------------------------------------------------------
 
-    def _look_at(self, record: Record) -> tuple[Record, Look]:
+    def look_at(self, record: Record) -> tuple[Record, Look]:
         """A record with what has become of its guest by now; ``running`` is None for one that turns out to be off."""
         seen = guests.look(record["power"], self._faults.guest(record["name"]), self._faults.written_at)
         if seen.state in power_state.OFF and record["running"] is not None:
@@ -113,11 +125,11 @@ class FakeCore(ComputeDriver):
         record = view.get(INSTANCES, name) if is_file_name(name) else None
         if record is None:
             raise InstanceNotFound(name)
-        return self._look_at(record)
+        return self.look_at(record)
 
     def _instances(self, view: View) -> dict[str, tuple[Record, Look]]:
         """All instances by name."""
-        return {name: self._look_at(record) for name, record in view.all(INSTANCES).items()}
+        return {name: self.look_at(record) for name, record in view.all(INSTANCES).items()}
 
 
 def host_folder(root: str, host: str) -> str:

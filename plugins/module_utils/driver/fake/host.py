@@ -33,10 +33,7 @@ class HostMixin(FakeCore):
                 check()
             except AnyvirtError as error:
                 problems.append(str(error))
-        # Of a folder that is not there yet, the nearest one that is.
-        nearest = self.folder
-        while not os.path.lexists(nearest):
-            nearest = os.path.dirname(nearest)
+        nearest = self._nearest_folder()
         if not os.path.isdir(nearest):
             problems.append(f"{nearest} is not a folder")
         elif not os.access(nearest, os.R_OK | os.W_OK | os.X_OK):

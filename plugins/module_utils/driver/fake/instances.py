@@ -49,7 +49,7 @@ class InstancesMixin(FakeCore):
         if names is None:
             return self._instances(view)
         found = ((name, view.get(INSTANCES, name)) for name in sorted(set(names)) if is_file_name(name))
-        return {name: self._look_at(record) for name, record in found if record is not None}
+        return {name: self.look_at(record) for name, record in found if record is not None}
 
 
 def cpu_time_ns(running: Record, look: Look) -> int:

@@ -26,7 +26,8 @@ class SpawnMixin(ChecksMixin, PowerMixin):
         if paused:
             self.require("start_paused")
         name = instance.name
-        record = new_record(self.complete(instance))
+        instance = self.complete(instance)
+        record = new_record(instance)
         with UndoStack() as done:
             self._define(instance, record, done)
             for pool in record["made_pools"]:
@@ -47,12 +48,14 @@ class SpawnMixin(ChecksMixin, PowerMixin):
             return []
         with self._read("info", name) as view:
             record = view.get(INSTANCES, name)
-            active = record is not None and self._look_at(record)[1].state not in power_state.OFF
+            active = record is not None and self.look_at(record)[1].state not in power_state.OFF
             doomed = _owned_by(view, name)
         removed: list[str] = []
+        cut_off = False
         try:
             if active:
                 self.force_off(name)
+                cut_off = True
             pools: list[str] = record["made_pools"] if record is not None and record["unfinished"] else []
             if record is not None:
                 doomed = self._undefine(name, delete_volumes)
@@ -64,7 +67,7 @@ class SpawnMixin(ChecksMixin, PowerMixin):
             for pool in pools:
                 self._delete_pool(pool, name)
         except AnyvirtError as error:
-            if active:
+            if cut_off:
                 error.not_undone.append(f"power on {name}: a guest that was cut off cannot be given back its memory")
             error.not_undone.extend(
                 f"{what}: it is removed; removing {name} again finishes the rest" for what in removed
@@ -80,10 +83,9 @@ class SpawnMixin(ChecksMixin, PowerMixin):
         """Record the new instance, as unfinished, with all that it is going to be made of."""
         name = instance.name
         with self._write("define", name) as changes:
-            completed = self.complete(instance)
             if is_file_name(name) and changes.get(INSTANCES, name) is not None:
                 raise AlreadyExists(f"there is an instance named {name!r} already")
-            self._require(changes, completed)
+            self._require(changes, instance)
             if instance.pool is not None and instance.pool not in self._pools(changes):
                 record["made_pools"] = [instance.pool]
             for disk in record["config"]["disks"]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Collection, Iterable
 from dataclasses import replace
@@ -37,7 +38,7 @@ class StorageMixin(HostMixin):
 
     def _default_pool(self) -> str:
         pools = self._settings.pools
-        return DEFAULT_POOL if DEFAULT_POOL in pools or not pools else next(iter(pools))
+        return DEFAULT_POOL if DEFAULT_POOL in pools else next(iter(pools), DEFAULT_POOL)
 
     def _complete_disks(self, instance: Instance) -> list[Disk]:
         """The disks of a new instance, its flavor's and its seed among them, with all names given."""
@@ -197,5 +198,6 @@ def _sources(record: Record) -> set[str]:
 
 
 def _free_device(prefix: str, taken: Collection[str]) -> str:
-    names = [*_LETTERS, *(first + second for first in _LETTERS for second in _LETTERS)]
-    return next(prefix + letters for letters in names if prefix + letters not in taken)
+    suffixes = itertools.chain(_LETTERS, map("".join, itertools.product(_LETTERS, repeat=2)))
+    free: str = next(prefix + suffix for suffix in suffixes if prefix + suffix not in taken)
+    return free

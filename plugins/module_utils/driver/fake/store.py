@@ -62,7 +62,7 @@ def is_file_name(name: str) -> bool:
         and not name.startswith(".")
         and name.isprintable()
         and "/" not in name
-        and len(name.encode("utf-8", "surrogatepass")) <= 200
+        and len(name.encode("utf-8", "surrogatepass")) <= 240
     )
 
 

@@ -90,9 +90,8 @@ class UpdateMixin(SpawnMixin):
         disks = list((desired.disks if "disks" in options else None) or current.disks or [])
         if "cloud_init" in options:
             disks = [disk for disk in disks if disk.role != SEED]
-            if desired.cloud_init is not None:
-                had = [disk for disk in current.disks or [] if disk.role == SEED]
-                disks.append(had[0] if had else seed_disk())
+            had = [disk for disk in current.disks or [] if disk.role == SEED]
+            disks.append(had[0] if had else seed_disk())
         elif "disks" in options and not any(disk.role == SEED for disk in disks):
             disks += [disk for disk in current.disks or [] if disk.role == SEED]
         taken = [disk.device for disk in current.disks or [] if disk.device]
@@ -162,10 +161,12 @@ class UpdateMixin(SpawnMixin):
             if "nics" in options:
                 self._require_nics(changes, name, desired.nics or [])
             config = {field: value for field, value in {**record["config"], **values}.items() if value is not None}
-            self._fill_from_volumes(changes, config.get("disks", []))
+            if "disks" in values:
+                self._fill_from_volumes(changes, config["disks"])
             _check_sizes(config)
             changes.put(INSTANCES, name, {**record, "config": config})
-            before = {field: record["config"].get(field) for field in values}
+            old = record["config"]
+            before = {field: old.get(field) for field in {*old, *config} if old.get(field) != config.get(field)}
             done.push("put back the configuration", lambda: self._restore(name, "redefine", "config", before))
             return record, seen
 
@@ -226,15 +227,11 @@ def _new_values(desired: Instance, options: Collection[str]) -> Record:
 
 
 def _check_sizes(config: Record) -> None:
-    problems = []
     for option, most in (("memory_mb", "max_memory_mb"), ("vcpus", "max_vcpus")):
-        if config[option] > config[most]:
-            # Who raises a size alone raises its limit with it.
-            config[most] = config[option]
         if config[option] <= 0:
-            problems.append(Problem(option, "must be more than zero"))
-    if problems:
-        raise InvalidInput(problems)
+            raise InvalidInput([Problem(option, "must be more than zero")])
+        # Who raises a size alone raises its limit with it.
+        config[most] = max(config[most], config[option])
 
 
 def _fits_running(current: Instance, desired: Instance, option: str) -> bool:

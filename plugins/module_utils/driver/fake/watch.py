@@ -38,7 +38,7 @@ class WatchMixin(FakeCore):
         """Seconds until something happens to one of these guests by itself; None when nothing will."""
         with self._store.reading() as view:
             records = [record for record in (view.get(INSTANCES, name) for name in names) if record is not None]
-        coming = (self._look_at(record)[1].next_s for record in records)
+        coming = (self.look_at(record)[1].next_s for record in records)
         return min((next_s for next_s in coming if next_s is not None), default=None)
 
 
