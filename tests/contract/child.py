@@ -1,0 +1,88 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Driver operations in processes of their own, to be killed or to run as somebody else."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+TESTS = Path(__file__).resolve().parents[1]
+
+_COMMAND = [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); from contract.child import main; main()"]
+
+
+def start(**task: Any) -> subprocess.Popen[bytes]:
+    """A child process with this task; it says a line when it is about to begin."""
+    child = subprocess.Popen(
+        [*_COMMAND, str(TESTS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert child.stdin is not None
+    child.stdin.write(pickle.dumps(task))
+    child.stdin.close()
+    child.stdin = None  # so that communicate() leaves it alone
+    return child
+
+
+def as_nobody(secret: Path, uri: str) -> str:
+    """The kind of error that somebody without rights gets at uri; secret is taken from everybody meanwhile."""
+    mode = secret.stat().st_mode
+    secret.chmod(0o700)
+    try:
+        child = start(operation="open", uri=uri, user=65534)
+        output, errors = child.communicate(timeout=60)
+    finally:
+        secret.chmod(mode)
+    assert child.returncode == 0, errors.decode()
+    return output.decode().split()[-1]
+
+
+def main() -> None:
+    """What the child does."""
+    import importable  # noqa: F401
+    from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import (
+        ConnectionOptions,
+        get_connection,
+    )
+    from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError
+
+    task = pickle.loads(sys.stdin.buffer.read())
+    driver = get_connection(ConnectionOptions(task["uri"]))
+    if task["operation"] == "open":
+        os.setuid(task["user"])
+        try:
+            driver.open()
+            driver.list_instances()
+            print("no error")
+        except AnyvirtError as error:
+            print(error.kind)
+        return
+    with driver:
+        if "die_at" in task:
+            _die_at(task["die_at"])
+        print("begins", flush=True)
+        if task["operation"] == "spawn":
+            driver.spawn(driver.complete(task["instance"]), power_on=task["power_on"])
+        else:
+            driver.destroy(task["name"])
+    print("done", flush=True)
+
+
+def _die_at(number: int) -> None:
+    """Die of SIGKILL at the number-th change of a file."""
+    seen = 0
+
+    def hook(event: str, _arguments: tuple[Any, ...]) -> None:
+        nonlocal seen
+        if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.utime", "fcntl.flock"):
+            seen += 1
+            if seen == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)

@@ -1,0 +1,80 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Chooses the drivers that the suite runs on, and gives every test its platform."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+
+from contract.platforms import NAMES, make_platform
+from contract.platforms.base import Platform
+
+_NOWHERE = "none of --drivers"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--drivers", help=f"where to run the contract suite, of {', '.join(NAMES)} (default: all)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "on(*platforms): the test makes sense on these platforms only")
+
+
+def chosen_platforms(config: pytest.Config) -> list[str]:
+    text = config.getoption("--drivers") or os.environ.get("ANYVIRT_DRIVERS") or os.environ.get("DRIVERS") or ""
+    chosen = text.replace(",", " ").split() or list(NAMES)
+    unknown = [name for name in chosen if name not in NAMES]
+    if unknown:
+        raise pytest.UsageError(f"--drivers: there is no {', '.join(unknown)}; choose from {', '.join(NAMES)}")
+    return chosen
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "host" not in metafunc.fixturenames:
+        return
+    chosen = chosen_platforms(metafunc.config)
+    marker = metafunc.definition.get_closest_marker("on")
+    wanted = [name for name in chosen if marker is None or name in marker.args]
+    metafunc.parametrize("host", wanted or [_NOWHERE], indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Drop tests of platforms that were not chosen; that is no skipped test, since nobody asked for it."""
+
+    def has_a_place(item: pytest.Item) -> bool:
+        callspec = getattr(item, "callspec", None)
+        return callspec is None or callspec.params.get("host") != _NOWHERE
+
+    nowhere = [item for item in items if not has_a_place(item)]
+    if nowhere:
+        config.hook.pytest_deselected(items=nowhere)
+        items[:] = [item for item in items if has_a_place(item)]
+
+
+@pytest.fixture(scope="session")
+def host(request: pytest.FixtureRequest) -> Iterator[Platform]:
+    """The platform itself, for fixtures that keep a guest for several tests; tests take ``platform``."""
+    platform = make_platform(request.param)
+    try:
+        yield platform
+    finally:
+        platform.cleanup()
+        platform.stop()
+
+
+@pytest.fixture
+def platform(host: Platform) -> Iterator[Platform]:
+    """A hypervisor, emptied after the test."""
+    yield host
+    host.cleanup()
+
+
+@pytest.fixture
+def driver(platform: Platform) -> ComputeDriver:
+    """A driver that is connected to ``platform``."""
+    return platform.driver()

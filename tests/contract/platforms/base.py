@@ -1,0 +1,132 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a test needs from a hypervisor beside its driver."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions, get_connection
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance, Nic
+
+from contract.platforms.calls import Calls
+
+Snapshot = dict[str, Any]
+
+
+class Platform(ABC):
+    """A hypervisor host that runs for the whole session; ``cleanup`` makes it empty again after each test."""
+
+    name: ClassVar[str]
+    uri: str
+    calls: Calls
+    ready: bytes = b"ANYVIRT GUEST READY"
+    """What the small guest says on its console when it is up."""
+    boot_timeout_s: float = 60.0
+    """How long the small guest may take until its console says that it is ready."""
+    call_timeout_s: float = 60.0
+    starts_quickly: ClassVar[bool] = True
+    """False where starting an instance takes seconds: tests then repeat themselves less often."""
+    pool: str = "contract"
+    """A storage pool for volumes, empty but for what instances put there."""
+    new_pool_path: str = "/pools/on-demand"
+    """Where a test can let a pool be made."""
+    network: str | None = None
+    bridge: str | None = None
+    image: str | None = None
+    """An image file on the host for root disks, where the driver can do that."""
+
+    def __init__(self) -> None:
+        self.kept: set[str] = set()
+        self._drivers: list[ComputeDriver] = []
+
+    # -- drivers and instances --------------------------------------------------------------------------------------
+
+    def options(self, **changed: Any) -> ConnectionOptions:
+        return ConnectionOptions(**{"uri": self.uri, "call_timeout_s": self.call_timeout_s, **changed})
+
+    def closed_driver(self, **changed: Any) -> ComputeDriver:
+        """A driver that is not connected yet."""
+        return get_connection(self.options(**changed))
+
+    def driver(self, **changed: Any) -> ComputeDriver:
+        """A driver of its own connection, closed when the test ends."""
+        driver = self.closed_driver(**changed)
+        driver.open()
+        self._drivers.append(driver)
+        return driver
+
+    @abstractmethod
+    def small(self, name: str, **over: Any) -> Instance:
+        """The smallest instance that boots here, with the fields of ``over``."""
+
+    def nic(self, **over: Any) -> Nic:
+        """A NIC on the host's network."""
+        place = {"network": self.network} if self.network else {"bridge": self.bridge}
+        return Nic(**{**place, **over})
+
+    def spawned(self, driver: ComputeDriver, name: str, *, power_on: bool = False, **over: Any) -> Instance:
+        """Spawn a small instance and return what it reads back as."""
+        driver.spawn(driver.complete(self.small(name, **over)), power_on=power_on)
+        return driver.get_instances([name])[name]
+
+    def console(self, driver: ComputeDriver, name: str) -> bytes:
+        """What the guest has written, even where the driver cannot tell."""
+        return driver.get_console_output(name, 1 << 20)
+
+    def wait_ready(self, driver: ComputeDriver, name: str, times: int = 1) -> bytes:
+        """Wait until the guest has said ``times`` times that it is up; its console."""
+        deadline = time.monotonic() + self.boot_timeout_s
+        while (text := self.console(driver, name)).count(self.ready) < times:
+            assert time.monotonic() < deadline, f"{name} was not ready {times} times: {text[-2000:]!r}"
+            time.sleep(0.1)
+        return text
+
+    def prepare_hotplug(self, driver: ComputeDriver, name: str) -> None:
+        """Let a guest that was just started come so far that it can be given devices."""
+        self.wait_ready(driver, name)
+
+    # -- looking at the platform ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def snapshot(self) -> Snapshot:
+        """Everything that instances can leave behind; equal before and after an operation that was undone."""
+
+    @abstractmethod
+    def volumes(self) -> set[str]:
+        """Names of all volumes in all pools."""
+
+    @abstractmethod
+    def define_foreign(self, name: str) -> None:
+        """An instance made by another tool: nothing in it says that it is ours. It is off."""
+
+    @abstractmethod
+    def cleanup_pools(self) -> None:
+        """Remove pools that were made on demand; they outlive their instances."""
+
+    # -- mischief ---------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def crash(self, name: str) -> None:
+        """Make the running instance die a sudden death."""
+
+    # -- the end ----------------------------------------------------------------------------------------------------
+
+    def cleanup(self) -> None:
+        """Close the drivers and remove every instance and volume that is not kept."""
+        for driver in self._drivers:
+            driver.close()
+        self._drivers.clear()
+        self.remove_everything(self.kept)
+
+    @abstractmethod
+    def remove_everything(self, but: set[str]) -> None:
+        """Remove all instances except those named, and all volumes that none of these uses; not through the driver."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End the host."""

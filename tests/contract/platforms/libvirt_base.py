@@ -1,0 +1,136 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the platforms under libvirt have in common: looking and cleaning up behind the driver's back."""
+
+from __future__ import annotations
+
+import contextlib
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from typing import Any
+
+import libvirt
+
+from contract.platforms.base import Platform, Snapshot
+from contract.platforms.libvirt_calls import LibvirtCalls
+
+_UNDEFINE_FLAGS = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+)
+_POOL_XML = "<pool type='dir'><name>{name}</name><target><path>{path}</path></target></pool>"
+
+
+class LibvirtPlatform(Platform):
+    pool_folder = "/var/lib/libvirt/images"
+    undefine_flags = _UNDEFINE_FLAGS
+    call_timeout_s = 30.0
+    new_pool_path = "/var/lib/libvirt/on-demand"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = LibvirtCalls()
+
+    def define_pool(self) -> None:
+        with self.connection() as connection:
+            pool = connection.storagePoolDefineXML(_POOL_XML.format(name=self.pool, path=self.pool_folder))
+            pool.setAutostart(True)
+            pool.create()
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[Any]:
+        """A connection of our own, apart from the driver's."""
+        connection = libvirt.open(self.uri)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    def domains(self, connection: Any) -> list[Any]:
+        return list(connection.listAllDomains())
+
+    def domain_xml(self, name: str, flags: int = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE) -> str:
+        with self.connection() as connection:
+            return str(connection.lookupByName(name).XMLDesc(flags))
+
+    def define_xml(self, xml: str) -> None:
+        with self.connection() as connection:
+            connection.defineXML(xml)
+
+    def snapshot(self) -> Snapshot:
+        with self.connection() as connection:
+            return {
+                "domains": {domain.name(): self._picture(domain) for domain in self.domains(connection)},
+                "pools": {
+                    pool.name(): {volume.name(): volume.info()[:2] for volume in pool.listAllVolumes()}
+                    for pool in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
+                },
+                "files": self.files(),
+            }
+
+    def _picture(self, domain: Any) -> dict[str, Any]:
+        xml = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE)
+        return {
+            "xml": canonical(xml).splitlines(),
+            "active": bool(domain.isActive()),
+            "autostart": bool(domain.autostart()),
+            "saved": bool(domain.hasManagedSaveImage()),
+        }
+
+    def files(self) -> dict[str, int]:
+        """Files that instances can leave behind, with their sizes."""
+        return {}
+
+    def volumes(self) -> set[str]:
+        with self.connection() as connection:
+            pools = connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
+            return {volume.name() for pool in pools for volume in pool.listAllVolumes()}
+
+    def cleanup_pools(self) -> None:
+        with self.connection() as connection:
+            self._remove_pools(connection)
+
+    def _remove_pools(self, connection: Any) -> None:
+        for pool in connection.listAllStoragePools():
+            if pool.name() == self.pool:
+                continue
+            if pool.isActive():
+                pool.destroy()
+            with contextlib.suppress(libvirt.libvirtError):  # not empty, or never built
+                pool.delete()
+            pool.undefine()
+
+    def remove_everything(self, but: set[str]) -> None:
+        with self.connection() as connection:
+            kept_files = set()
+            for domain in self.domains(connection):
+                if domain.name() in but:
+                    root = ET.fromstring(domain.XMLDesc(0))
+                    kept_files |= {source.get("file") for source in root.iterfind(".//source[@file]")}
+                    continue
+                if domain.isActive():
+                    domain.destroy()
+                with contextlib.suppress(libvirt.libvirtError):  # a transient one is gone by now
+                    domain.undefineFlags(self.undefine_flags)
+            for pool in connection.listAllStoragePools():
+                if not pool.isActive():
+                    continue
+                pool.refresh()
+                for volume in pool.listAllVolumes():
+                    if volume.path() not in kept_files:
+                        volume.delete()
+            if not but:
+                self._remove_pools(connection)
+
+
+def canonical(xml: str) -> str:
+    """The same text for documents that mean the same: attributes in order, one element a line, no blank text."""
+    root = ET.fromstring(xml)
+    for element in root.iter():
+        element.text = (element.text or "").strip() or None
+        element.tail = None
+    ET.indent(root)
+    return ET.canonicalize(ET.tostring(root, encoding="unicode"))

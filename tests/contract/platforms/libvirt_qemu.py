@@ -1,0 +1,101 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""QEMU guests under a libvirtd in namespaces of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Console, Instance
+from lab.guest import build_guest
+from lab.hosts import BRIDGE, NETWORK, LibvirtHost
+
+from contract.platforms.libvirt_base import LibvirtPlatform
+
+# What libvirt and its daemons write for themselves: logs of their own and files of what runs just now.
+_THEIR_OWN = ("log/libvirtd.log", "log/virtlogd.log", "log/qemu/", "log/lxc/", "lib/dnsmasq/", "lib/qemu/domain-")
+_THEIR_OWN += ("lib/qemu/channel/", "lib/qemu/ram/", "lib/boot/")
+
+
+def lab_name(part: str) -> str:
+    """A name for a lab host that no other test run uses."""
+    return f"contract-{part}-{os.getpid()}"
+
+
+class HostedPlatform(LibvirtPlatform):
+    """On a lab host on this machine, whose files we can see."""
+
+    network = NETWORK
+    bridge = BRIDGE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lab = LibvirtHost(lab_name(self.name))
+        self.lab.start()
+        try:
+            self.uri = self.choose_uri()
+            self.define_pool()
+        except BaseException:
+            self.lab.stop()
+            raise
+
+    def choose_uri(self) -> str:
+        return self.lab.uri
+
+    def files(self) -> dict[str, int]:
+        state = self.lab.machine.state
+        found = {}
+        for part in ("etc", "lib", "log"):
+            for path in sorted((state / part).rglob("*")):
+                inner = str(path.relative_to(state))
+                if path.is_file() and not inner.startswith(_THEIR_OWN):
+                    found[inner] = path.stat().st_size
+        return found
+
+    def process_of(self, name: str) -> int:
+        """The outer id of the process that is the running instance."""
+        folder = Path(self.lab.machine.state, "run", self.runtime_folder)
+        inner = int((folder / f"{name}.pid").read_text())
+        outer = self.lab.machine.outer_pid(inner)
+        assert outer is not None
+        return outer
+
+    runtime_folder = "qemu"
+
+    def crash(self, name: str) -> None:
+        os.kill(self.process_of(name), signal.SIGKILL)
+
+    def stop(self) -> None:
+        self.lab.stop()
+
+
+class QemuPlatform(HostedPlatform):
+    name = "libvirt"
+
+    def __init__(self) -> None:
+        self.guest = build_guest()
+        self.image = str(self.guest.root_image)
+        super().__init__()
+
+    def small(self, name: str, **over: Any) -> Instance:
+        guest = self.guest
+        boot = Boot(kernel=str(guest.kernel), initrd=str(guest.initrd), cmdline=guest.cmdline)
+        fields: dict[str, Any] = {
+            "memory_mb": 96,
+            "vcpus": 1,
+            "boot": boot,
+            "console": Console(serial=True),
+            "pool": self.pool,
+        }
+        return Instance(name=name, **{**fields, **over})
+
+    def define_foreign(self, name: str) -> None:
+        self.define_xml(
+            f"<domain type='qemu'><name>{name}</name><uuid>{uuid.uuid4()}</uuid><memory unit='MiB'>96</memory>"
+            f"<os><type arch='x86_64'>hvm</type><kernel>{self.guest.kernel}</kernel></os></domain>"
+        )
