@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 _MAGIC = "070701"
 _TRAILER = "TRAILER!!!"
 
 
-def write_tree(root: Path, out: BinaryIO) -> None:
+class Writer(Protocol):
+    """What an archive is written to: a file, or a compressor in front of one."""
+
+    def write(self, data: bytes, /) -> int: ...
+
+
+def write_tree(root: Path, out: Writer) -> None:
     """Write every folder, file and symbolic link below root, owned by root and without times."""
     for inode, path in enumerate(sorted(root.rglob("*")), start=1):
         mode = path.lstat().st_mode
@@ -27,7 +33,7 @@ def write_tree(root: Path, out: BinaryIO) -> None:
     _write_entry(out, _TRAILER, 0, 0, b"")
 
 
-def _write_entry(out: BinaryIO, name: str, mode: int, inode: int, data: bytes) -> None:
+def _write_entry(out: Writer, name: str, mode: int, inode: int, data: bytes) -> None:
     encoded = name.encode() + b"\0"
     links = 2 if stat.S_ISDIR(mode) else 1
     # inode, mode, uid, gid, links, mtime, size, device and rdevice (major, minor each), name size, checksum

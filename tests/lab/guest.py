@@ -71,7 +71,7 @@ def build_guest() -> Guest:
             shutil.copyfile(next(unpacked.glob("boot/vmlinuz-*")), folder / "vmlinuz")
             tree = Path(scratch) / "initramfs"
             _fill_initramfs(tree, unpacked)
-            with gzip.GzipFile(folder / "initrd.gz", "wb", compresslevel=6, mtime=0) as archive:
+            with gzip.open(folder / "initrd.gz", "wb", compresslevel=6) as archive:
                 cpio.write_tree(tree, archive)
             bootdisk.build(folder / "root.qcow2", folder / "vmlinuz", folder / "initrd.gz", CMDLINE, unpacked)
 

@@ -39,12 +39,13 @@ def plug(slot: int, init_pid: int) -> None:
     outer = _interface(slot)
     with file_lock(_RUN / "bridge.lock"):
         if not Path("/sys/class/net", BRIDGE).exists():
-            run(["ip", "link", "add", BRIDGE, "type", "bridge"])
+            run(["ip", "link", "add", BRIDGE, "address", _mac(1), "type", "bridge"])
             run(["ip", "address", "add", _OUTER, "dev", BRIDGE])
             run(["ip", "link", "set", BRIDGE, "up"])
         # The kernel takes down a dead host's namespace in its own time; the slot is ours already.
         run(["ip", "link", "delete", outer], check=False)
-        run(["ip", "link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", str(init_pid)])
+        peer = ["peer", "name", "eth0", "address", _mac(_FIRST_HOST + slot), "netns", str(init_pid)]
+        run(["ip", "link", "add", outer, "type", "veth", *peer])
         run(["ip", "link", "set", outer, "master", BRIDGE, "up"])
     inside = ["nsenter", "--net", "--target", str(init_pid), "ip"]
     run([*inside, "address", "add", f"{address(slot)}/24", "dev", "eth0"])
@@ -58,6 +59,11 @@ def unplug(slot: int) -> None:
         ports = Path("/sys/class/net", BRIDGE, "brif")
         if ports.is_dir() and not any(ports.iterdir()):
             run(["ip", "link", "delete", BRIDGE])
+
+
+def _mac(number: int) -> str:
+    # One MAC for one address, for ever: neighbours remember the last host that had the slot.
+    return f"02:00:0a:4d:00:{number:02x}"
 
 
 def _interface(slot: int) -> str:

@@ -24,8 +24,8 @@ from lab.proc import run
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # nsenter shows a process the host's control groups but leaves it outside them.
 _JOIN_GROUPS = (
-    'for mark in /sys/fs/cgroup/*/cgroup.clone_children; do [ ! -e "$mark" ] || echo 0 >"${mark%/*}/cgroup.procs"; done; '
-    'exec "$@"'
+    "for mark in /sys/fs/cgroup/*/cgroup.clone_children; do "
+    '[ ! -e "$mark" ] || echo 0 >"${mark%/*}/cgroup.procs"; done; exec "$@"'
 )
 _START_TIMEOUT_S = 20.0
 _STOP_TIMEOUT_S = 20.0
@@ -173,7 +173,8 @@ class Machine:
         namespaces = ("--mount", "--uts", "--net", "--pid", "--ipc", "--cgroup")
         # A login's environment, so that nothing of the caller's leaks into daemons and guests.
         clean = ("env", "-i", f"PATH={_PATH}", "HOME=/root", "LC_ALL=C", f"TERM={os.environ.get('TERM', 'dumb')}")
-        return ["nsenter", "--target", target, *namespaces, "--", *clean, "sh", "-c", _JOIN_GROUPS, "sh", *map(str, argv)]
+        enter = ("nsenter", "--target", target, *namespaces, "--")
+        return [*enter, *clean, "sh", "-c", _JOIN_GROUPS, "sh", *map(str, argv)]
 
     def outer_pid(self, inner_pid: int) -> int | None:
         """The outer id of a process that the machine knows as inner_pid."""

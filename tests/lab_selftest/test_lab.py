@@ -16,6 +16,7 @@ from pathlib import Path
 import libvirt
 import libvirt_qemu
 import pytest
+
 from lab import cache
 from lab.console import wait_for_line, wait_until
 from lab.errors import LabError
@@ -85,7 +86,7 @@ def _is_gone(domain: libvirt.virDomain) -> bool:
     try:
         return not domain.isActive()
     except libvirt.libvirtError as error:
-        return error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN
+        return bool(error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN)
 
 
 def test_guest_reports_what_it_was_given(libvirt_host: LibvirtHost, guest: Guest, tmp_path: Path) -> None:
@@ -243,7 +244,8 @@ def test_host_of_a_killed_test_run_ends_and_its_name_is_free_again() -> None:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    assert starter.stdout is not None and starter.stdin is not None
+    assert starter.stdout is not None
+    assert starter.stdin is not None
     assert starter.stdout.readline() == b"up\n"
     assert name in running_machines()
     with pytest.raises(LabError, match="running already"):
