@@ -20,6 +20,8 @@ export DRIVERS VENV BUILD PYTEST_ARGS SANITY_ARGS BENCH_ARGS
 bin := $(abspath $(VENV))/bin
 build := $(abspath $(BUILD))
 copy := $(build)/ansible_collections/anyvirt/compute
+lab_tests := $(if $(filter libvirt lxc,$(DRIVERS)),tests/lab_selftest) $(if $(filter xen,$(DRIVERS)),tests/lab)
+lab_tests := $(strip $(lab_tests))
 real_drivers := $(filter-out fake,$(DRIVERS))
 
 # Ansible's tools keep caches and temporary files in the home folder: give them one of ours. Everything below runs the
@@ -59,9 +61,9 @@ install: $(VENV)/.base stage ## Build the tarball and install it under build/ins
 # -- tests ---------------------------------------------------------------------------------------------------------
 
 .PHONY: test
-test: check-drivers ## Everything: packages, lint, sanity, units, contract, integration, molecule
+test: check-drivers ## Everything: packages, lint, sanity, units, lab, contract, integration, molecule
 	@python=$$(tools/find-python.sh 3.11); \
-	"$$python" tools/run_steps.py $(if $(real_drivers),host) lint sanity units contract integration molecule
+	"$$python" tools/run_steps.py $(if $(real_drivers),host) lint sanity units $(if $(real_drivers),lab) contract integration molecule
 
 .PHONY: check-drivers
 check-drivers:
@@ -107,6 +109,10 @@ sanity: $(VENV)/.dev stage ## ansible-test sanity
 .PHONY: units
 units: $(VENV)/.dev stage ## ansible-test units
 	cd "$(copy)" && $(run) ansible-test units --local --python $(python_minor) --color no
+
+.PHONY: lab
+lab: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) ## What the tests run on: guests and hosts, tested by themselves
+	$(if $(lab_tests),$(bin)/python -m pytest $(lab_tests) $(PYTEST_ARGS),@echo "Nothing to test for: $(DRIVERS)")
 
 .PHONY: contract
 contract: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) ## The contract suite, on every driver of DRIVERS

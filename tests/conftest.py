@@ -12,7 +12,9 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import importable  # noqa: F401  (importing it is what it is for)
+import importable
+
+importable.make_importable()
 
 
 def pytest_configure(config: pytest.Config) -> None:

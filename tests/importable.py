@@ -39,8 +39,8 @@ def make_importable() -> None:
             package = ModuleType(name, "A package without a folder of its own.")
             package.__path__ = path
             sys.modules[name] = package
-        parent, _, child = name.rpartition(".")
-        if parent:
+        parent, dot, child = name.rpartition(".")
+        if dot:
             setattr(sys.modules[parent], child, sys.modules[name])
 
 

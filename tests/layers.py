@@ -79,15 +79,14 @@ class Checker:
 
     def layer(self, name: str) -> str | None:
         """The layer that a file of ours belongs to; None when the house has no such room."""
-        kind, _, rest = name.partition(".")
+        kind, *rooms = name.split(".")
         if kind != "module_utils":
             return kind if kind in ALLOWED else None
-        room, _, inside = rest.partition(".")
-        if room in ("", "module"):
+        if rooms in ([], ["module"]):
             return "module.py"
-        if room == "driver" and inside.partition(".")[0] in self.drivers:
-            return f"driver/{inside.partition('.')[0]}"
-        return room if room in ALLOWED else None
+        if rooms[0] == "driver" and self.drivers.intersection(rooms[1:2]):
+            return f"driver/{rooms[1]}"
+        return rooms[0] if rooms[0] in ALLOWED else None
 
     def allowed_for(self, source: Source) -> set[str]:
         layer = self.layer(source.name)

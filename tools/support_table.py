@@ -49,11 +49,11 @@ def page() -> str:
     shown = list(columns())
     notes: list[str] = []
     lines = [
-        "| | " + " | ".join(heading for heading, _ in shown) + " |",
+        "| | " + " | ".join(heading for heading, declared in shown) + " |",
         "|---|" + ":-:|" * len(shown),
     ]
     for feature, meaning in shared.FEATURES.items():
-        cells = [_cell(shared.support(declared, feature), notes) for _, declared in shown]
+        cells = [_cell(shared.support(declared, feature), notes) for heading, declared in shown]
         lines.append(f"| {meaning} | " + " | ".join(cells) + " |")
     numbered = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
     return "\n".join([INTRODUCTION, *lines, *(["", *numbered] if numbered else [])]) + "\n"
