@@ -5,11 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from ...errors import AlreadyExists, AnyvirtError, InvalidInput, Problem
 from ...model import power_state
-from ...model.instance import Instance
+from ...model.instance import CDROM, Instance
 from ...undo import UndoStack
 from ..base import ALL, NONE, OWN
 from .checks import ChecksMixin
@@ -147,26 +145,28 @@ class SpawnMixin(ChecksMixin, PowerMixin):
             if record is None:
                 return _owned_by(changes, name)
             own = set(_owned_by(changes, name))
+            free = {key for key in volume_keys(record) | own if not set(self._users_of(changes, key)) - {name}}
             seeds = {
                 volume_key(disk) for disk in record["config"]["disks"] if disk["role"] == SEED and "volume" in disk
             }
-            doomed = own & seeds if delete_volumes == NONE and not record["unfinished"] else set(own)
+            doomed = own & seeds if delete_volumes == NONE and not record["unfinished"] else own
             if delete_volumes == ALL:
-                doomed |= set(self._deletable(changes, record))
+                doomed = doomed | _writable_volumes(record)
+            doomed &= free
             for key in sorted(own | doomed):
                 volume = changes.get(VOLUMES, key)
-                assert volume is not None
-                changes.put(VOLUMES, key, {**volume, "owner": name if key in doomed else None})
+                if volume is not None:
+                    changes.put(VOLUMES, key, {**volume, "owner": name if key in doomed else None})
             changes.delete(INSTANCES, name)
             return sorted(doomed)
 
-    def _deletable(self, view: View, record: Record) -> Iterable[str]:
-        """Volumes beside its own that no other instance uses, and that are no CDs."""
-        for disk in record["config"]["disks"]:
-            if "volume" in disk and not disk.get("read_only") and disk["kind"] != "cdrom":
-                key = volume_key(disk)
-                if view.get(VOLUMES, key) is not None and self._users_of(view, key) == [record["name"]]:
-                    yield key
+
+def _writable_volumes(record: Record) -> set[str]:
+    """Volumes of an instance that are no CDs and nothing that others may share with it."""
+    disks = record["config"].get("disks", [])
+    return {
+        volume_key(disk) for disk in disks if "volume" in disk and disk["kind"] != CDROM and not disk.get("read_only")
+    }
 
 
 def _new_volume(record: Record, disk: Record) -> Record:

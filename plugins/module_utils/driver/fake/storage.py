@@ -20,6 +20,7 @@ from ...errors import (
     Problem,
     VolumeNotFound,
 )
+from ...model import power_state
 from ...model.instance import CDROM, Disk, Instance
 from ...model.units import GIB, MIB, format_size
 from .host import HostMixin
@@ -107,7 +108,10 @@ class StorageMixin(HostMixin):
             if disk.pool is not None and not self._pool_is_ready(pools, disk.pool, instance):
                 found.append((Problem(f"{where}.pool", f"there is no active pool {disk.pool!r}"), PoolNotFound))
             elif disk.volume is not None and not disk.owned:
-                found.extend(self._volume_problems(view, instance.name, disk, where, pools))
+                pool = disk.pool or self._default_pool()
+                if view.get(VOLUMES, f"{pool}/{disk.volume}") is None:
+                    lacking = f"there is no volume {disk.volume!r} in the pool {pool!r}"
+                    found.append((Problem(f"{where}.volume", lacking), VolumeNotFound))
             for option in ("image", "path"):
                 path = getattr(disk, option)
                 if path is None or path in old:
@@ -120,22 +124,6 @@ class StorageMixin(HostMixin):
                     found.append((Problem(f"{where}.size", f"the image {path!r} needs {size}"), InvalidInput))
         return found
 
-    def _volume_problems(
-        self, view: View, name: str, disk: Disk, where: str, pools: Collection[str]
-    ) -> list[tuple[Problem, type]]:
-        pool = disk.pool or self._default_pool()
-        key = f"{pool}/{disk.volume}"
-        if pool not in pools or view.get(VOLUMES, key) is None:
-            lacking = Problem(f"{where}.volume", f"there is no volume {disk.volume!r} in the pool {pool!r}")
-            return [(lacking, VolumeNotFound)]
-        if disk.read_only:
-            return []
-        users = [user for user in self._users_of(view, key) if user != name]
-        if users:
-            in_use = f"the volume {disk.volume!r} is in use by instance {users[0]!r}"
-            return [(Problem(f"{where}.volume", in_use), HypervisorError)]
-        return []
-
     def _pool_is_ready(self, pools: dict[str, Any], pool: str, instance: Instance) -> bool:
         if pool in pools:
             return bool(pools[pool].active)
@@ -144,6 +132,12 @@ class StorageMixin(HostMixin):
     def _users_of(self, view: View, key: str) -> list[str]:
         """The instances that use a volume."""
         return [name for name, record in view.all(INSTANCES).items() if key in volume_keys(record)]
+
+    def _require_unused(self, view: View, name: str, key: str) -> None:
+        """Raise unless no other active instance writes to the volume."""
+        for user, (record, seen) in self._instances(view).items():
+            if user != name and seen.state in power_state.ACTIVE and key in volume_keys(record):
+                raise HypervisorError(f"the volume {key} is in use by the active instance {user!r}")
 
     def _fill_from_volumes(self, view: View, disks: Iterable[Record]) -> None:
         """Write into records of disks on existing volumes what those are."""
@@ -164,6 +158,8 @@ class StorageMixin(HostMixin):
                     raise PoolNotFound(f"the pool {pool!r} with disk {disk['device']} is not active")
                 if view.get(VOLUMES, volume_key(disk)) is None:
                     raise VolumeNotFound(f"the volume {disk['volume']!r} of disk {disk['device']} is gone")
+                if not disk.get("read_only"):
+                    self._require_unused(view, record["name"], volume_key(disk))
             for path in (disk.get("path"), disk.get("image")):
                 if path is not None and self._find_image(path) is None:
                     raise ImageNotFound(f"the file {path!r} of disk {disk['device']} is gone")

@@ -139,7 +139,7 @@ class Store:
         with self._mutex, words_for_os_errors(), self._locked(fcntl.LOCK_EX) as lock:
             changes = Changes(self, _read_stamp(lock))
             yield changes
-            if changes.made:
+            if changes.made and lock is not None:
                 self._commit(lock, changes.made)
 
     def stamp(self) -> int:
@@ -232,7 +232,8 @@ class Store:
                     os.close(lock)
                     lock = None
                     lock = self._take_lock(fcntl.LOCK_EX)
-                self._recover(lock)
+                if lock is not None:
+                    self._recover(lock)
             yield lock
         finally:
             if lock is not None:
@@ -278,8 +279,7 @@ class Store:
 
     # -- writing ----------------------------------------------------------------------------------------------------
 
-    def _commit(self, lock: int | None, made: dict[tuple[str, str], Record | None]) -> None:
-        assert lock is not None
+    def _commit(self, lock: int, made: dict[tuple[str, str], Record | None]) -> None:
         before = _read_stamp(lock)
         # The stamp first: were we killed after it, others would look at what is there, and find it as it is.
         stamp = _write_stamp(lock)
@@ -294,10 +294,8 @@ class Store:
             if self._complete_at.get(kind) == before:
                 self._complete_at[kind] = stamp
 
-    def _recover(self, lock: int | None) -> None:
+    def _recover(self, lock: int) -> None:
         """Finish what a killed process had begun."""
-        if lock is None:
-            return
         path = self._path(JOURNAL)
         try:
             with open(path, "rb") as file:
