@@ -52,7 +52,7 @@ def _answer(connection: socket.socket, token: str, deadline: float) -> bytes:
         *lines, rest = received.split(b"\n")
         for line in lines:
             if line.startswith(token.encode()):
-                return line
+                return bytes(line)
         received = bytearray(rest)
         connection.settimeout(max(deadline - time.monotonic(), 0.001))
         data = connection.recv(65536)

@@ -85,7 +85,7 @@ class XenHost:
         log = self._file("console.log")
         return log.read_text(errors="replace") if log.exists() else ""
 
-    def start(self, timeout_s: float = 120) -> None:
+    def start(self, timeout_s: float = 180) -> None:
         """Power on; returns when libvirtd answers at `uri`, LabError with the console's end when it does not."""
         if self.running:
             raise LabError(f"Xen host {self.name} is running already")
@@ -126,7 +126,7 @@ class XenHost:
         """What the guest has written on its Xen console since the host started."""
         return self.run(f"cat {self.console_logs}/guest-{domain}.log 2>/dev/null || true")
 
-    def wait_for_guest(self, domain: str, text: str = guest_ready, times: int = 1, timeout_s: float = 60) -> str:
+    def wait_for_guest(self, domain: str, text: str = guest_ready, times: int = 1, timeout_s: float = 120) -> str:
         """Wait until the guest's console holds `text` so many times (it outlives reboots); returns the console."""
         deadline = time.monotonic() + timeout_s
         while (console := self.guest_console(domain)).count(text) < times:

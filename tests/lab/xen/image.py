@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from lab import cpio, kmods
 from lab.cache import build_once, cache_root, key_of
@@ -230,7 +231,7 @@ def _ram_disk(scratch: Path, target: Path, busybox: Path, init: str, kernel: Pat
     _install_script(init, scratch / "init")
     _copy_modules(kernel, modules, scratch / "modules")
     with gzip.open(target, "wb", compresslevel=1) as out:
-        cpio.write_tree(scratch, out)
+        cpio.write_tree(scratch, cast("BinaryIO", out))
 
 
 def _copy_modules(kernel: Path, wanted: Sequence[str], target: Path, without: Sequence[Path] = ()) -> None:
