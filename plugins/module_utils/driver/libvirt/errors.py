@@ -1,0 +1,109 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""libvirt's errors in our words: the one place that knows its error codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ...errors import (
+    AlreadyExists,
+    AnyvirtError,
+    HypervisorError,
+    HypervisorUnavailable,
+    InstanceNotFound,
+    InsufficientCapacity,
+    InvalidPowerState,
+    NetworkNotFound,
+    PermissionDenied,
+    PoolNotFound,
+    Unsupported,
+    VolumeNotFound,
+)
+
+if TYPE_CHECKING:
+    import libvirt
+
+# virErrorNumber; the numbers are part of libvirt's ABI (include/libvirt/virterror.h).
+INTERNAL_ERROR = 1
+NO_MEMORY = 2
+NO_SUPPORT = 3
+NO_CONNECT = 5
+INVALID_CONN = 6
+OPERATION_FAILED = 9
+NETWORK_PROBLEM = 15
+OPERATION_DENIED = 29
+SYSTEM_ERROR = 38
+RPC = 39
+NO_DOMAIN = 42
+NO_NETWORK = 43
+INVALID_MAC = 44
+AUTH_FAILED = 45
+NO_STORAGE_POOL = 49
+NO_STORAGE_VOL = 50
+OPERATION_INVALID = 55
+CONFIG_UNSUPPORTED = 67
+OPERATION_TIMEOUT = 68
+NO_DOMAIN_METADATA = 80
+ARGUMENT_UNSUPPORTED = 74
+AUTH_CANCELLED = 79
+AUTH_UNAVAILABLE = 87
+ACCESS_DENIED = 88
+STORAGE_VOL_EXIST = 90
+DEVICE_MISSING = 99
+AGENT_UNRESPONSIVE = 86
+
+DOMAIN_RPC = 7
+"""virErrorDomain of the remote procedure calls: the way to the daemon, not what the daemon says."""
+
+_GONE = (NO_CONNECT, INVALID_CONN, RPC, NETWORK_PROBLEM)
+_DENIED = (OPERATION_DENIED, AUTH_FAILED, AUTH_CANCELLED, AUTH_UNAVAILABLE, ACCESS_DENIED)
+_UNSUPPORTED = (NO_SUPPORT, CONFIG_UNSUPPORTED, ARGUMENT_UNSUPPORTED)
+_BY_CODE: dict[int, type[AnyvirtError]] = {
+    NO_NETWORK: NetworkNotFound,
+    NO_STORAGE_POOL: PoolNotFound,
+    NO_STORAGE_VOL: VolumeNotFound,
+    STORAGE_VOL_EXIST: AlreadyExists,
+    OPERATION_INVALID: InvalidPowerState,
+    NO_MEMORY: InsufficientCapacity,
+    **dict.fromkeys(_GONE, HypervisorUnavailable),
+    **dict.fromkeys(_DENIED, PermissionDenied),
+    **dict.fromkeys(_UNSUPPORTED, Unsupported),
+}
+_NO_ROOM = ("cannot allocate memory", "no space left", "not enough free space", "enospc", "insufficient memory")
+
+
+def code_of(error: libvirt.libvirtError) -> int:
+    """The virErrorNumber; 0 for an error that libvirt's Python layer made up."""
+    return error.get_error_code() or 0
+
+
+def translate(error: libvirt.libvirtError, what: str, name: str | None = None) -> AnyvirtError:
+    """Our error for libvirt's.
+
+    Args:
+        what: What was tried, to be read after "cannot".
+        name: The instance that it was tried on.
+    """
+    code, text = code_of(error), str(error)
+    if code == NO_DOMAIN and name is not None:
+        return InstanceNotFound(name)
+    message = f"cannot {what}: {text}"
+    if any(sign in text.lower() for sign in _NO_ROOM):
+        return InsufficientCapacity(message)
+    if code in (INTERNAL_ERROR, SYSTEM_ERROR) and error.get_error_domain() == DOMAIN_RPC:
+        # A connection that broke during a call is reported as an internal error: "client socket is closed".
+        return HypervisorUnavailable(message)
+    return _BY_CODE.get(code, HypervisorError)(message)
+
+
+@contextmanager
+def translated(library: object, what: str, name: str | None = None) -> Iterator[None]:
+    """Within the block, libvirt's errors become ours."""
+    try:
+        yield
+    except library.libvirtError as error:  # type: ignore[attr-defined]
+        raise translate(error, what, name) from error
