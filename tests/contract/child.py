@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +70,20 @@ def main() -> None:
         print("begins", flush=True)
         if task["operation"] == "spawn":
             driver.spawn(driver.complete(task["instance"]), power_on=task["power_on"])
+        elif task["operation"] == "churn":
+            _churn(driver, task["instance"], task["count"])
         else:
             driver.destroy(task["name"])
     print("done", flush=True)
+
+
+def _churn(driver: Any, instance: Any, count: int) -> None:
+    """One spawn, then changes that each build on what the one before left."""
+    driver.spawn(driver.complete(instance), power_on=False)
+    for number in range(count - 1):
+        current = driver.get_instances([instance.name])[instance.name]
+        metadata = {**(current.metadata or {}), f"key-{number}": str(number)}
+        driver.update_instance(current, replace(current, metadata=metadata), {"metadata"}, {"metadata"})
 
 
 def _die_at(number: int) -> None:

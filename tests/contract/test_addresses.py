@@ -9,11 +9,12 @@ import ipaddress
 
 import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Nic
 
 from contract.helpers import eventually
 from contract.platforms.base import Platform
 
-MAC = "52:54:00:0c:00:01"
+MAC, BRIDGED = "52:54:00:0c:00:01", "52:54:00:0c:00:02"
 
 
 def test_of_nobody(driver: ComputeDriver, platform: Platform):
@@ -43,13 +44,17 @@ def test_by_lease(driver: ComputeDriver, platform: Platform):
 
 @pytest.mark.on("fake", "libvirt")
 def test_by_agent(driver: ComputeDriver, platform: Platform):
-    platform.spawned(driver, "talking", nics=[platform.nic(mac=MAC)], power_on=True)
+    """Nobody gave out a lease on the bridge, but the guest has an address there and its agent tells."""
+    nics = [platform.nic(mac=MAC), Nic(bridge=platform.bridge, mac=BRIDGED)]
+    platform.spawned(driver, "talking", nics=nics, power_on=True)
     platform.wait_ready(driver, "talking")
 
     def told() -> bool:
         addresses = driver.get_addresses(["talking"], ask_guest=True).get("talking", [])
-        return any(address.source == "agent" and address.mac == MAC for address in addresses)
+        return any(address.source == "agent" for address in addresses)
 
     assert eventually(told, timeout_s=30)
-    [by_agent] = [each for each in driver.get_addresses(["talking"], ask_guest=True)["talking"] if each.source == "agent"]
-    assert not ipaddress.ip_address(by_agent.address).is_loopback
+    addresses = driver.get_addresses(["talking"], ask_guest=True)["talking"]
+    assert {address.mac for address in addresses} <= {MAC, BRIDGED}
+    assert not any(ipaddress.ip_address(address.address).is_loopback for address in addresses)
+    assert len(set(addresses)) == len(addresses)

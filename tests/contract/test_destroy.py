@@ -74,10 +74,10 @@ def test_a_volume_that_another_instance_uses_stays(driver: ComputeDriver, platfo
     with where_supported(driver, "image", "existing_volume"):
         first = platform.spawned(driver, "first", disks=[Disk(size_bytes=8 * MIB)])
         volume = first.disks[0].volume
-        platform.spawned(driver, "second", disks=[Disk(volume=volume, pool=platform.pool)])
+        platform.spawned(driver, "second", disks=[Disk(volume=volume, pool=platform.pool, read_only=True)])
         driver.destroy("second", ALL)
         assert platform.volumes() == {volume}
-        platform.spawned(driver, "second", disks=[Disk(volume=volume, pool=platform.pool)])
+        platform.spawned(driver, "second", disks=[Disk(volume=volume, pool=platform.pool, read_only=True)])
         driver.destroy("first", ALL)
         assert platform.volumes() == {volume}
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
@@ -108,11 +110,20 @@ class Platform(ABC):
     def cleanup_pools(self) -> None:
         """Remove pools that were made on demand; they outlive their instances."""
 
+    def settle(self) -> None:
+        """Wait until the host has finished what a killed client asked for; nothing where no host works on its own."""
+
     # -- mischief ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def crash(self, name: str) -> None:
         """Make the running instance die a sudden death."""
+
+    @contextmanager
+    def deaf_guest(self, driver: ComputeDriver, name: str) -> Iterator[None]:
+        """A running instance whose guest does not hear the power button: one that has not booted yet."""
+        self.spawned(driver, name, power_on=True)
+        yield
 
     # -- the end ----------------------------------------------------------------------------------------------------
 

@@ -13,12 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Console, Instance
 
 from contract.platforms.base import Platform, Snapshot
 from contract.platforms.calls import Call, Calls, Record
 
-_NOT_STATE = {"calls.log", "faults.json", "faults.seen", "lock"}
+_NOT_STATE = {"calls.log", "faults.json", "faults.seen", "lock", "write.tmp"}
 
 
 class FakeCalls(Calls):
@@ -45,6 +46,7 @@ class FakeCalls(Calls):
 class FakePlatform(Platform):
     name = "fake"
     network = "default"
+    bridge = "br0"
     pool = "default"
     image = "/images/cirros.qcow2"
     boot_timeout_s = 5.0
@@ -97,6 +99,11 @@ class FakePlatform(Platform):
     def crash(self, name: str) -> None:
         self._orders["guests"] = {name: {"crash": True}, **self._orders.get("guests", {})}
         self._write_orders(self._orders)
+
+    @contextmanager
+    def deaf_guest(self, driver: ComputeDriver, name: str) -> Iterator[None]:
+        with self.ordering(guests={name: {"ignores_acpi": True}}), super().deaf_guest(driver, name):
+            yield
 
     def cleanup(self) -> None:
         super().cleanup()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import Any
@@ -88,6 +89,9 @@ class LibvirtPlatform(Platform):
         with self.connection() as connection:
             pools = connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
             return {volume.name() for pool in pools for volume in pool.listAllVolumes()}
+
+    def settle(self) -> None:
+        time.sleep(0.5)
 
     def cleanup_pools(self) -> None:
         with self.connection() as connection:

@@ -1,0 +1,71 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""PV and PVH guests on a real Xen host, which itself is emulated."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any
+
+import libvirt
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Instance, Nic
+from lab.xen import XenHost
+
+from contract.platforms.libvirt_base import LibvirtPlatform
+
+_DOM0 = "Domain-0"
+
+
+class XenPlatform(LibvirtPlatform):
+    name = "xen"
+    ready = XenHost.guest_ready.encode()
+    starts_quickly = False
+    call_timeout_s = 120.0
+    bridge = XenHost.bridge
+    pool_folder = XenHost.pool_folder
+    undefine_flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lab = XenHost(f"contract-{os.getpid()}")
+        self.lab.start()
+        try:
+            self.uri = self.lab.uri
+            self.define_pool()
+        except BaseException:
+            self.lab.stop()
+            raise
+
+    def small(self, name: str, **over: Any) -> Instance:
+        boot = Boot(kernel=self.lab.guest_kernel, initrd=self.lab.guest_initrd, cmdline="console=hvc0 quiet")
+        return Instance(name=name, **{"memory_mb": 96, "vcpus": 1, "boot": boot, "pool": self.pool, **over})
+
+    def nic(self, **over: Any) -> Nic:
+        return Nic(**{"bridge": self.bridge, **over})
+
+    def console(self, driver: ComputeDriver, name: str) -> bytes:
+        return self.lab.guest_console(name).encode()
+
+    def domains(self, connection: Any) -> list[Any]:
+        return [domain for domain in connection.listAllDomains() if domain.name() != _DOM0]
+
+    def files(self) -> dict[str, int]:
+        folders = "/etc/libvirt/libxl /var/lib/libvirt/images /var/lib/libvirt/libxl"
+        listing = self.lab.run(f"find {folders} -type f -printf '%p %s\\n' 2>/dev/null || true")
+        lines = (line.rsplit(" ", 1) for line in listing.splitlines())
+        return {path: int(size) for path, size in lines}
+
+    def define_foreign(self, name: str) -> None:
+        self.define_xml(
+            f"<domain type='xen'><name>{name}</name><uuid>{uuid.uuid4()}</uuid><memory unit='MiB'>96</memory>"
+            f"<os><type arch='x86_64' machine='xenpv'>xen</type><kernel>{self.lab.guest_kernel}</kernel></os></domain>"
+        )
+
+    def crash(self, name: str) -> None:
+        self.lab.run(f"xl destroy {name}")
+
+    def stop(self) -> None:
+        self.lab.stop()
