@@ -5,14 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake import dial
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.driver import FakeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk, Instance, Nic
+
+Files = dict[str, bytes]
 
 
 @pytest.fixture
@@ -24,3 +28,34 @@ def root(tmp_path: Path) -> str:
 def driver(root: str) -> Iterator[FakeDriver]:
     with FakeDriver(ConnectionOptions(dial.uri(root))) as opened:
         yield opened
+
+
+@pytest.fixture
+def make() -> Callable[..., Instance]:
+    """An instance with something of everything that is made for it."""
+
+    def make(name: str = "web1", **fields: Any) -> Instance:
+        ordinary: dict[str, Any] = {
+            "memory_mb": 256,
+            "vcpus": 1,
+            "disks": [Disk(role="root", image="/images/cirros.qcow2"), Disk(size_bytes=1 << 30)],
+            "nics": [Nic(network="default")],
+            "cloud_init": CloudInit("#cloud-config"),
+        }
+        return Instance(name, **{**ordinary, **fields})
+
+    return make
+
+
+@pytest.fixture
+def files(root: str) -> Callable[[], Files]:
+    """All files of the hypervisor with their contents, without its lock, its counters and its orders."""
+
+    def read() -> Files:
+        return {
+            str(path.relative_to(root)): path.read_bytes()
+            for path in sorted(Path(root).rglob("*"))
+            if path.is_file() and path.name not in ("lock", "faults.seen", "faults.json", "host.json")
+        }
+
+    return read
