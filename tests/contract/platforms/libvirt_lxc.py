@@ -18,6 +18,7 @@ class LxcPlatform(HostedPlatform):
     name = "lxc"
     ready = READY_LINE.encode()
     runtime_folder = "lxc"
+    undefine_flags = 0
 
     def __init__(self) -> None:
         self.root = str(build_lxc_root())

@@ -54,7 +54,7 @@ class XenPlatform(LibvirtPlatform):
 
     def files(self) -> dict[str, int]:
         folders = "/etc/libvirt/libxl /var/lib/libvirt/images /var/lib/libvirt/libxl"
-        listing = self.lab.run(f"find {folders} -type f -printf '%p %s\\n' 2>/dev/null || true")
+        listing = self.lab.run(f"find {folders} -type f -exec stat -c '%n %s' {{}} + 2>/dev/null || true")
         lines = (line.rsplit(" ", 1) for line in listing.splitlines())
         return {path: int(size) for path, size in lines}
 
