@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake import dial
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake import driver as driver_module
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.driver import FakeDriver
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.faults import KILLED_EXIT_CODE
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.faults import KILLED_EXIT_CODE, Fault, Guest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.operations import OPERATIONS
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
@@ -26,6 +26,8 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     InsufficientCapacity,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model import power_state
+
+DOCUMENTATION = Path(__file__).parents[6] / "docs" / "fake.md"
 
 SPAWN = ["define", "volume_create", "volume_create", "volume_create", "start", "finish"]
 DESTROY = ["info", "force_off", "undefine", "volume_delete", "volume_delete", "volume_delete"]
@@ -217,3 +219,15 @@ def test_orders_that_make_no_sense_are_refused_in_words(root, content, complaint
         driver.open()
     [problem] = driver.verify()
     assert re.search(complaint, problem)
+
+
+@pytest.mark.skipif(not DOCUMENTATION.exists(), reason="the documentation is not part of this copy")
+def test_the_documentation_names_every_operation_and_every_entry():
+    text = DOCUMENTATION.read_text()
+    rows = {
+        f"| `{name}` | {operation.meaning}{'' if operation.writes else ' (reads)'} |"
+        for name, operation in OPERATIONS.items()
+    }
+    assert rows <= set(text.splitlines())
+    for entry in (*Fault._fields, *Guest._fields):
+        assert f"`{entry}`" in text
