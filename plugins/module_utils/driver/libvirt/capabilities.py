@@ -1,0 +1,103 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What libvirt's drivers can do, as found by trying them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
+
+_PLANNED: Capabilities = dict.fromkeys(("volumes", "firewall", "migration", "guest_operations"), LATER)
+
+_QEMU: Capabilities = {
+    **dict.fromkeys(FEATURES, YES),
+    **_PLANNED,
+    "uefi": Support(True, "where the host has UEFI firmware installed"),
+    "shutdown_agent": Support(True, "where the guest runs the QEMU guest agent"),
+    "addresses": Support(True, "from DHCP leases of libvirt's networks, and from the guest agent"),
+}
+
+_NO_FIRMWARE = Support(False, "containers have none")
+
+_LXC: Capabilities = {
+    **dict.fromkeys(
+        (
+            "spawn",
+            "shutdown_acpi",
+            "shutdown_forced",
+            "reboot_hard",
+            "pause",
+            "autostart",
+            "memory_live",
+            "nics",
+            "addresses",
+            "diagnostics",
+            "interface_stats",
+            "host_stats",
+            "metadata",
+        ),
+        YES,
+    ),
+    **_PLANNED,
+    "image": Support(False, "a container's root is a folder: give it with libvirt.xml as a <filesystem>"),
+    "existing_volume": Support(False, "a container's root is a folder: give it with libvirt.xml as a <filesystem>"),
+    "kernel_boot": Support(False, "containers run on the host's kernel; name the first program with boot.init"),
+    "uefi": _NO_FIRMWARE,
+    "cloud_init": Support(False, "containers have no disks; put the data into the root folder"),
+    "start_paused": Support(False, "start it, then pause it"),
+    "shutdown_acpi": Support(True, "by a signal to the container's first program"),
+    "shutdown_agent": Support(False, "use method acpi or forced"),
+    "reboot_soft": Support(False, "use method hard"),
+    "reboot_hard": Support(True, "by stopping and starting it"),
+    "suspend": Support(False, "pause it instead"),
+    "vcpus_live": Support(False, "containers use the host's processors; limit them with libvirt.xml"),
+    "nics_live": Support(False, "change them for the next start"),
+    "console_output": Support(False, "attach to its console with virsh console"),
+    "vnc_console": Support(False, "containers have no display"),
+    "block_stats": Support(False, "containers have no disks"),
+    "compare_cpu": Support(False, "containers use the host's processor as it is"),
+}
+
+_XEN: Capabilities = {
+    **dict.fromkeys(
+        (
+            "spawn",
+            "image",
+            "existing_volume",
+            "kernel_boot",
+            "cloud_init",
+            "start_paused",
+            "shutdown_forced",
+            "reboot_soft",
+            "pause",
+            "autostart",
+            "memory_live",
+            "vcpus_live",
+            "root_grow",
+            "nics_live",
+            "nics",
+            "vnc_console",
+            "host_stats",
+            "compare_cpu",
+            "metadata",
+        ),
+        YES,
+    ),
+    **_PLANNED,
+    "uefi": Support(False, "boot PV and PVH guests with a kernel, HVM guests with BIOS"),
+    "shutdown_acpi": Support(True, "through Xen's control channel"),
+    "shutdown_agent": Support(False, "use method acpi or forced"),
+    "reboot_hard": Support(True, "by stopping and starting it"),
+    "suspend": Support(True, "a paused instance is unpaused for it"),
+    "root_grow_live": Support(False, "stop the instance first"),
+    "console_output": Support(False, "libxl keeps no log; attach to its console with virsh console"),
+    "addresses": Support(True, "from DHCP leases of libvirt's networks only"),
+    "diagnostics": Support(True, "processor time and memory"),
+    "block_stats": Support(False, "libxl has none for disks on files"),
+    "interface_stats": YES,
+}
+
+CAPABILITIES: Mapping[str, Capabilities] = {"qemu": _QEMU, "lxc": _LXC, "xen": _XEN}
+"""By the URI's scheme."""
