@@ -27,7 +27,7 @@ ALLOWED = {
     "driver": {*GROUND, "driver"},
     "reconcile": {*GROUND, "driver", "reconcile"},
     "module.py": {*GROUND, "driver", "reconcile", "module.py"},
-    "modules": {"module.py"},
+    "modules": {"module.py", "reconcile"},
     "doc_fragments": set[str](),
 }
 """Layer -> the layers it may import. A driver's own folder is the layer ``driver/NAME``: see allowed_for()."""

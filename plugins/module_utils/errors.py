@@ -179,3 +179,9 @@ class TimeoutExpired(AnyvirtError):
     def __init__(self, message: str, last_seen: str) -> None:
         self.last_seen = last_seen
         super().__init__(f"{message}; last seen: {last_seen}")
+
+
+class UnexpectedError(AnyvirtError):
+    """A mistake in the collection itself, met while a plan was carried out; please report it."""
+
+    kind = "unexpected_error"

@@ -203,6 +203,11 @@ class ComputeDriver(ABC):
         """What this host lacks for the mentioned values: networks, pools, images, volumes, MAC addresses that are taken
         (Ganeti's ValidateParameters). A constant number of calls for all of them. Keys are the names with problems."""
 
+    def differing_extras(self, current: Instance, desired: Instance) -> set[str]:
+        """Keys of ``desired.hypervisor`` whose value is not what ``current`` has. Asks no hypervisor. For drivers to
+        override where one thing can be written in several ways."""
+        return {key for key, value in desired.hypervisor.items() if current.hypervisor.get(key) != value}
+
     def complete(self, instance: Instance) -> Instance:
         """A copy of a new instance in which what the driver decides by itself is filled in: device names, formats,
         buses, NIC models and the like, as they will be read back. Asks no hypervisor beyond what is already known."""

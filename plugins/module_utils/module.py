@@ -1,0 +1,150 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Between Ansible and the rest: arguments come in, results and errors go out. The only file that imports ansible."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping
+from typing import Any, Callable
+
+from ansible.module_utils.basic import AnsibleModule, env_fallback
+
+from .driver.base import ComputeDriver
+from .driver.uri import ENVIRONMENT, ConnectionOptions, get_connection
+from .errors import AnyvirtError, InvalidInput, InvalidUri, Problem
+from .reconcile.failures import error_as_dict, message_of
+from .reconcile.task import Task
+
+MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+
+Reconcile = Callable[[Task], "dict[str, Any]"]
+
+
+def connection_argument_spec() -> dict[str, Any]:
+    """The options that all modules share; doc_fragments/connection.py describes them."""
+    return {
+        "uri": {"type": "str", "fallback": (env_fallback, list(ENVIRONMENT))},
+        "username": {"type": "str"},
+        "password": {"type": "str", "no_log": True},
+        "validate_certs": {"type": "bool", "default": True},
+        "ca_path": {"type": "path"},
+        "connect_timeout": {"type": "float", "default": 10.0},
+        "call_timeout": {"type": "float", "default": 60.0},
+    }
+
+
+class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has no type hints
+    """An AnsibleModule that keeps secrets by their place instead of by their text.
+
+    Ansible blanks every text of a ``no_log`` option wherever it turns up. Cloud-init data given as a dictionary is made
+    of hundreds of short texts, host and user names among them, and half of the result would be blanked. So secret
+    options are masked where they stand, in the logged and returned arguments, and nothing else ever holds them; only
+    the password is also looked for by its text.
+    """
+
+    def __init__(self, argument_spec: Mapping[str, Any], **rules: Any) -> None:
+        super().__init__({**connection_argument_spec(), **argument_spec}, supports_check_mode=True, **rules)
+        password = self.params["password"]
+        self.no_log_values = {password} if password else set()
+
+    def given_arguments(self) -> dict[str, Any]:
+        """The options that were given, with the secret ones masked."""
+        return _given(self.params, self.argument_spec)
+
+    def exit_json(self, **result: Any) -> None:
+        result.setdefault("invocation", {"module_args": self.given_arguments()})
+        super().exit_json(**result)
+
+    def fail_json(self, msg: str, **result: Any) -> None:
+        result.setdefault("invocation", {"module_args": self.given_arguments()})
+        if "error" not in result:  # Ansible itself found the arguments wrong: tell all that is wrong with them at once
+            found = getattr(getattr(self, "validation_result", None), "error_messages", None) or [msg]
+            others = [message for message in found if message not in msg]
+            msg = "; ".join([msg, *others])
+            result["error"] = error_as_dict(None, kind="invalid_input", cause=msg)
+        super().fail_json(msg, **result)
+
+    def connection_options(self) -> ConnectionOptions:
+        """How to connect.
+
+        Raises:
+            InvalidUri: there is no URI.
+        """
+        params = self.params
+        if params["uri"] is None:
+            raise InvalidUri(
+                "uri: there is none, and no default; give the option uri (once for a whole play with module_defaults: "
+                f"group/anyvirt.compute.virt), or set the environment variable {' or '.join(ENVIRONMENT)} "
+                "where the module runs"
+            )
+        return ConnectionOptions(
+            uri=params["uri"],
+            username=params["username"],
+            password=params["password"],
+            validate_certs=params["validate_certs"],
+            ca_path=params["ca_path"],
+            connect_timeout_s=params["connect_timeout"],
+            call_timeout_s=params["call_timeout"],
+        )
+
+    def connect(self) -> ComputeDriver:
+        """The driver for the task's URI, not yet opened."""
+        return get_connection(self.connection_options())
+
+    def _log_invocation(self) -> None:
+        self.log(f"Invoked with {json.dumps(self.given_arguments(), default=str)}")
+
+
+def run_module(argument_spec: Mapping[str, Any], reconcile: Reconcile, **rules: Any) -> None:
+    """Run a module and end the process.
+
+    Args:
+        argument_spec: The module's own options.
+        reconcile: Does the work; returns the result. With ``failed`` in it the task fails, with ``msg`` and ``error``.
+        rules: More for AnsibleModule, e.g. ``mutually_exclusive``.
+    """
+    module = AnyvirtModule(argument_spec, **rules)
+    try:
+        _check_timeouts(module)
+        result = reconcile(Task(module.params, module.check_mode, module._diff, module.connect, module.warn))
+    except AnyvirtError as error:
+        module.fail_json(message_of(error), error=error_as_dict(error))
+    except Exception as error:  # a bug: still a result that people can read and report
+        module.fail_json(
+            f"something went wrong that should not: {type(error).__name__}: {error}",
+            error=error_as_dict(error),
+            exception=traceback.format_exc(),
+        )
+    else:
+        if result.pop("failed", False):
+            module.fail_json(result.pop("msg"), **result)
+        module.exit_json(**result)
+
+
+def _check_timeouts(module: AnyvirtModule) -> None:
+    wrong = [option for option in ("connect_timeout", "call_timeout") if not module.params[option] > 0]
+    if wrong:
+        raise InvalidInput(Problem(option, "must be more than 0 seconds") for option in wrong)
+
+
+def _given(params: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what was not given: a list of many instances would otherwise be mostly that."""
+    given = {}
+    for name, value in params.items():
+        if value is not None:
+            given[name] = _masked(value, spec.get(name, {}))
+    return given
+
+
+def _masked(value: Any, option: Mapping[str, Any]) -> Any:
+    inner = option.get("options")
+    if option.get("no_log"):
+        return MASK
+    if inner and isinstance(value, dict):
+        return _given(value, inner)
+    if inner and isinstance(value, list):
+        return [_given(item, inner) if isinstance(item, dict) else item for item in value]
+    return value

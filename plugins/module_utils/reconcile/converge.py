@@ -1,0 +1,272 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""virt_instance: reads what is, compares, plans and applies, for all instances of a task at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..driver.base import ComputeDriver
+from ..errors import AnyvirtError, InstanceAmbiguous, InvalidInput, Problem
+from ..model import power_state
+from ..model.instance import Instance
+from .bulk import DEFAULT_WORKERS, carry_out
+from .compare import Comparison
+from .creation import new_disk_options, new_disks, problems_with_new
+from .desired import ABSENT, Desired
+from .failures import error_as_dict, message_of
+from .instances import Planned, Planner, compared
+from .options import read_desired
+from .results import diff_of, planned_as_dict
+from .task import Task
+
+
+def reconcile_instances(task: Task) -> dict[str, Any]:
+    """Make the instances as the task wants them; the module's result."""
+    driver = task.connect()
+    wanted = read_desired(task.params, driver.name)
+    _check_syntax(driver, wanted)
+    with driver:
+        planned = _plan(driver, wanted)
+        for item in planned:
+            for warning in item.warnings:
+                task.warn(warning)
+        if not task.check_mode:
+            carry_out(planned, task.params.get("workers") or DEFAULT_WORKERS)
+            _look_again(driver, planned)
+        return _result(driver, planned, task)
+
+
+# -- checking -------------------------------------------------------------------------------------------------------
+
+
+def _check_syntax(driver: ComputeDriver, wanted: Sequence[Desired]) -> None:
+    """What the driver can never do; asks no hypervisor."""
+    problems = []
+    for item in wanted:
+        whole = replace(item.instance, disks=new_disks(item))
+        found = driver.check_parameter_syntax(whole)
+        problems += _named_as_options(found, item, driver, new_disk_options(item))
+    if problems:
+        raise InvalidInput(dict.fromkeys(problems))
+
+
+def _named_as_options(
+    found: Sequence[Problem], item: Desired, driver: ComputeDriver, disk_options: Sequence[str]
+) -> list[Problem]:
+    """A driver's problems, with the names by which the task's author knows the options."""
+    named = []
+    for problem in found:
+        option = problem.option
+        head, _bracket, rest = option.partition("[")
+        if head == "nics":
+            option = "networks" + option[len(head) :]
+        elif head.partition(".")[0] == "hypervisor":
+            option = driver.name + option[len("hypervisor") :]
+        elif head == "disks" and rest:
+            number, _bracket, tail = rest.partition("]")
+            tail = tail.replace(".size_bytes", ".size")
+            if number.isdigit() and int(number) < len(disk_options):
+                option = disk_options[int(number)]
+                option = option + tail if option.startswith("disks[") else option
+        named.append(Problem(item.where + option, problem.message))
+    return named
+
+
+# -- planning -------------------------------------------------------------------------------------------------------
+
+
+def _plan(driver: ComputeDriver, wanted: Sequence[Desired]) -> list[Planned]:
+    """A plan for each instance. Those that cannot be done for what the instance is like carry an error instead.
+
+    Raises:
+        InvalidInput: the task cannot be right; nothing is done then, for none of the instances.
+    """
+    current, failed = _read(driver, wanted)
+    missing = [item.name for item in wanted if item.name not in current and item.name not in failed]
+    remains = driver.find_remains(missing) if missing else set()
+    comparisons, problems = _compare(driver, wanted, current, failed)
+    if problems:
+        raise InvalidInput(problems)
+    planner = Planner(driver)
+    planned = []
+    for item in wanted:
+        error = failed.get(item.name)
+        if error is None:
+            try:
+                planned.append(_plan_one(planner, item, current.get(item.name), item.name in remains, comparisons))
+                continue
+            except AnyvirtError as refusal:
+                error = refusal
+        now = current.get(item.name)
+        planned.append(Planned(item, before=now, after=now, error=error))
+    refused = [item.error for item in planned if isinstance(item.error, InvalidInput)]
+    if refused:
+        raise InvalidInput(problem for error in refused for problem in error.problems)
+    return planned
+
+
+def _read(driver: ComputeDriver, wanted: Sequence[Desired]) -> tuple[dict[str, Instance], dict[str, AnyvirtError]]:
+    """The instances that exist, and why some cannot be told. One read for all, unless a name is ambiguous."""
+    names = [item.name for item in wanted]
+    try:
+        return driver.get_instances(names), {}
+    except InstanceAmbiguous as error:
+        if len(names) == 1:
+            return {}, {names[0]: error}
+    current: dict[str, Instance] = {}
+    failed: dict[str, AnyvirtError] = {}
+    for name in names:
+        try:
+            current.update(driver.get_instances([name]))
+        except InstanceAmbiguous as error:
+            failed[name] = error
+    return current, failed
+
+
+def _compare(
+    driver: ComputeDriver,
+    wanted: Sequence[Desired],
+    current: dict[str, Instance],
+    failed: dict[str, AnyvirtError],
+) -> tuple[dict[str, Comparison], list[Problem]]:
+    """How the existing instances differ, and all that is wrong with what the task wants of them and of new ones."""
+    comparisons: dict[str, Comparison] = {}
+    problems: list[Problem] = []
+    to_check: list[Instance] = []
+    disk_options: dict[str, list[str]] = {}
+    for item in wanted:
+        if item.state == ABSENT or item.name in failed:
+            continue
+        now = current.get(item.name)
+        if now is None or now.unfinished:
+            problems += problems_with_new(item)
+            to_check.append(replace(item.instance, disks=new_disks(item)))
+            disk_options[item.name] = new_disk_options(item)
+            continue
+        try:
+            found = comparisons[item.name] = compared(driver, item, now)
+        except InvalidInput as error:
+            problems += error.problems
+            continue
+        if found.changes:
+            declared = found.declared
+            declared.pool, declared.pool_path = item.instance.pool, item.instance.pool_path
+            to_check.append(declared)
+            disk_options[item.name] = _added_disk_options(found)
+    if to_check:
+        lacking = driver.validate_parameters(to_check)
+        for item in wanted:
+            if item.name in lacking:
+                problems += _named_as_options(lacking[item.name], item, driver, disk_options.get(item.name, ()))
+    return comparisons, list(dict.fromkeys(problems))
+
+
+def _added_disk_options(found: Comparison) -> list[str]:
+    return [change.option for change in found.changes if change.field == "disks" and change.old is None]
+
+
+def _plan_one(
+    planner: Planner, item: Desired, now: Instance | None, remains: bool, comparisons: dict[str, Comparison]
+) -> Planned:
+    if item.state == ABSENT:
+        return planner.plan_removal(item, now, remains)
+    if now is None or now.unfinished:
+        return planner.plan_creation(item, now, remains)
+    return planner.plan_change(item, now, comparisons[item.name])
+
+
+# -- results --------------------------------------------------------------------------------------------------------
+
+
+def _look_again(driver: ComputeDriver, planned: Sequence[Planned]) -> None:
+    """Replace what was foretold by what is, in one read: where guests run, more can come of a plan than it says."""
+    unsure = [item for item in planned if item.plan and (item.error is not None or _is_felt(item))]
+    if not unsure:
+        return
+    try:
+        seen = driver.get_instances([item.name for item in unsure])
+    except AnyvirtError as error:
+        for item in unsure:
+            item.warnings.append(f"{item.name}: what came of it could not be read: {error}")
+        return
+    for item in unsure:
+        item.after = seen.get(item.name)
+
+
+def _is_felt(item: Planned) -> bool:
+    return item.after is not None and item.after.power_state not in power_state.OFF
+
+
+def _result(driver: ComputeDriver, planned: Sequence[Planned], task: Task) -> dict[str, Any]:
+    results = [planned_as_dict(item, driver.name) for item in planned]
+    _add_addresses(driver, planned, results)
+    if not task.check_mode:
+        _add_consoles(driver, planned, results)
+    failures = [(item, item.error) for item in planned if item.error is not None]
+    for item, result in zip(planned, results):
+        if item.error is not None:
+            result["changed"] = not task.check_mode and _was_changed(item.error, item)
+    outcome: dict[str, Any] = {
+        "changed": any(result["changed"] for result in results),
+        "instances": results,
+    }
+    if task.params.get("instances") is None:
+        outcome["instance"] = results[0]
+    if task.diff_mode:
+        outcome["diff"] = [diff_of(result) for result in results if result["changed"]]
+    if failures:
+        outcome.update(_failure(failures, len(planned)))
+    return outcome
+
+
+def _was_changed(error: AnyvirtError, item: Planned) -> bool:
+    """Whether a failed plan left something changed."""
+    return error.rolled_back is False or bool(item.removed)
+
+
+def _failure(failures: Sequence[tuple[Planned, AnyvirtError]], count: int) -> dict[str, Any]:
+    first = failures[0][1]
+    if count == 1:
+        message = message_of(first)
+    else:
+        each = "; ".join(f"{item.name}: {message_of(error)}" for item, error in failures)
+        message = f"{len(failures)} of {count} instances failed: {each}"
+    return {"failed": True, "msg": message, "error": error_as_dict(first)}
+
+
+def _add_addresses(driver: ComputeDriver, planned: Sequence[Planned], results: Sequence[dict[str, Any]]) -> None:
+    """The addresses known already, of those that run; asked once for all."""
+    running = [
+        item.name for item in planned if item.after is not None and item.after.power_state in power_state.EXECUTING
+    ]
+    asked = [name for name in running if not any(item.name == name and item.addresses for item in planned)]
+    known: dict[str, Any] = {}
+    if asked and driver.supports("addresses"):
+        try:
+            known = driver.get_addresses(asked)
+        except AnyvirtError:
+            known = {}  # it is an extra; the task's own work is done
+    for item, result in zip(planned, results):
+        if item.name in running:
+            result["addresses"] = [address._asdict() for address in item.addresses or known.get(item.name, ())]
+
+
+def _add_consoles(driver: ComputeDriver, planned: Sequence[Planned], results: Sequence[dict[str, Any]]) -> None:
+    """Where the VNC consoles listen of instances that this task started, or whose console it mentions."""
+    if not driver.supports("vnc_console"):
+        return
+    for item, result in zip(planned, results):
+        after = item.after
+        if item.error is not None or after is None or after.power_state not in power_state.ACTIVE:
+            continue
+        if after.console is None or after.console.vnc is False:
+            continue
+        if item.started or item.wanted.instance.console is not None:
+            try:
+                result["console"] = {"vnc": driver.get_vnc_console(item.name)._asdict()}
+            except AnyvirtError:
+                continue  # it has none, or is gone already

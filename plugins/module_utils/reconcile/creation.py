@@ -1,0 +1,96 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""New instances: what they are made of, where the task leaves it open."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+from typing import Callable
+
+from ..driver.base import ComputeDriver
+from ..errors import Problem
+from ..model.instance import Disk, Instance, Nic
+from ..model.mac import stable_mac
+from .desired import SUSPENDED, Desired
+
+
+def problems_with_new(wanted: Desired) -> list[Problem]:
+    """What a task has to say of an instance that does not exist yet, and did not."""
+    problems = []
+    if wanted.instance.memory_mb is None:
+        problems.append(
+            Problem(
+                f"{wanted.where}memory_mb",
+                f"there is no instance {wanted.name!r} yet, and a new one needs memory_mb or flavor",
+            )
+        )
+    if wanted.state == SUSPENDED:
+        problems.append(
+            Problem(
+                f"{wanted.where}state",
+                f"there is no instance {wanted.name!r} yet, and a new one has no memory to suspend",
+            )
+        )
+    return problems
+
+
+def new_instance(driver: ComputeDriver, wanted: Desired, identity: Callable[[], str]) -> Instance:
+    """The whole instance to be made, with all that the driver decides by itself."""
+    partial = wanted.instance
+    metadata = {key: value for key, value in (wanted.metadata or {}).items() if value is not None}
+    nics = with_macs(partial.name, partial.nics or [], (), identity)
+    return driver.complete(
+        replace(partial, vcpus=partial.vcpus or 1, disks=new_disks(wanted), nics=nics, metadata=metadata)
+    )
+
+
+def new_disks(wanted: Desired) -> list[Disk]:
+    """The disks in the guest's order: root and swap of image and flavor, then the declared ones."""
+    image, pool = wanted.instance.image, wanted.instance.pool
+    declared = list(wanted.disks or [])
+    made = []
+    if image is not None or (wanted.root_bytes is not None and not wanted.first_is_root):
+        made.append(Disk(role="root", image=image, pool=pool, size_bytes=wanted.root_bytes))
+    if wanted.swap_bytes:
+        swap = Disk(role="swap", pool=pool, size_bytes=wanted.swap_bytes)
+        if wanted.first_is_root:
+            return [declared[0], swap, *declared[1:]]
+        made.append(swap)
+    return made + declared
+
+
+def new_disk_options(wanted: Desired) -> list[str]:
+    """For each of ``new_disks`` the option that asks for it."""
+    declared = [f"disks[{number}]" for number in range(len(wanted.disks or ()))]
+    made = []
+    if wanted.instance.image is not None:
+        made.append("image")
+    elif wanted.root_bytes is not None and not wanted.first_is_root:
+        made.append(wanted.root_option)
+    if wanted.swap_bytes:
+        swap = "swap_mb" if wanted.flavor is None else "flavor"
+        if wanted.first_is_root:
+            return [declared[0], swap, *declared[1:]]
+        made.append(swap)
+    return made + declared
+
+
+def with_macs(name: str, nics: list[Nic], taken: Collection[str], identity: Callable[[], str]) -> list[Nic]:
+    """The NICs with an address each, the same at every run."""
+    if all(nic.mac is not None for nic in nics):
+        return list(nics)
+    used = {*taken, *(nic.mac for nic in nics if nic.mac is not None)}
+    named = []
+    index = 0
+    for position, nic in enumerate(nics):
+        index = max(index, position)
+        mac = nic.mac
+        while mac is None:
+            candidate = stable_mac(identity(), name, index)
+            index += 1
+            mac = None if candidate in used else candidate
+        used.add(mac)
+        named.append(replace(nic, mac=mac))
+    return named

@@ -1,0 +1,335 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans for instances: which steps lead from what is to what a task wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Callable
+
+from ..driver.base import OWN, ComputeDriver
+from ..errors import AnyvirtError, InstanceLocked, InstanceProtected, InvalidInput, InvalidPowerState
+from ..model import power_state
+from ..model.instance import Instance
+from ..undo import Undo
+from .compare import Change, Comparison, compare
+from .creation import new_instance
+from .desired import ABSENT, FOR_STATE, NEXT_BOOT, PAUSED, PRESENT, REBOOTED, RESTART, RUNNING, STOPPED, Desired
+from .plan import Plan, Step
+from .power import STATE_OF, Power, settled
+from .wait import wait_after
+
+APPLIED_LIVE = "live"
+APPLIED_PENDING = "pending"
+APPLIED_RESTART = "restart"
+
+UNFELT = frozenset({"metadata", "autostart", "description", "locked", "protected", "flavor", "image", "pool"})
+"""Fields that no guest ever feels, so they are in force at once whatever ``apply`` says."""
+
+
+@dataclass
+class Planned:
+    """What is to be done for one instance, and what comes of it.
+
+    Attributes:
+        before: As it was; None when it did not exist.
+        after: As it will be, as far as can be told beforehand; None when it will not exist.
+        changes: Each with how it is applied: ``live``, ``pending`` or ``restart``.
+        wait: Run when the plan is done; None when there is nothing to wait for.
+        removed: What a removal took away, in words; known when it is done.
+        error: Why it cannot be done, or why it failed.
+    """
+
+    wanted: Desired
+    before: Instance | None = None
+    after: Instance | None = None
+    plan: Plan = field(default_factory=Plan)
+    changes: list[tuple[Change, str]] = field(default_factory=list)
+    power_cycled: bool = False
+    started: bool = False
+    wait: Callable[[], list[Any] | None] | None = None
+    addresses: list[Any] | None = None
+    removed: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    error: AnyvirtError | None = None
+
+    @property
+    def name(self) -> str:
+        """The instance's name."""
+        return self.wanted.name
+
+
+class Planner:
+    """Makes plans for instances on one host."""
+
+    def __init__(self, driver: ComputeDriver) -> None:
+        self.driver = driver
+        self._identity: str | None = None
+
+    def identity(self) -> str:
+        """The host's; asked for once, and only when it is needed."""
+        if self._identity is None:
+            self._identity = self.driver.host_identity()
+        return self._identity
+
+    # -- instances that are not there -------------------------------------------------------------------------------
+
+    def plan_removal(self, wanted: Desired, current: Instance | None, remains: bool) -> Planned:
+        """Make sure that it is gone, with what an interrupted removal left."""
+        planned = Planned(wanted, before=current)
+        driver, name = self.driver, wanted.name
+        if current is None:
+            if remains:
+                planned.plan.steps.append(self._remove(planned, OWN, f"remove what an earlier removal of {name} left"))
+            return planned
+        self._refuse_locked(wanted, current)
+        if current.protected:
+            raise InstanceProtected(
+                f"instance {name!r} is protected against removal; give it protected: false first, with state: present"
+            )
+        state = current.power_state
+        if wanted.shutdown.given and not current.unfinished and state not in power_state.OFF:
+            planned.plan.steps.extend(Power(driver, name, wanted.shutdown).steps(state, STOPPED))
+            state = power_state.SHUTOFF
+        how = "" if state in power_state.OFF else f", which is {power_state.name(state)}"
+        if current.unfinished:
+            say = f"remove {name}, whose creation was interrupted, and all that it left"
+        else:
+            say = f"remove {name}{how}, {_VOLUMES[wanted.delete_volumes]}"
+        planned.plan.steps.append(self._remove(planned, wanted.delete_volumes, say))
+        planned.changes.append((_state_change(current.power_state, None), APPLIED_LIVE))
+        return planned
+
+    def plan_creation(self, wanted: Desired, unfinished: Instance | None, remains: bool) -> Planned:
+        """Make it, after removing what an interrupted run left of it."""
+        driver, name = self.driver, wanted.name
+        planned = Planned(wanted)
+        steps = planned.plan.steps
+        if unfinished is not None:
+            steps.append(self._remove(planned, OWN, f"remove what an interrupted creation of {name} left"))
+        elif remains:
+            steps.append(self._remove(planned, OWN, f"remove what an interrupted removal of {name} left"))
+        instance = new_instance(driver, wanted, self.identity)
+        paused = wanted.state == PAUSED
+        power_on = paused or wanted.state in (RUNNING, REBOOTED)
+        paused_from_start = paused and driver.supports("start_paused")
+        driver.require("spawn")
+
+        def create() -> Undo:
+            driver.spawn(instance, power_on=power_on, paused=paused_from_start)
+            return lambda: _ignore(driver.destroy(name, OWN))
+
+        size = f"{instance.memory_mb} MiB, {instance.vcpus} vCPU{'' if instance.vcpus == 1 else 's'}"
+        how = ", and start it" + (" paused" if paused_from_start else "") if power_on else ""
+        steps.append(Step(f"create {name} ({size}){how}", create, slow=power_on or bool(instance.disks)))
+        if paused and not paused_from_start:
+            steps.extend(Power(driver, name, wanted.shutdown).steps(power_state.RUNNING, PAUSED))
+        state = STATE_OF[wanted.state] if power_on else power_state.SHUTOFF
+        planned.after = replace(instance, power_state=state, cloud_init=None)
+        planned.started = power_on
+        planned.changes.append((_state_change(None, state), APPLIED_LIVE))
+        self._plan_wait(planned, state)
+        return planned
+
+    # -- instances that are there -----------------------------------------------------------------------------------
+
+    def plan_change(self, wanted: Desired, current: Instance, found: Comparison) -> Planned:
+        """Make it as wanted, with as little as that takes."""
+        planned = Planned(wanted, before=current, warnings=list(found.warnings))
+        state, fields = current.power_state, found.fields
+        goal = settled(state) if wanted.state == PRESENT else wanted.state
+        power = Power(self.driver, wanted.name, wanted.shutdown)
+        steps = planned.plan.steps
+        live: set[str] = set()
+        if state in power_state.OFF or wanted.state == STOPPED:
+            # What changes, changes while it is off.
+            down = [] if state in power_state.OFF else power.steps(state, STOPPED)
+            up = power.steps(power_state.SHUTOFF, goal)
+            steps += [*down, *self._update(replace(current, power_state=power_state.SHUTOFF), found, fields), *up]
+            live = fields
+            self._note(planned, found, live, APPLIED_LIVE)
+        else:
+            live = self._live(current, found, wanted) if fields else set()
+            waiting = fields - live
+            cycle_for = waiting | (self._mentioned(wanted) & set(current.pending))
+            if cycle_for and (wanted.apply == RESTART or (goal == REBOOTED and waiting)):
+                off = replace(current, power_state=power_state.SHUTOFF)
+                final = RUNNING if goal == REBOOTED else goal
+                steps += [*power.steps(state, STOPPED), *self._update(off, found, fields), *self._restore(power, final)]
+                planned.power_cycled = True
+                self._note(planned, found, live, APPLIED_RESTART)
+            else:
+                if waiting and found.grows and "disks" in waiting:
+                    raise InvalidPowerState(
+                        f"{wanted.where}{_growing_option(found)}: the root disk of {wanted.name!r} cannot grow "
+                        f"while it is {power_state.name(state)}; allow that with apply: restart, or stop it first"
+                    )
+                moves = [] if wanted.state == PRESENT else power.steps(state, goal)
+                steps += [*self._update(current, found, live), *moves]
+                planned.power_cycled = goal == REBOOTED and state in power_state.EXECUTING
+                self._note(planned, found, live, APPLIED_PENDING)
+        self._finish(planned, found, current, goal, live)
+        return planned
+
+    def _finish(self, planned: Planned, found: Comparison, current: Instance, goal: str, live: set[str]) -> None:
+        wanted = planned.wanted
+        stays = settled(current.power_state) == goal and not planned.power_cycled
+        final = current.power_state if stays or not planned.plan else STATE_OF[goal]
+        if settled(current.power_state) != settled(final):
+            planned.changes.append((_state_change(current.power_state, final), APPLIED_LIVE))
+        if planned.plan:
+            self._refuse_locked(wanted, current, found)
+            was_off = current.power_state in power_state.OFF or (planned.power_cycled and wanted.state != REBOOTED)
+            planned.started = was_off and final in power_state.ACTIVE
+            planned.after = _predict(current, found, final, live, was_off)
+        else:
+            planned.after = current
+        self._plan_wait(planned, final)
+
+    def _live(self, current: Instance, found: Comparison, wanted: Desired) -> set[str]:
+        """The changed fields that are in force at once."""
+        live = self.driver.live_options(current, found.desired, found.fields)
+        return live & UNFELT if wanted.apply == NEXT_BOOT else live
+
+    def _update(self, current: Instance, found: Comparison, live: set[str]) -> list[Step]:
+        fields = found.fields
+        if not fields:
+            return []
+        driver, desired = self.driver, found.desired
+        self._complete(current, found)
+        what = ", ".join(_say_change(change) for change in found.changes)
+        later = sorted({change.option for change in found.changes if change.field not in live})
+        note = f" (at its next start: {', '.join(later)})" if later else ""
+        return [
+            Step(
+                f"change {current.name}: {what}{note}",
+                lambda: driver.update_instance(current, desired, fields, live),
+                slow="disks" in fields or "cloud_init" in fields,
+            )
+        ]
+
+    def _complete(self, current: Instance, found: Comparison) -> None:
+        """Give new NICs their addresses."""
+        if "nics" in found.fields and found.desired.nics is not None:
+            from .creation import with_macs
+
+            taken = [nic.mac for nic in current.nics or [] if nic.mac]
+            found.desired.nics = with_macs(current.name, found.desired.nics, taken, self.identity)
+
+    @staticmethod
+    def _restore(power: Power, goal: str) -> list[Step]:
+        """From off to how it was."""
+        if goal == STOPPED:
+            return []
+        if goal in (RUNNING, PAUSED):
+            return power.steps(power_state.SHUTOFF, goal)
+        return [*power.steps(power_state.SHUTOFF, RUNNING), *power.steps(power_state.RUNNING, goal)]
+
+    @staticmethod
+    def _mentioned(wanted: Desired) -> set[str]:
+        fields = {name for name, value in vars(wanted.instance).items() if value not in (None, {}) and name != "name"}
+        if wanted.disks is not None or wanted.root_bytes is not None:
+            fields.add("disks")
+        return fields
+
+    @staticmethod
+    def _note(planned: Planned, found: Comparison, live: set[str], otherwise: str) -> None:
+        for change in found.changes:
+            at_once = change.field in (UNFELT if otherwise == APPLIED_RESTART else live)
+            planned.changes.append((change, APPLIED_LIVE if at_once else otherwise))
+
+    def _plan_wait(self, planned: Planned, state: int) -> None:
+        wanted = planned.wanted
+        if wanted.wait.what == FOR_STATE:
+            return
+        if state not in power_state.EXECUTING:
+            raise InvalidPowerState(
+                f"{wanted.where}wait.for: {wanted.wait.what} never comes while {wanted.name!r} is "
+                f"{power_state.name(state)}; ask for state: running beside it"
+            )
+        nics = planned.after.nics if planned.after is not None else None
+        planned.wait = wait_after(self.driver, wanted, [nic.mac for nic in nics or [] if nic.mac])
+
+    def _remove(self, planned: Planned, delete_volumes: str, say: str) -> Step:
+        def remove() -> None:
+            planned.removed += self.driver.destroy(planned.name, delete_volumes)
+
+        return Step(say, remove, slow=True)
+
+    @staticmethod
+    def _refuse_locked(wanted: Desired, current: Instance, found: Comparison | None = None) -> None:
+        if not current.locked or wanted.override_lock:
+            return
+        unlocks = found is not None and wanted.instance.locked is False
+        only_that = unlocks and found is not None and found.fields == {"locked"} and wanted.state == PRESENT
+        if only_that:
+            return
+        hint = "; unlock it in a task of its own first" if unlocks else ""
+        raise InstanceLocked(
+            f"instance {wanted.name!r} is locked against changes; override_lock: true goes past it{hint}"
+        )
+
+
+_VOLUMES = {
+    "own": "and the volumes that were made for it",
+    "all": "and all volumes that only it uses",
+    "none": "and keep its volumes",
+}
+
+
+def compared(driver: ComputeDriver, wanted: Desired, current: Instance) -> Comparison:
+    """How it differs; problems of the kind that no run can solve are raised.
+
+    Raises:
+        InvalidInput: the task asks for what cannot be.
+    """
+    found = compare(current, wanted, driver.differing_extras)
+    if found.problems:
+        raise InvalidInput(found.problems)
+    return found
+
+
+def _predict(current: Instance, found: Comparison, state: int, live: set[str], fresh: bool) -> Instance:
+    """The instance when the plan is done; ``fresh`` when it has been off meanwhile, so that nothing is pending."""
+    values = {name: getattr(found.desired, name) for name in found.fields}
+    cloud_init = values.pop("cloud_init", None)
+    if cloud_init is not None:
+        values["cloud_init_fingerprint"] = cloud_init.fingerprint()
+    if "hypervisor" in values:
+        values["hypervisor"] = {**current.hypervisor, **values["hypervisor"]}
+    pending = {} if fresh or state in power_state.OFF else dict(current.pending)
+    if not fresh and state not in power_state.OFF:
+        for name in found.fields - live:
+            pending[name] = (getattr(current, name, None), values.get(name))
+    return replace(current, **values, power_state=state, pending=pending)
+
+
+def _state_change(old: int | None, new: int | None) -> Change:
+    def word(state: int | None) -> str:
+        return ABSENT if state is None else power_state.name(state)
+
+    return Change("state", "power_state", word(old), word(new))
+
+
+def _say_change(change: Change) -> str:
+    def short(value: Any) -> str:
+        if isinstance(value, dict):
+            return " ".join(f"{key}={item}" for key, item in value.items())
+        text = str(value).replace("\n", " ")
+        return text if len(text) <= 60 else text[:57] + "..."
+
+    if change.old in (None, ""):
+        return f"{change.option} {short(change.new)}"
+    if change.new is None:
+        return f"{change.option} without {short(change.old)}"
+    return f"{change.option} {short(change.old)} -> {short(change.new)}"
+
+
+def _growing_option(found: Comparison) -> str:
+    return next(change.option for change in found.changes if change.field == "disks")
+
+
+def _ignore(_value: Iterable[str]) -> None:
+    """An undo action returns nothing."""

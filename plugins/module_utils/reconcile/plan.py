@@ -1,0 +1,70 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Plans: ordered lists of small steps, each of which knows how to do itself, to undo itself, and to say itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Callable
+
+from ..errors import AnyvirtError, UnexpectedError
+from ..undo import Undo, UndoStack
+
+
+@dataclass
+class Step:
+    """One step.
+
+    Attributes:
+        say: What it does, in one line for a person.
+        do: Does it; returns how to take it back, or None when that cannot be.
+        slow: It may take longer than a call or two, e.g. because a guest has a say in it.
+    """
+
+    say: str
+    do: Callable[[], Undo | None]
+    slow: bool = False
+
+
+@dataclass
+class Plan:
+    """What is to be done for one object."""
+
+    steps: list[Step] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    @property
+    def slow(self) -> bool:
+        """Whether any step is."""
+        return any(step.slow for step in self.steps)
+
+    def lines(self) -> list[str]:
+        """The steps in words."""
+        return [step.say for step in self.steps]
+
+    def run(self) -> None:
+        """Do all steps, in order. When one fails, those before it are undone, the newest first.
+
+        Raises:
+            AnyvirtError: of the failed step, which it names; it tells what was undone, and what could not be.
+        """
+        with UndoStack() as done:
+            for step in self.steps:
+                undo = self._do(step)
+                if undo is not None:
+                    done.push(f"undo: {step.say}", undo)
+
+    @staticmethod
+    def _do(step: Step) -> Undo | None:
+        try:
+            return step.do()
+        except AnyvirtError as error:
+            error.step = step.say
+            raise
+        except Exception as error:  # a bug, and all the same what was done has to be undone and reported
+            unexpected = UnexpectedError(f"something went wrong that should not: {type(error).__name__}: {error}")
+            unexpected.step = step.say
+            raise unexpected from error
