@@ -17,6 +17,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Console, Instance
 from lab.guest import build_guest
 from lab.hosts import BRIDGE, NETWORK, LibvirtHost
+from lab.proc import run
 
 from contract.platforms.libvirt_base import LibvirtPlatform
 
@@ -103,6 +104,30 @@ class QemuPlatform(HostedPlatform):
         boot = Boot(kernel=str(self.guest.kernel), initrd=str(self.guest.initrd), cmdline="console=ttyS0 rdinit=/bin/cat")
         self.spawned(driver, name, power_on=True, boot=boot)
         yield
+
+    def burden(self, name: str, what: str) -> None:
+        """An instance on which hangs what libvirt refuses to undefine: ``nvram``, ``snapshots`` or ``checkpoints``."""
+        nvram = f"/var/lib/libvirt/qemu/nvram/{name}_VARS.fd"
+        loader = f"<loader readonly='yes' type='pflash'>{self.guest.kernel}</loader><nvram>{nvram}</nvram>"
+        disk = self.lab.outer_path(f"{self.pool_folder}/{name}.qcow2")
+        run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "1M"])
+        self.define_xml(
+            f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>96</memory><os><type arch='x86_64'>hvm</type>"
+            f"{loader if what == 'nvram' else ''}</os><devices><disk type='file' device='disk'>"
+            f"<driver name='qemu' type='qcow2'/><source file='{self.pool_folder}/{name}.qcow2'/><target dev='vda'/>"
+            "</disk></devices></domain>"
+        )
+        with self.connection() as connection:
+            domain = connection.lookupByName(name)
+            if what == "nvram":
+                file = self.lab.outer_path(nvram)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(b"")
+            if what == "snapshots":
+                domain.snapshotCreateXML("<domainsnapshot><name>first</name></domainsnapshot>")
+            if what == "checkpoints":
+                domain.create()
+                domain.checkpointCreateXML("<domaincheckpoint><name>first</name></domaincheckpoint>")
 
     def define_foreign(self, name: str) -> None:
         self.define_xml(
