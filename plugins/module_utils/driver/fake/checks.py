@@ -143,11 +143,12 @@ class ChecksMixin(StorageMixin):
 
     def _nic_findings(self, view: View, instance: Instance) -> list[Finding]:
         found: list[Finding] = []
+        wanted = {nic.mac for nic in instance.nics or [] if nic.mac}
         owners: dict[str, Any] = {}
-        if any(nic.mac for nic in instance.nics or []):
-            for record in view.all(INSTANCES).values():
-                if record["name"] != instance.name:
-                    owners.update(dict.fromkeys(macs_of(record), record["name"]))
+        if wanted:
+            for name, record in view.all(INSTANCES).items():
+                if name != instance.name:
+                    owners.update(dict.fromkeys(wanted & macs_of(record), name))
         for number, nic in enumerate(instance.nics or []):
             where = f"nics[{number}]"
             problem = self._network_problem(nic.network, nic.bridge)

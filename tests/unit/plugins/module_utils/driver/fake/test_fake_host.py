@@ -78,6 +78,15 @@ def test_looking_makes_no_folder(driver, root, make):
     assert not os.path.exists(root)
 
 
+def test_init_host_makes_the_folder_once_and_finds_what_is_there(driver, root, make):
+    assert driver.init_host() == []
+    assert os.listdir(os.path.join(root, "hosts")) == ["fake1"]
+    driver.spawn(make())
+    driver.calls.clear()
+    assert driver.init_host() == ["web1"]
+    assert driver.writing_calls() == []
+
+
 def test_a_file_where_the_folder_should_be(root):
     Path(root).write_text("")
     driver = FakeDriver(ConnectionOptions(dial.uri(root)))
