@@ -11,12 +11,12 @@ short_description: Create, change, start, stop and remove virtual machines and c
 version_added: 0.1.0
 description:
   - Keeps instances as declared, with the same options on every hypervisor.
-  - What a task does not mention is left alone. Instances made by other tools, or edited by hand, are taken over as they are;
-    only what the task names is compared and changed.
+  - What a task does not mention is left alone. Instances made by other tools, or edited by hand, are taken over as
+    they are; only what the task names is compared and changed.
   - Everything wrong with a task is found first and reported at once, each problem with the name of its option, before
     anything is changed.
-  - When a step fails, the steps before it are undone, and the error says so. A run that was killed is mended by running it
-    again.
+  - When a step fails, the steps before it are undone, and the error says so. A run that was killed is mended by
+    running it again.
   - With O(instances) many are handled in one task. They share one connection and one read, and slow steps run side by
     side. One that fails does not keep the others from being done; the task fails at the end and names it.
 author:
@@ -44,8 +44,8 @@ options:
   instances:
     description:
       - Many instances. Each entry takes all the options of a single one.
-      - Options given beside O(instances) are the defaults for all entries. An option of an entry takes the place of the
-        whole shared one; they are not merged.
+      - Options given beside O(instances) are the defaults for all entries. An option of an entry takes the place of
+        the whole shared one; they are not merged.
     type: list
     elements: dict
     suboptions:
@@ -56,7 +56,8 @@ options:
       state: &state
         description:
           - What the instance should be. When it is not given, V(present).
-          - V(present) creates it without starting it when it is not there, and otherwise leaves its power state alone.
+          - V(present) creates it without starting it when it is not there, and otherwise leaves its power state
+            alone.
           - V(running) starts, resumes or unpauses it.
           - V(stopped) stops it as O(shutdown) says.
           - V(paused) stops giving it processor time. An instance that is off is started paused.
@@ -93,7 +94,8 @@ options:
         description:
           - Size of the root disk in GiB. V(0) takes the image as it is.
           - It can grow later; less than it has is an error.
-          - Without O(image) and O(disks) it makes a blank root disk. Without any of them the instance has no root disk.
+          - Without O(image) and O(disks) it makes a blank root disk. Without any of them the instance has no root
+            disk.
         type: int
       swap_mb: &swap_mb
         description: Size in MiB of an extra blank disk for swap, made with the instance. V(0) is none.
@@ -114,21 +116,21 @@ options:
           - Disks and CD-ROMs, in the order in which the guest sees them, after the root disk made from O(image) or by
             O(root_gb). Without these two the first one is the root disk.
           - Each is a dictionary. One of C(size) (such as V(10G), makes a blank volume), C(image) (path; makes a
-            copy-on-write child of it), C(volume) (an existing one in C(pool)) and C(path) (an existing file or block device
-            on the host) says where its data is. A CD-ROM may have none, which is an empty drive.
-          - More keys are C(pool), C(kind) (V(disk) or V(cdrom)), C(bus) (V(virtio), V(scsi), V(sata), V(ide), V(usb) or
-            V(xen)), C(format) (V(qcow2) or V(raw)), C(read_only) and C(device) (such as V(vdb)).
-          - A disk that exists is known by its volume, path or device; one declared by its size alone is the next one that has
-            none of these. The root disk can grow and disks can be added. Other differences are an error, and disks that are
-            not declared stay.
+            copy-on-write child of it), C(volume) (an existing one in C(pool)) and C(path) (an existing file or block
+            device on the host) says where its data is. A CD-ROM may have none, which is an empty drive.
+          - More keys are C(pool), C(kind) (V(disk) or V(cdrom)), C(bus) (V(virtio), V(scsi), V(sata), V(ide), V(usb)
+            or V(xen)), C(format) (V(qcow2) or V(raw)), C(read_only) and C(device) (such as V(vdb)).
+          - A disk that exists is known by its volume, path or device; one declared by its size alone is the next one
+            that has none of these. The root disk can grow and disks can be added. Other differences are an error, and
+            disks that are not declared stay.
         type: list
         elements: dict
       networks: &networks
         description:
-          - Network interfaces. Each is the name of a network, or a dictionary with C(network) or C(bridge), and if you like
-            C(mac) and C(model).
-          - A NIC declared without C(mac) gets an address that is the same at each run, and is later any of the instance's NICs
-            on that network or bridge. One with C(mac) is the one with that address.
+          - Network interfaces. Each is the name of a network, or a dictionary with C(network) or C(bridge), and if
+            you like C(mac) and C(model).
+          - A NIC declared without C(mac) gets an address that is the same at each run, and is later any of the
+            instance's NICs on that network or bridge. One with C(mac) is the one with that address.
           - NICs that are not there are added. Those that no entry fits stay, unless O(purge_networks) is true.
         type: list
         elements: raw
@@ -184,7 +186,8 @@ options:
         type: dict
         suboptions:
           serial:
-            description: A serial console whose output is kept in a log. New instances have one unless this is V(false).
+            description: A serial console whose output is kept in a log. New instances have one unless this is
+              V(false).
             type: bool
           vnc:
             description: A VNC console. New machines have one unless this is V(false).
@@ -208,7 +211,8 @@ options:
         type: dict
       locked: &locked
         description:
-          - A locked instance refuses every change, of its power state and its removal too, unless O(override_lock) is true.
+          - A locked instance refuses every change, of its power state and its removal too, unless O(override_lock) is
+            true.
           - V(false) alone unlocks it; beside other changes it needs O(override_lock).
         type: bool
       override_lock: &override_lock
@@ -220,15 +224,17 @@ options:
       cloud_init: &cloud_init
         description:
           - Data for cloud-init, put on a small CD-ROM for its NoCloud data source.
-          - The texts are kept nowhere else. A fingerprint of them tells the next run whether they are still the same; other
-            data makes a new CD-ROM.
+          - The texts are kept nowhere else. A fingerprint of them tells the next run whether they are still the same;
+            other data makes a new CD-ROM.
         type: dict
         suboptions:
           user_data:
-            description: The user data, as a text or as a dictionary (written as C(#cloud-config)). Never part of a result or log.
+            description: The user data, as a text or as a dictionary (written as C(#cloud-config)). Never part of a
+              result or log.
             type: raw
           meta_data:
-            description: The meta data, as a text or a dictionary. C(instance-id) and C(local-hostname) are the instance's name by default.
+            description: The meta data, as a text or a dictionary. C(instance-id) and C(local-hostname) are the
+              instance's name by default.
             type: raw
           network_config:
             description: The network configuration, as a text or a dictionary.
@@ -236,11 +242,11 @@ options:
       apply: &apply
         description:
           - How changes reach an instance that is not off. When it is not given, V(live).
-          - V(live) changes the running guest where that is possible; the rest waits for its next start and is reported as
-            pending.
+          - V(live) changes the running guest where that is possible; the rest waits for its next start and is
+            reported as pending.
           - V(next_boot) leaves the running guest alone; every change that it would feel waits.
-          - V(restart) does as V(live) where that is enough for all changes. Otherwise it stops the guest as O(shutdown) says,
-            and starts it again. Changes that wait since an earlier task are applied so too.
+          - V(restart) does as V(live) where that is enough for all changes. Otherwise it stops the guest as
+            O(shutdown) says, and starts it again. Changes that wait since an earlier task are applied so too.
         type: str
         choices: [live, next_boot, restart]
       shutdown: &shutdown
@@ -264,19 +270,22 @@ options:
       wait: &wait
         description:
           - What to wait for when everything else is done. The power state is always waited for.
-          - A wait that ends in vain fails the task and says what was last seen. What the task did before stays as it is.
+          - A wait that ends in vain fails the task and says what was last seen. What the task did before stays as it
+            is.
         type: dict
         suboptions:
           for:
             description:
               - V(state) waits for nothing more than the power state.
               - V(console) waits until the guest has written something that fits C(pattern) since its start.
-              - V(address) waits until one of its NICs has an address that others can reach; link-local ones do not count.
+              - V(address) waits until one of its NICs has an address that others can reach; link-local ones do not
+                count.
               - When it is not given, V(console) with C(pattern), and V(state) without.
             type: str
             choices: [state, console, address]
           pattern:
-            description: A regular expression, searched in the text of the serial console. V(^) and V($) fit at each line.
+            description: A regular expression, searched in the text of the serial console. V(^) and V($) fit at each
+              line.
             type: str
           timeout:
             description: Seconds to wait. When they are not given, 300.
@@ -284,8 +293,8 @@ options:
       delete_volumes: &delete_volumes
         description:
           - Which volumes go with an instance that is removed. When it is not given, V(own).
-          - V(own) removes what was made for the instance, V(all) also other volumes that no other instance uses, V(none) keeps
-            them all.
+          - V(own) removes what was made for the instance, V(all) also other volumes that no other instance uses,
+            V(none) keeps them all.
           - CD images, base images and shared volumes always stay. The CD-ROM of O(cloud_init) always goes.
         type: str
         choices: [own, all, none]
@@ -302,7 +311,8 @@ options:
             description: The machine type, such as V(q35).
             type: str
           os_type:
-            description: The type of the guest's operating system, in libvirt's words, such as V(hvm), V(xen), V(xenpvh) or V(exe).
+            description: The type of the guest's operating system, in libvirt's words, such as V(hvm), V(xen),
+              V(xenpvh) or V(exe).
             type: str
           xml:
             description:
@@ -311,15 +321,16 @@ options:
             type: list
             elements: str
           template:
-            description: XML of a whole domain that a new instance starts from. The other options go before what it says.
+            description: XML of a whole domain that a new instance starts from. The other options go before what it
+              says.
             type: str
   state: *state
   flavor: *flavor
   flavors:
     description:
       - Flavors of your own, for O(flavor) to name. A dictionary by name, or a list of dictionaries.
-      - Each has C(memory_mb) and C(vcpus), and if you like C(root_gb) (or C(local_gb)), C(swap_mb) (or C(swap)) and C(rxtx) (a
-        share of the network, which is only recorded).
+      - Each has C(memory_mb) and C(vcpus), and if you like C(root_gb) (or C(local_gb)), C(swap_mb) (or C(swap)) and
+        C(rxtx) (a share of the network, which is only recorded).
       - One of the name of a built-in flavor takes its place.
     type: raw
   memory_mb: *memory_mb
@@ -538,13 +549,14 @@ instances:
           type: raw
           sample: 2048
         applied:
-          description: V(live) when it is in force now, V(restart) when the task restarted the instance for it, V(pending) when
-            it waits for the next start.
+          description: V(live) when it is in force now, V(restart) when the task restarted the instance for it,
+            V(pending) when it waits for the next start.
           returned: always
           type: str
           sample: live
     pending: &pending_result
-      description: What waits for the next start, of this and of earlier tasks. Option, then running and configured value.
+      description: What waits for the next start, of this and of earlier tasks. Option, then running and configured
+        value.
       returned: always
       type: dict
       sample:
