@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Optional
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any, Callable, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 from ...errors import HypervisorUnavailable, LibraryMissing
@@ -22,8 +22,9 @@ KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 2
 """A daemon that is silent for interval x (count + 1) seconds counts as gone: the longest that any call can hang."""
 
-_events_started = False
 _events_lock = threading.Lock()
+_events_threads: list[threading.Thread] = []
+"""The one thread that runs libvirt's event loop, once it is started."""
 
 
 def import_library() -> Any:
@@ -45,8 +46,8 @@ def import_library() -> Any:
 class LibvirtBase(ComputeDriver):
     """What all parts of the libvirt driver stand on.
 
-    ``connect`` is the seam at which tests put a connection of theirs: it is given the library and the options and returns
-    a virConnect.
+    ``connect`` is the seam at which tests put a connection of theirs: it is given the library and the options and
+    returns a virConnect.
     """
 
     name = "libvirt"
@@ -55,12 +56,14 @@ class LibvirtBase(ComputeDriver):
     def __init__(self, options: ConnectionOptions) -> None:
         super().__init__(options)
         self.libvirt: Any = None
-        self._conn: Optional[libvirt.virConnect] = None
+        self._conn: libvirt.virConnect | None = None
+        self._capabilities_xml: str | None = None
 
     @property
     def conn(self) -> libvirt.virConnect:
         """The open connection."""
-        assert self._conn is not None, "the driver is not open"
+        if self._conn is None:
+            raise RuntimeError("the driver is not open")
         return self._conn
 
     @property
@@ -84,10 +87,9 @@ class LibvirtBase(ComputeDriver):
         connection, self._conn = self._conn, None
         if connection is None:
             return
-        try:
+        # When the daemon is gone, so is the connection.
+        with suppress(self.libvirt.libvirtError):
             connection.close()
-        except self.libvirt.libvirtError:
-            pass  # the daemon is gone, and so is the connection
 
     def lookup(self, name: str) -> libvirt.virDomain:
         """The domain.
@@ -97,6 +99,13 @@ class LibvirtBase(ComputeDriver):
         """
         with self.guard(f"look up instance {name!r}", name):
             return self.conn.lookupByName(name)
+
+    def capabilities_xml(self) -> str:
+        """libvirt's description of the host and of what guests it can run, asked for once."""
+        if self._capabilities_xml is None:
+            with self.guard("read the host's capabilities"):
+                self._capabilities_xml = self.conn.getCapabilities()
+        return self._capabilities_xml
 
     def guard(self, what: str, name: str | None = None) -> AbstractContextManager[None]:
         """Within the block libvirt's errors become ours, saying that it cannot do ``what``."""
@@ -170,14 +179,13 @@ def _connect_error(error: libvirt.libvirtError, address: str) -> Exception:
 
 
 def _start_events(library: Any) -> None:
-    """Run libvirt's event loop in a thread, once a process; keepalive and events need it before the first connection."""
-    global _events_started
+    """Run libvirt's event loop in a thread, once a process; keepalive and events need it before a connection."""
     with _events_lock:
-        if _events_started:
-            return
-        library.virEventRegisterDefaultImpl()
-        threading.Thread(target=_run_events, args=(library,), name="anyvirt-events", daemon=True).start()
-        _events_started = True
+        if not _events_threads:
+            library.virEventRegisterDefaultImpl()
+            thread = threading.Thread(target=_run_events, args=(library,), name="anyvirt-events", daemon=True)
+            thread.start()
+            _events_threads.append(thread)
 
 
 def _run_events(library: Any) -> None:

@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 from ...errors import InvalidPowerState, NotFound, Unsupported
 from ...model.instance import VncConsole
 from .connection import LibvirtBase
+from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
     import libvirt
@@ -69,7 +70,7 @@ class ConsoleMixin(LibvirtBase):
     def _live_xml(self, name: str) -> ElementTree.Element:
         domain = self.lookup(name)
         with self.guard(f"read the configuration of instance {name!r}", name):
-            return ElementTree.fromstring(domain.XMLDesc(0))
+            return from_libvirt(domain.XMLDesc(0))
 
     def _download_tail(self, path: str, max_bytes: int) -> bytes:
         """The end of a file on the daemon's host: libvirt reads files only as volumes of a pool, so one is put over its
@@ -99,31 +100,34 @@ class ConsoleMixin(LibvirtBase):
     @contextlib.contextmanager
     def _pool_over(self, folder: str) -> Iterator[libvirt.virStoragePool]:
         """A pool over a folder: one that is there already, or else a transient one that is gone afterwards."""
-        pool = ours = None
+        ours = None
         for attempt in range(_ATTEMPTS):
             try:
                 pool = self.conn.storagePoolLookupByTargetPath(folder)
                 pool.refresh(0)
                 break
             except self.libvirt.libvirtError:
-                pool = None
-            root = ElementTree.Element("pool", type="dir")
-            ElementTree.SubElement(root, "name").text = f"anyvirt-{uuid.uuid4()}"
-            ElementTree.SubElement(ElementTree.SubElement(root, "target"), "path").text = folder
+                pass  # there is none, or it was somebody else's for the moment and is gone
             try:
-                pool = ours = self.conn.storagePoolCreateXML(ElementTree.tostring(root, encoding="unicode"), 0)
+                pool = ours = self.conn.storagePoolCreateXML(_pool_document(folder), 0)
                 break
             except self.libvirt.libvirtError:
                 # Somebody else reads a log at this moment: libvirt allows one pool for each folder.
                 if attempt == _ATTEMPTS - 1:
                     raise
-        assert pool is not None
         try:
             yield pool
         finally:
             if ours is not None:
                 with contextlib.suppress(self.libvirt.libvirtError):
                     ours.destroy()
+
+
+def _pool_document(folder: str) -> str:
+    root = ElementTree.Element("pool", type="dir")
+    ElementTree.SubElement(root, "name").text = f"anyvirt-{uuid.uuid4()}"
+    ElementTree.SubElement(ElementTree.SubElement(root, "target"), "path").text = folder
+    return ElementTree.tostring(root, encoding="unicode")
 
 
 def _log_path(domain: ElementTree.Element) -> str | None:
