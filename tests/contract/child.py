@@ -16,7 +16,11 @@ from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
 
-_COMMAND = [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); from contract.child import main; main()"]
+_COMMAND = [
+    sys.executable,
+    "-c",
+    "import sys; sys.path.insert(0, sys.argv[1]); from contract.child import main; main()",
+]
 
 
 def start(**task: Any) -> subprocess.Popen[bytes]:
@@ -47,6 +51,7 @@ def as_nobody(secret: Path, uri: str) -> str:
 def main() -> None:
     """What the child does."""
     import importable  # noqa: F401
+
     from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import (
         ConnectionOptions,
         get_connection,

@@ -9,8 +9,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from contract.platforms import NAMES, make_platform
 from contract.platforms.base import Platform
 

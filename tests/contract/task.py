@@ -12,7 +12,6 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import Anyv
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.converge import reconcile_instances
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.failures import error_as_dict
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
-
 from contract.platforms.base import Platform
 from contract.platforms.calls import Record
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import ipaddress
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Nic
-
 from contract.helpers import eventually
 from contract.platforms.base import Platform
 

@@ -9,22 +9,24 @@ import difflib
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance
-
 from contract.helpers import state_of
-from contract.platforms.base import Platform
-from contract.platforms.libvirt_base import canonical
+from contract.platforms.xmltext import canonical
+
+if TYPE_CHECKING:
+    from contract.platforms.libvirt_qemu import QemuPlatform
 
 pytestmark = pytest.mark.on("libvirt")
 
 HANDMADE = "handmade"
 
 
-def lines(platform: Platform, name: str) -> list[str]:
+def lines(platform: QemuPlatform, name: str) -> list[str]:
     return [line.strip() for line in canonical(platform.domain_xml(name)).splitlines()]
 
 
@@ -40,14 +42,14 @@ def change(driver: ComputeDriver, name: str, **changed: Any) -> None:
 
 
 @pytest.fixture
-def handmade(platform: Platform) -> list[str]:
+def handmade(platform: QemuPlatform) -> list[str]:
     xml = Path(__file__).with_name("rich_domain.xml").read_text()
     platform.define_xml(xml)
     return lines(platform, HANDMADE)
 
 
 @pytest.fixture
-def installed(platform: Platform) -> list[str]:
+def installed(platform: QemuPlatform) -> list[str]:
     """A domain as virt-install makes it."""
     command = ["virt-install", "--connect", platform.uri, "--name", "installed", "--virt-type", "qemu"]
     command += ["--memory", "128", "--vcpus", "1", "--import", "--osinfo", "detect=off,require=off"]
@@ -72,7 +74,7 @@ def test_reading_understands_it(driver: ComputeDriver, handmade: list[str]):
     assert not found.unfinished
 
 
-def test_reading_writes_nothing(driver: ComputeDriver, platform: Platform, handmade: list[str]):
+def test_reading_writes_nothing(driver: ComputeDriver, platform: QemuPlatform, handmade: list[str]):
     before = platform.snapshot()
     driver.init_host()
     driver.get_instances()
@@ -102,13 +104,13 @@ ASKED: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("what", ASKED)
-def test_exactly_what_was_asked_changes(driver: ComputeDriver, platform: Platform, handmade: list[str], what: str):
+def test_exactly_what_was_asked_changes(driver: ComputeDriver, platform: QemuPlatform, handmade: list[str], what: str):
     changed, gone, come = ASKED[what]
     change(driver, HANDMADE, **changed)
     assert difference(handmade, lines(platform, HANDMADE)) == (gone, come)
 
 
-def test_marks_of_ours_only_add(driver: ComputeDriver, platform: Platform, handmade: list[str]):
+def test_marks_of_ours_only_add(driver: ComputeDriver, platform: QemuPlatform, handmade: list[str]):
     change(driver, HANDMADE, locked=True, metadata={"team": "blue"})
     gone, come = difference(handmade, lines(platform, HANDMADE))
     assert gone == []
@@ -121,7 +123,7 @@ def test_marks_of_ours_only_add(driver: ComputeDriver, platform: Platform, handm
     assert not found.metadata
 
 
-def test_one_nic_comes_and_goes(driver: ComputeDriver, platform: Platform, handmade: list[str]):
+def test_one_nic_comes_and_goes(driver: ComputeDriver, platform: QemuPlatform, handmade: list[str]):
     driver.plug_vifs(HANDMADE, [platform.nic(mac="52:54:00:aa:bb:03")])
     gone, come = difference(handmade, lines(platform, HANDMADE))
     assert gone == []
@@ -130,7 +132,7 @@ def test_one_nic_comes_and_goes(driver: ComputeDriver, platform: Platform, handm
     assert lines(platform, HANDMADE) == handmade
 
 
-def test_the_undo_restores_every_line(driver: ComputeDriver, platform: Platform, handmade: list[str]):
+def test_the_undo_restores_every_line(driver: ComputeDriver, platform: QemuPlatform, handmade: list[str]):
     current = driver.get_instances()[HANDMADE]
     desired = replace(current, memory_mb=128, vcpus=3, description="x", metadata={"a": "b"}, autostart=True)
     options = {"memory_mb", "vcpus", "description", "metadata", "autostart"}
@@ -140,7 +142,7 @@ def test_the_undo_restores_every_line(driver: ComputeDriver, platform: Platform,
     assert lines(platform, HANDMADE) == handmade
 
 
-def test_what_virt_install_made(driver: ComputeDriver, platform: Platform, installed: list[str]):
+def test_what_virt_install_made(driver: ComputeDriver, platform: QemuPlatform, installed: list[str]):
     found: Instance = driver.get_instances()["installed"]
     assert (found.memory_mb, found.vcpus) == (128, 1)
     change(driver, "installed", description="taken over", memory_mb=96)
@@ -153,7 +155,7 @@ def test_what_virt_install_made(driver: ComputeDriver, platform: Platform, insta
     assert driver.list_instances() == []
 
 
-def test_its_disks_are_not_ours_to_delete(driver: ComputeDriver, platform: Platform, handmade: list[str]):
+def test_its_disks_are_not_ours_to_delete(driver: ComputeDriver, platform: QemuPlatform, handmade: list[str]):
     disk = platform.lab.outer_path("/var/lib/libvirt/images/by-hand.img")
     disk.write_bytes(b"x" * 4096)
     driver.destroy(HANDMADE)

@@ -9,12 +9,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ACPI, AGENT, FORCED, HARD, SOFT, ComputeDriver
+
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import (
+    ACPI,
+    AGENT,
+    FORCED,
+    HARD,
+    SOFT,
+    ComputeDriver,
+)
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.capabilities import FEATURES, Support
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import Unsupported
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, CloudInit, Console, Disk
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
-
 from contract.helpers import where_supported
 from contract.platforms.base import Platform
 
@@ -93,7 +100,7 @@ def test_instances_that_do_not_work_are_refused(driver: ComputeDriver, platform:
 
 
 def test_what_works_has_no_problems(driver: ComputeDriver, platform: Platform):
-    over: dict = {"nics": [platform.nic()]}
+    over: dict[str, Any] = {"nics": [platform.nic()]}
     if driver.supports("image"):
         over["disks"] = [Disk(role="root", image=platform.image), Disk(size_bytes=MIB)]
     instance = driver.complete(platform.small("one", **over))

@@ -6,14 +6,18 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model import power_state
-
 from contract.helpers import bring_to, state_of
 from contract.platforms.base import Platform
 from contract.task import done, nic, run, small
+
+if TYPE_CHECKING:
+    from contract.platforms.libvirt_qemu import QemuPlatform
 
 
 def test_a_second_define_always_reports_changed(platform: Platform):
@@ -63,7 +67,7 @@ def test_undefine_fails_on_what_hangs_on_the_domain(driver: ComputeDriver, platf
 
 @pytest.mark.on("libvirt")
 @pytest.mark.parametrize("what", ["nvram", "snapshots", "checkpoints"])
-def test_undefine_fails_on_nvram_snapshots_and_checkpoints(driver: ComputeDriver, platform: Platform, what: str):
+def test_undefine_fails_on_nvram_snapshots_and_checkpoints(driver: ComputeDriver, platform: QemuPlatform, what: str):
     before = platform.snapshot()
     platform.burden("one", what)
     assert done(platform, name="one", state="absent").changed
@@ -73,7 +77,7 @@ def test_undefine_fails_on_nvram_snapshots_and_checkpoints(driver: ComputeDriver
 
 
 @pytest.mark.on("libvirt", "lxc", "xen")
-def test_the_only_way_to_change_a_domain_is_to_send_a_whole_document(driver: ComputeDriver, platform: Platform):
+def test_the_only_way_to_change_a_domain_is_to_send_a_whole_document(driver: ComputeDriver, platform: QemuPlatform):
     platform.define_foreign("foreign")
     before = platform.domain_xml("foreign")
     outcome = done(platform, name="foreign", description="one option, that is all")

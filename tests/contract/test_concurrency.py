@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from contract import child
 from contract.helpers import state_of
 from contract.platforms.base import Platform
@@ -64,9 +64,7 @@ def test_threads_read_while_others_write(driver: ComputeDriver, platform: Platfo
 def test_processes_lose_no_update(driver: ComputeDriver, platform: Platform):
     """Eight processes, two hundred operations: each process creates, changes and removes; what stays is all there."""
     children = [
-        child.start(
-            uri=platform.uri, operation="churn", instance=platform.small(f"process-{number}"), count=OPERATIONS
-        )
+        child.start(uri=platform.uri, operation="churn", instance=platform.small(f"process-{number}"), count=OPERATIONS)
         for number in range(PROCESSES)
     ]
     for process in children:
@@ -84,9 +82,7 @@ def test_two_processes_spawn_one_name(driver: ComputeDriver, platform: Platform)
     """One of them makes it, the others hear that the name is taken and break nothing."""
     before = platform.snapshot()
     instance = driver.complete(platform.small("contested", nics=[platform.nic()]))
-    children = [
-        child.start(uri=platform.uri, operation="spawn", instance=instance, power_on=False) for _ in range(3)
-    ]
+    children = [child.start(uri=platform.uri, operation="spawn", instance=instance, power_on=False) for _ in range(3)]
     results = [(process.communicate(timeout=120), process.returncode) for process in children]
     assert sorted(code for _, code in results) == [0, 1, 1], results
     assert all(b"AlreadyExists" in errors for (_, errors), code in results if code)

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InvalidPowerState, NotFound, Unsupported
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Console
-
 from contract.helpers import where_supported
 from contract.platforms.base import Platform
 

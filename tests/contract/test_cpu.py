@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import IncompatibleCpu
-
 from contract.helpers import where_supported
 
 
@@ -31,6 +31,8 @@ def test_a_processor_with_more_than_ours_is_not(driver: ComputeDriver):
         cpu = driver.get_cpu_info()
         with pytest.raises(IncompatibleCpu, match="sparc"):
             driver.compare_cpu(replace(cpu, arch="sparc"))
-        lacking = next(feature for feature in ("amx-tile", "avx512-fp16", "sse4a", "3dnow") if feature not in cpu.features)
+        lacking = next(
+            feature for feature in ("amx-tile", "avx512-fp16", "sse4a", "3dnow") if feature not in cpu.features
+        )
         with pytest.raises(IncompatibleCpu):
             driver.compare_cpu(replace(cpu, features=[*cpu.features, lacking]))

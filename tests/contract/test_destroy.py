@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ALL, NONE, OWN, ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AlreadyExists
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.flavor import Flavor
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
-
 from contract.helpers import bring_to, where_supported
 from contract.platforms.base import Platform
 

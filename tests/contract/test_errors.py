@@ -9,8 +9,10 @@ import builtins
 import threading
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils import errors
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ACPI, HARD, ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions, get_connection
@@ -23,9 +25,12 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     PermissionDenied,
     Unsupported,
 )
-
 from contract.helpers import where_supported
 from contract.platforms.base import Platform
+
+if TYPE_CHECKING:
+    from contract.platforms.fake import FakePlatform
+    from contract.platforms.libvirt_qemu import QemuPlatform
 
 NEEDS_AN_INSTANCE: dict[str, tuple[str | None, Callable[[ComputeDriver], object]]] = {
     "get_info": (None, lambda driver: driver.get_info("ghost")),
@@ -79,7 +84,7 @@ def test_the_library_is_missing(platform: Platform, monkeypatch: pytest.MonkeyPa
     real = builtins.__import__
 
     def without_libvirt(name: str, *arguments, **named):
-        if name.split(".")[0] == "libvirt":
+        if name.split(".", maxsplit=1)[0] == "libvirt":
             raise ImportError("No module named 'libvirt'", name="libvirt")
         return real(name, *arguments, **named)
 
@@ -104,7 +109,7 @@ def test_nobody_listens(platform: Platform):
 
 
 @pytest.mark.on("libvirt")
-def test_permission_denied(platform: Platform):
+def test_permission_denied(platform: QemuPlatform):
     """The socket is there and its mode says no: seen as another user, in a child process."""
     from contract.child import as_nobody
 
@@ -112,14 +117,14 @@ def test_permission_denied(platform: Platform):
 
 
 @pytest.mark.on("fake")
-def test_a_folder_that_cannot_be_written(platform: Platform):
+def test_a_folder_that_cannot_be_written(platform: FakePlatform):
     from contract.child import as_nobody
 
     assert as_nobody(platform.folder, platform.uri) == PermissionDenied.kind
 
 
 @pytest.mark.on("libvirt", "lxc")
-def test_a_daemon_that_dies_in_the_middle(platform: Platform):
+def test_a_daemon_that_dies_in_the_middle(platform: QemuPlatform):
     driver = platform.driver()
     platform.spawned(driver, "one")
     platform.lab.kill_daemon()
@@ -136,7 +141,7 @@ def test_a_daemon_that_dies_in_the_middle(platform: Platform):
 
 @pytest.mark.on("libvirt")
 @pytest.mark.slow
-def test_a_daemon_that_freezes_in_the_middle(platform: Platform):
+def test_a_daemon_that_freezes_in_the_middle(platform: QemuPlatform):
     driver = platform.driver(call_timeout_s=4.0)
     platform.spawned(driver, "one")
     platform.lab.pause_daemon()
@@ -157,7 +162,7 @@ def test_a_daemon_that_freezes_in_the_middle(platform: Platform):
 
 @pytest.mark.on("libvirt")
 @pytest.mark.slow
-def test_a_daemon_that_is_frozen_when_we_come(platform: Platform):
+def test_a_daemon_that_is_frozen_when_we_come(platform: QemuPlatform):
     platform.lab.pause_daemon()
     try:
         for uri in (platform.lab.uri, platform.lab.tcp_uri):
@@ -172,7 +177,7 @@ def test_a_daemon_that_is_frozen_when_we_come(platform: Platform):
 
 
 @pytest.mark.on("libvirt")
-def test_a_daemon_that_dies_during_a_wait(platform: Platform):
+def test_a_daemon_that_dies_during_a_wait(platform: QemuPlatform):
     driver = platform.driver()
     platform.spawned(driver, "one")
     killer = threading.Timer(0.5, platform.lab.kill_daemon)

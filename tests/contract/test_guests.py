@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ACPI, AGENT, HARD, SOFT, ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import TimeoutExpired
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import GIB, MIB
-
 from contract.helpers import eventually, state_of, where_supported
 from contract.platforms.base import Platform
+
+if TYPE_CHECKING:
+    from contract.platforms.libvirt_xen import XenPlatform
 
 
 def booted(driver: ComputeDriver, platform: Platform, **over) -> str:
@@ -180,7 +184,7 @@ def test_its_nic_is_seen_by_the_guest(driver: ComputeDriver, platform: Platform)
 
 @pytest.mark.on("xen")
 @pytest.mark.parametrize("machine", ["pv", "pvh"])
-def test_both_kinds_of_xen_guests(driver: ComputeDriver, platform: Platform, machine: str):
+def test_both_kinds_of_xen_guests(driver: ComputeDriver, platform: XenPlatform, machine: str):
     platform.spawned(driver, "guest", power_on=True, hypervisor=platform.hypervisor_of(machine))
     assert b"cpus=1" in platform.wait_ready(driver, "guest")
     driver.pause("guest")

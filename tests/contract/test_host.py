@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from contract.platforms.base import Platform
 
 
@@ -20,7 +20,9 @@ def test_capacity_makes_sense(driver: ComputeDriver):
     assert 0 <= stats.memory_mb_used <= stats.memory_mb
     assert 0 <= stats.memory_mb_free <= stats.memory_mb
     assert 0 <= stats.local_gb_free <= stats.local_gb
-    assert stats.local_gb == pytest.approx(sum(pool.total_bytes for pool in stats.pools if pool.active) / 2**30, abs=0.05)
+    assert stats.local_gb == pytest.approx(
+        sum(pool.total_bytes for pool in stats.pools if pool.active) / 2**30, abs=0.05
+    )
     assert stats.cpu_info.arch
     assert (stats.instances, stats.running_instances, stats.vcpus_used) == (0, 0, 0)
     assert stats.as_dict()["vcpus"] == stats.vcpus
@@ -79,9 +81,8 @@ def test_init_host_adopts_what_others_made(driver: ComputeDriver, platform: Plat
 
 @pytest.mark.on("libvirt")
 def test_two_hosts_have_two_identities(driver: ComputeDriver):
-    from lab.hosts import LibvirtHost
-
     from contract.platforms.libvirt_qemu import lab_name
+    from lab.hosts import LibvirtHost
 
     with LibvirtHost(lab_name("other")) as other:
         from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import (

@@ -11,8 +11,8 @@ import time
 from typing import Any
 
 import pytest
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from contract import child
 from contract.helpers import state_of
 from contract.platforms.base import Platform, Snapshot
@@ -34,6 +34,7 @@ def run_and_kill(platform: Platform, chance: random.Random, duration_s: float, c
         time.sleep(chance.uniform(0, duration_s))
         process.kill()
         output, errors = process.communicate(timeout=60)
+    time.sleep(platform.settle_s)
     assert process.returncode in (0, -signal.SIGKILL), errors.decode()
     return b"done" not in output
 
@@ -73,12 +74,10 @@ def test_spawn_and_destroy_killed_at_random_points(driver: ComputeDriver, platfo
         killed += run_and_kill(
             platform, chance, durations["spawn"], 120, operation="spawn", instance=instance, power_on=True
         )
-        platform.settle()
         again(driver, instance)
         assert state_of(driver, NAME) == "running"
         assert kinds_of(platform.snapshot()) == kinds_of(full)
         killed += run_and_kill(platform, chance, durations["destroy"], 60, operation="destroy", name=NAME)
-        platform.settle()
         driver.destroy(NAME)
         assert driver.list_instances() == []
         assert driver.find_remains([NAME]) == set()
@@ -104,7 +103,6 @@ def test_an_unfinished_instance_is_told_apart(driver: ComputeDriver, platform: P
         done = not run_and_kill(
             platform, chance, durations["spawn"], 120, operation="spawn", instance=instance, power_on=False
         )
-        platform.settle()
         found = driver.get_instances([NAME])
         if done:
             assert not found[NAME].unfinished

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AlreadyExists
-
 from contract.helpers import where_supported
 from contract.platforms.base import Platform
 

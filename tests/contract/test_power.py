@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ACPI, FORCED, HARD, SOFT, ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InvalidPowerState
 from ansible_collections.anyvirt.compute.plugins.module_utils.model import power_state
-
 from contract.helpers import bring_to, eventually, state_of, where_supported
 from contract.platforms.base import Platform
 
@@ -22,7 +22,7 @@ REFUSED = "refused"
 
 class Operation(NamedTuple):
     method: str
-    arguments: dict
+    arguments: dict[str, Any]
     feature: str | None
 
 

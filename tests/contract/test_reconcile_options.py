@@ -9,8 +9,8 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from contract.helpers import bring_to, eventually, state_of
 from contract.platforms.base import Platform
 from contract.task import done, nic, run, small
@@ -109,9 +109,7 @@ def test_a_plan_that_fails_is_taken_back(driver: ComputeDriver, platform: Platfo
     """Stop, change, start: whichever call fails, the instance runs again as it was."""
     done(platform, **small(platform, "one", state="running", description="before"))
     before = configured(platform)
-    params = small(
-        platform, "one", memory_mb=128, description="after", apply="restart", shutdown={"method": "forced"}
-    )
+    params = small(platform, "one", memory_mb=128, description="after", apply="restart", shutdown={"method": "forced"})
     calls = done(platform, **params).calls
     back = {**params, "memory_mb": 96, "max_memory_mb": 96, "description": "before"}
     done(platform, **back)

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from contract.helpers import bring_to, state_of
 from contract.platforms.base import Platform
 from contract.task import done, run, small

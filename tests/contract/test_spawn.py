@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AlreadyExists,
@@ -19,7 +22,6 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.flavor import Flavor
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk, Nic
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import GIB, MIB
-
 from contract.helpers import state_of, where_supported
 from contract.platforms.base import Platform
 
@@ -152,7 +154,7 @@ def test_what_does_not_exist_is_refused(
     driver: ComputeDriver, platform: Platform, what: str, error: type[AnyvirtError]
 ):
     features = {"image": "image", "pool": "image", "volume": "existing_volume", "path": "existing_volume"}
-    over: dict = {
+    over: dict[str, Any] = {
         "network": {"nics": [Nic(network="nowhere")]},
         "bridge": {"nics": [Nic(bridge="nowhere0")]},
         "image": {"image": "/nowhere/image.qcow2"},

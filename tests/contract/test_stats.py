@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InvalidPowerState, NotFound
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import BlockStats, Disk, InterfaceStats
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
-
 from contract.helpers import where_supported
 from contract.platforms.base import Platform
 
 
 def test_while_running(driver: ComputeDriver, platform: Platform):
-    over: dict = {"nics": [platform.nic(), platform.nic()]}
+    over: dict[str, Any] = {"nics": [platform.nic(), platform.nic()]}
     if driver.supports("image"):
         over["disks"] = [Disk(role="root", size_bytes=8 * MIB), Disk(size_bytes=8 * MIB)]
     platform.spawned(driver, "busy", power_on=True, **over)

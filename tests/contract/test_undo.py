@@ -6,21 +6,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.flavor import Flavor
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk, Instance
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
-
 from contract.helpers import state_of
 from contract.platforms.base import Platform
 
 
 def rich(platform: Platform, driver: ComputeDriver, name: str = "rich") -> Instance:
     """An instance that makes use of all that the driver can make for one."""
-    over: dict = {
+    over: dict[str, Any] = {
         "nics": [platform.nic()],
         "description": "rich",
         "metadata": {"owner": "somebody"},
@@ -97,7 +98,7 @@ def test_spawn_in_a_pool_made_on_demand(driver: ComputeDriver, platform: Platfor
 
 @pytest.mark.parametrize("running", [False, True])
 def test_destroy(driver: ComputeDriver, platform: Platform, running: bool):
-    """It undefines first and deletes after: when it fails the instance is as before or gone, and the next one ends it."""
+    """It undefines first and deletes after: when it fails the instance is whole or gone, and the next one ends it."""
     empty = platform.snapshot()
     instance = rich(platform, driver)
     driver.spawn(instance, power_on=running)

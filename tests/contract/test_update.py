@@ -10,11 +10,17 @@ from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.flavor import Flavor
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Console, Cpu, Disk, Instance
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import (
+    CloudInit,
+    Console,
+    Cpu,
+    Disk,
+    Instance,
+)
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
-
 from contract.helpers import where_supported
 from contract.platforms.base import Platform
 
@@ -60,7 +66,7 @@ FOLLOWS = {
 
 
 def base(driver: ComputeDriver, platform: Platform) -> Instance:
-    over: dict = {"description": "old", "metadata": {"a": "1", "b": "1"}, "nics": [platform.nic()]}
+    over: dict[str, Any] = {"description": "old", "metadata": {"a": "1", "b": "1"}, "nics": [platform.nic()]}
     if driver.supports("image"):
         over["disks"] = [Disk(role="root", size_bytes=64 * MIB)]
     return platform.spawned(driver, "changing", **over)

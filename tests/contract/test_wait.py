@@ -9,10 +9,10 @@ import threading
 import time
 
 import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import TimeoutExpired
 from ansible_collections.anyvirt.compute.plugins.module_utils.model import power_state
-
 from contract.platforms.base import Platform
 
 

@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions, get_connection
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance, Nic
-
 from contract.platforms.calls import Calls
 
 Snapshot = dict[str, Any]
@@ -110,8 +109,8 @@ class Platform(ABC):
     def cleanup_pools(self) -> None:
         """Remove pools that were made on demand; they outlive their instances."""
 
-    def settle(self) -> None:
-        """Wait until the host has finished what a killed client asked for; nothing where no host works on its own."""
+    settle_s: float = 0.0
+    """How long the host may go on with what a killed client asked for."""
 
     # -- mischief ---------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Console, Instance
-
 from contract.platforms.base import Platform, Snapshot
 from contract.platforms.calls import Call, Calls, Record
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +14,7 @@ import libvirt
 
 from contract.platforms.base import Platform, Snapshot
 from contract.platforms.libvirt_calls import LibvirtCalls
+from contract.platforms.xmltext import canonical
 
 _UNDEFINE_FLAGS = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
@@ -29,6 +29,7 @@ class LibvirtPlatform(Platform):
     pool_folder = "/var/lib/libvirt/images"
     undefine_flags = _UNDEFINE_FLAGS
     call_timeout_s = 30.0
+    settle_s = 0.5
     new_pool_path = "/var/lib/libvirt/on-demand"
 
     def __init__(self) -> None:
@@ -53,7 +54,9 @@ class LibvirtPlatform(Platform):
     def domains(self, connection: Any) -> list[Any]:
         return list(connection.listAllDomains())
 
-    def domain_xml(self, name: str, flags: int = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE) -> str:
+    def domain_xml(
+        self, name: str, flags: int = libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
+    ) -> str:
         with self.connection() as connection:
             return str(connection.lookupByName(name).XMLDesc(flags))
 
@@ -90,9 +93,6 @@ class LibvirtPlatform(Platform):
             pools = connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
             return {volume.name() for pool in pools for volume in pool.listAllVolumes()}
 
-    def settle(self) -> None:
-        time.sleep(0.5)
-
     def cleanup_pools(self) -> None:
         with self.connection() as connection:
             self._remove_pools(connection)
@@ -128,13 +128,3 @@ class LibvirtPlatform(Platform):
                         volume.delete()
             if not but:
                 self._remove_pools(connection)
-
-
-def canonical(xml: str) -> str:
-    """The same text for documents that mean the same: attributes in order, one element a line, no blank text."""
-    root = ET.fromstring(xml)
-    for element in root.iter():
-        element.text = (element.text or "").strip() or None
-        element.tail = None
-    ET.indent(root)
-    return ET.canonicalize(ET.tostring(root, encoding="unicode"))

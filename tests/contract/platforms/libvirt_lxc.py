@@ -9,9 +9,8 @@ import uuid
 from typing import Any
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Console, Instance
-from lab.lxc import READY_LINE, build_lxc_root
-
 from contract.platforms.libvirt_qemu import HostedPlatform
+from lab.lxc import READY_LINE, build_lxc_root
 
 
 class LxcPlatform(HostedPlatform):

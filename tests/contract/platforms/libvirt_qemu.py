@@ -15,11 +15,10 @@ from typing import Any
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Console, Instance
+from contract.platforms.libvirt_base import LibvirtPlatform
 from lab.guest import build_guest
 from lab.hosts import BRIDGE, NETWORK, LibvirtHost
 from lab.proc import run
-
-from contract.platforms.libvirt_base import LibvirtPlatform
 
 # What libvirt and its daemons write for themselves: logs of their own and files of what runs just now.
 _THEIR_OWN = ("log/libvirtd.log", "log/virtlogd.log", "log/qemu/", "log/lxc/", "lib/dnsmasq/", "lib/qemu/domain-")
@@ -101,7 +100,9 @@ class QemuPlatform(HostedPlatform):
     @contextmanager
     def deaf_guest(self, driver: ComputeDriver, name: str) -> Iterator[None]:
         """With an init that does nothing: nobody listens for the button."""
-        boot = Boot(kernel=str(self.guest.kernel), initrd=str(self.guest.initrd), cmdline="console=ttyS0 rdinit=/bin/cat")
+        boot = Boot(
+            kernel=str(self.guest.kernel), initrd=str(self.guest.initrd), cmdline="console=ttyS0 rdinit=/bin/cat"
+        )
         self.spawned(driver, name, power_on=True, boot=boot)
         yield
 

@@ -10,11 +10,11 @@ import uuid
 from typing import Any
 
 import libvirt
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Instance, Nic
-from lab.xen import XenHost
-
 from contract.platforms.libvirt_base import LibvirtPlatform
+from lab.xen import XenHost
 
 _DOM0 = "Domain-0"
 
