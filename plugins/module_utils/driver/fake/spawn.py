@@ -34,8 +34,8 @@ class SpawnMixin(ChecksMixin, PowerMixin):
                 if disk.get("owned"):
                     self._create_volume(record, disk, done)
             if power_on:
-                done.push("stop the instance", lambda: self.force_off(name))
                 self.power_on(name, paused)
+                done.push("stop the instance", lambda: self.force_off(name))
             with self._write("finish", name) as changes:
                 changes.put(INSTANCES, name, {**self._instance(changes, name)[0], "unfinished": False})
 
