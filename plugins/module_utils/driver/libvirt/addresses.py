@@ -26,10 +26,15 @@ class AddressesMixin(LibvirtBase):
         leases = self._leases()
         found: dict[str, list[Address]] = {}
         for name, domain in domains.items():
-            addresses = [address for mac in self._macs(name, domain) for address in leases.get(mac, ())]
+            macs = self._macs(name, domain)
+            addresses = [address for mac in macs for address in leases.get(mac, ())]
             if ask_guest and self.kind == "qemu":
                 known = {address.address for address in addresses}
-                addresses += [address for address in self._told_by_guest(domain) if address.address not in known]
+                addresses += [
+                    address
+                    for address in self._told_by_guest(domain)
+                    if address.mac in macs and address.address not in known
+                ]
             found[name] = addresses
         return found
 

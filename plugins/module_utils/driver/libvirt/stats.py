@@ -96,7 +96,7 @@ class StatsMixin(LibvirtBase):
         return self.kind == "xen" and domain.ID() == 0
 
     def _active_records(self) -> dict[str, Record]:
-        """The records of all active instances. One call on QEMU; the other drivers have none for it, so one for each."""
+        """The records of all active instances. One call on QEMU; the others have none for it, so one for each."""
         active = self.libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE
         with self.guard("read the instances' counters"):
             if self.kind == "qemu":
