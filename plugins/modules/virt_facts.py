@@ -12,10 +12,10 @@ version_added: 0.1.0
 description:
   - Reports what a hypervisor host has, what of it is taken, and which instances there are, in the same terms for every
     hypervisor.
-  - The subsets that V(all) stands for cost the same number of hypervisor calls however many instances there are. A host
-    with a thousand of them is read as fast as the hypervisor answers a handful of bulk calls.
-  - It can be named in the setting C(FACTS_MODULES), so that C(gather_facts) reports the capacity along with the rest; the
-    connection is then given by the environment or by C(module_defaults).
+  - The subsets that V(all) stands for cost the same number of hypervisor calls however many instances there are, where
+    the hypervisor has bulk calls. libvirt's LXC and Xen drivers have none for counters, and cost a call for each instance.
+  - It can be named in the setting C(FACTS_MODULES), so that C(gather_facts) reports the capacity along with the rest;
+    the connection is then given by the environment or by C(module_defaults).
 author:
   - anyvirt contributors (@anyvirt)
 extends_documentation_fragment:
@@ -34,10 +34,10 @@ options:
   gather_subset:
     description:
       - What to report.
-      - V(host) is the capacity and what is left of it, V(cpu) the processor, V(instances) the state and size of each instance,
-        V(stats) adds the running instances' counters to them. V(all) is these four.
-      - V(config) adds each instance's configuration and known addresses. Hypervisors have no bulk call for that, so it costs
-        one or two calls for each instance and has to be asked for by name.
+      - V(host) is the capacity and what is left of it, V(cpu) the processor, V(instances) the state and size of each
+        instance, V(stats) adds the running instances' counters to them. V(all) is these four.
+      - V(config) adds each instance's configuration and known addresses. libvirt has no bulk call for that, so it costs
+        two or three calls for each instance and has to be asked for by name.
       - A V(!) in front takes a subset out; with nothing but exclusions all others are reported.
     type: list
     elements: str
@@ -199,3 +199,20 @@ query:
   returned: when O(query) is given
   type: raw
 """
+
+from ansible_collections.anyvirt.compute.plugins.module_utils.module import run_module
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.facts import gather_facts
+
+ARGUMENT_SPEC = {
+    "gather_subset": {"type": "list", "elements": "str", "default": ["all"]},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "query": {"type": "str"},
+}
+
+
+def main() -> None:
+    run_module(ARGUMENT_SPEC, gather_facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,19 +5,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
-from typing import Any, Collection, Mapping, Sequence
+from typing import Any
 
 from ..driver.base import ComputeDriver
 from ..errors import InvalidInput, LibraryMissing, Problem
 from ..model import power_state
 from ..model.instance import InstanceInfo
+from .task import Task
 
 CONSTANT_COST = ("host", "cpu", "instances", "stats")
 """Subsets that cost the same number of hypervisor calls however many instances there are; what ``all`` means."""
 
 SUBSETS = (*CONSTANT_COST, "config")
+
+
+FACTS_KEY = "anyvirt"
+"""Under which name among ansible_facts."""
+
+
+def gather_facts(task: Task) -> dict[str, Any]:
+    """What ``virt_facts`` returns. All that can be wrong with its options is found before the hypervisor is asked."""
+    params = task.params
+    subsets = resolve_subsets(params["gather_subset"])
+    query = None if params["query"] is None else compile_query(params["query"])
+    with task.connect() as driver:
+        facts = gather(driver, subsets, params["names"])
+    result: dict[str, Any] = {"changed": False, "ansible_facts": {FACTS_KEY: facts}}
+    if query is not None:
+        result["query"] = run_query(query, facts)
+    return result
 
 
 def resolve_subsets(wanted: Sequence[str]) -> set[str]:
