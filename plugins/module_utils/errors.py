@@ -13,13 +13,14 @@ from typing import ClassVar, NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with one option, e.g. ``Problem("instances[2].memory_mb", "must be at least 1")``."""
+    """One thing that is wrong with one option, e.g. ``Problem("instances[2].memory_mb", "must be at least 1")``; without
+    an option it is about all of them together."""
 
     option: str
     message: str
 
     def __str__(self) -> str:
-        return f"{self.option}: {self.message}"
+        return f"{self.option}: {self.message}" if self.option else self.message
 
 
 class AnyvirtError(Exception):

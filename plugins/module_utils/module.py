@@ -11,12 +11,21 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
+from ansible.module_utils.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ElementError,
+    SubParameterTypeError,
+    UnsupportedError,
+)
 
 from .driver.base import ComputeDriver
 from .driver.uri import ENVIRONMENT, ConnectionOptions, get_connection
 from .errors import AnyvirtError, InvalidInput, InvalidUri, Problem
 from .reconcile.failures import error_as_dict, message_of
 from .reconcile.task import Task
+
+_WRONG_VALUES = (ArgumentTypeError, ArgumentValueError, ElementError, SubParameterTypeError)
 
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
@@ -45,7 +54,10 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
     the password is also looked for by its text.
     """
 
-    def __init__(self, argument_spec: Mapping[str, Any], **rules: Any) -> None:
+    def __init__(
+        self, argument_spec: Mapping[str, Any], check: Callable[[Mapping[str, Any]], None] | None = None, **rules: Any
+    ) -> None:
+        self._check = check
         super().__init__({**connection_argument_spec(), **argument_spec}, supports_check_mode=True, **rules)
         password = self.params["password"]
         self.no_log_values = {password} if password else set()
@@ -60,12 +72,26 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
 
     def fail_json(self, msg: str, **result: Any) -> None:
         result.setdefault("invocation", {"module_args": self.given_arguments()})
-        if "error" not in result:  # Ansible itself found the arguments wrong: tell all that is wrong with them at once
-            found = getattr(getattr(self, "validation_result", None), "error_messages", None) or [msg]
-            others = [message for message in found if message not in msg]
-            msg = "; ".join([msg, *others])
-            result["error"] = error_as_dict(None, kind="invalid_input", cause=msg)
+        if "error" not in result:  # Ansible itself found the arguments wrong
+            error = self._invalid_arguments(msg)
+            msg, result["error"] = str(error), error_as_dict(error)
         super().fail_json(msg, **result)
+
+    def _invalid_arguments(self, msg: str) -> InvalidInput:
+        """All that is wrong with the arguments; Ansible names the first thing only, and not its place in a list."""
+        found = list(self.validation_result.errors)
+        by_value = [error for error in found if isinstance(error, _WRONG_VALUES)]
+        problems = []
+        if by_value and self._check is not None:
+            try:
+                self._check(self.params)
+            except InvalidInput as error:
+                problems = error.problems
+                found = [error for error in found if error not in by_value]
+            except (TypeError, AttributeError):
+                pass  # too wrong to be read any further than Ansible did
+        others = [Problem("", _words(error)) for error in found]
+        return InvalidInput([*others, *problems] or [Problem("", msg)])
 
     def connection_options(self) -> ConnectionOptions:
         """How to connect.
@@ -98,15 +124,26 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
         self.log(f"Invoked with {json.dumps(self.given_arguments(), default=str)}")
 
 
-def run_module(argument_spec: Mapping[str, Any], reconcile: Reconcile, **rules: Any) -> None:
+def _words(error: Exception) -> str:
+    text = str(error)
+    return f"there is no option {text}" if isinstance(error, UnsupportedError) else text
+
+
+def run_module(
+    argument_spec: Mapping[str, Any],
+    reconcile: Reconcile,
+    check: Callable[[Mapping[str, Any]], None] | None = None,
+    **rules: Any,
+) -> None:
     """Run a module and end the process.
 
     Args:
         argument_spec: The module's own options.
         reconcile: Does the work; returns the result. With ``failed`` in it the task fails, with ``msg`` and ``error``.
+        check: Raises InvalidInput for wrong options, saying more about them than Ansible does.
         rules: More for AnsibleModule, e.g. ``mutually_exclusive``.
     """
-    module = AnyvirtModule(argument_spec, **rules)
+    module = AnyvirtModule(argument_spec, check, **rules)
     try:
         _check_timeouts(module)
         result = reconcile(Task(module.params, module.check_mode, module._diff, module.connect, module.warn))

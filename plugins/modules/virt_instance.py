@@ -665,6 +665,7 @@ error: *error_result
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.module import run_module
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.converge import reconcile_instances
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.options import check_options
 
 TEXT = {"type": "str"}
 WHOLE = {"type": "int"}
@@ -749,6 +750,7 @@ def main() -> None:
     run_module(
         ARGUMENT_SPEC,
         reconcile_instances,
+        check_options,
         mutually_exclusive=[("name", "instances")],
         required_one_of=[("name", "instances")],
     )

@@ -68,12 +68,19 @@ def _named_as_options(
             option = driver.name + option[len("hypervisor") :]
         elif head == "disks" and rest:
             number, _bracket, tail = rest.partition("]")
-            tail = tail.replace(".size_bytes", ".size")
             if number.isdigit() and int(number) < len(disk_options):
-                option = disk_options[int(number)]
-                option = option + tail if option.startswith("disks[") else option
+                option = _disk_option(disk_options[int(number)], tail.replace(".size_bytes", ".size"), item)
         named.append(Problem(item.where + option, problem.message))
     return named
+
+
+def _disk_option(disk: str, tail: str, item: Desired) -> str:
+    """The option that is to blame for a disk: its own one, or that which the disk comes from."""
+    if disk.startswith("disks["):
+        return disk + tail
+    if tail == ".pool":
+        return "pool"
+    return item.root_option if disk == "image" and tail == ".size" and item.root_bytes is not None else disk
 
 
 # -- planning -------------------------------------------------------------------------------------------------------

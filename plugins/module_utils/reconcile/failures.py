@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import AnyvirtError, InvalidInput, TimeoutExpired
+from ..errors import AnyvirtError, InvalidInput, TimeoutExpired, UnexpectedError
 
 
-def error_as_dict(error: BaseException | None, kind: str = "unexpected_error", cause: str = "") -> dict[str, Any]:
+def error_as_dict(error: BaseException) -> dict[str, Any]:
     """What ``rescue:`` finds under ``error``."""
     described: dict[str, Any] = {
-        "kind": getattr(error, "kind", kind),
-        "cause": str(error) if error is not None else cause,
+        "kind": getattr(error, "kind", UnexpectedError.kind),
+        "cause": str(error),
         "step": getattr(error, "step", None),
         "rolled_back": getattr(error, "rolled_back", None),
         "undone": list(getattr(error, "undone", ())),

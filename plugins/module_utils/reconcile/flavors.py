@@ -12,7 +12,7 @@ from ..errors import Problem
 from ..model.flavor import BUILT_IN, Flavor
 from .validate import Reader
 
-MEMORY_MB = (1, 64 * 1024 * 1024)
+MEMORY_MB = (1, 1024 * 1024 * 1024)
 VCPUS = (1, 4096)
 ROOT_GB = (0, 1024 * 1024)
 SWAP_MB = (0, 16 * 1024 * 1024)

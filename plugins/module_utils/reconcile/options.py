@@ -38,6 +38,7 @@ def read_desired(params: Mapping[str, Any], driver_name: str) -> list[Desired]:
         InvalidInput: with all that is wrong.
     """
     problems: list[Problem] = []
+    Reader(params, "", problems).whole("workers", 1, 64)
     flavors = read_flavors(params, problems)
     many = params.get("instances")
     if many is None:
@@ -57,6 +58,15 @@ def read_desired(params: Mapping[str, Any], driver_name: str) -> list[Desired]:
     if problems:
         raise InvalidInput(dict.fromkeys(problems))
     return wanted
+
+
+def check_options(params: Mapping[str, Any]) -> None:
+    """Find what is wrong with options that Ansible could not make sense of, and say it with their places.
+
+    Raises:
+        InvalidInput: with all that is wrong.
+    """
+    read_desired(params, "")
 
 
 def _read_instance(reader: Reader, flavors: Mapping[str, Flavor], driver_name: str) -> Desired:

@@ -1,0 +1,51 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs modules from their entry to their result, in this process, on a fake hypervisor of each test's own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.anyvirt.compute.plugins.modules import virt_instance
+
+RunModule = Callable[..., "dict[str, Any]"]
+
+
+@pytest.fixture(autouse=True)
+def _no_uri_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ANYVIRT_URI", raising=False)
+    monkeypatch.delenv("LIBVIRT_DEFAULT_URI", raising=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The fake hypervisor's."""
+    return tmp_path / "fake"
+
+
+@pytest.fixture
+def instance_module(folder: Path) -> RunModule:
+    """virt_instance, on the fake where the options name no other hypervisor; its result."""
+
+    def run(**options: Any) -> dict[str, Any]:
+        return run_module(virt_instance.main, {"uri": f"fake://{folder}", **options})
+
+    return run
+
+
+def run_module(main: Callable[[], None], options: dict[str, Any]) -> dict[str, Any]:
+    """What a module answers; options that are None count as not given."""
+    output = io.StringIO()
+    given = {name: value for name, value in options.items() if value is not None}
+    with patch_module_args(given), contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
+        main()
+    result: dict[str, Any] = json.loads(output.getvalue())
+    return result
