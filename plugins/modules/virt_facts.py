@@ -13,7 +13,7 @@ description:
   - Reports what a hypervisor host has, what of it is taken, and which instances there are, in the same terms for every
     hypervisor.
   - The subsets that V(all) stands for cost the same number of hypervisor calls however many instances there are, where
-    the hypervisor has bulk calls. libvirt's LXC and Xen drivers have none for counters, and cost a call for each instance.
+    the hypervisor has bulk calls. libvirt's LXC and Xen drivers have none for counters and cost a call for each one.
   - It can be named in the setting C(FACTS_MODULES), so that C(gather_facts) reports the capacity along with the rest;
     the connection is then given by the environment or by C(module_defaults).
 author:
