@@ -43,9 +43,12 @@ def bring_to(driver: ComputeDriver, name: str, state: str) -> None:
     driver.force_off(name)
     if state == "shutoff":
         return
-    driver.power_on(name, paused=state == "paused")
+    paused_from_start = state == "paused" and driver.supports("start_paused")
+    driver.power_on(name, paused=paused_from_start)
     if state == "suspended":
         driver.suspend(name)
+    if state == "paused" and not paused_from_start:
+        driver.pause(name)
     assert state_of(driver, name) == state
 
 

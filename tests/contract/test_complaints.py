@@ -56,7 +56,7 @@ def test_an_option_is_silently_ignored_beside_another(driver: ComputeDriver, pla
 
 @pytest.mark.parametrize("state", ["running", "paused", "suspended", "shutoff"])
 def test_undefine_fails_on_what_hangs_on_the_domain(driver: ComputeDriver, platform: Platform, state: str):
-    if not driver.supports({"paused": "start_paused", "suspended": "suspend"}.get(state, "spawn")):
+    if not driver.supports({"paused": "pause", "suspended": "suspend"}.get(state, "spawn")):
         state = "running"
     before = platform.snapshot()
     done(platform, **small(platform, "one"))

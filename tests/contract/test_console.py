@@ -45,7 +45,7 @@ def test_an_instance_that_never_ran_wrote_nothing(driver: ComputeDriver, platfor
 
 
 def test_no_console_no_log(driver: ComputeDriver, platform: Platform):
-    if driver.supports("console_output") and platform.name != "lxc":
+    if driver.supports("console_output"):
         platform.spawned(driver, "dumb", console=Console(serial=False))
         with pytest.raises(Unsupported, match="dumb"):
             driver.get_console_output("dumb")

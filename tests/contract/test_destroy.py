@@ -27,7 +27,7 @@ def test_an_instance_that_is_not_there_is_gone_already(driver: ComputeDriver, pl
 @pytest.mark.parametrize("state", ["running", "paused", "shutoff", "suspended"])
 def test_from_any_state_nothing_is_left(driver: ComputeDriver, platform: Platform, state: str):
     before = platform.snapshot()
-    needed = {"paused": ["start_paused"], "suspended": ["suspend"]}.get(state, [])
+    needed = {"paused": ["pause"], "suspended": ["suspend"]}.get(state, [])
     driver.spawn(driver.complete(platform.small("gone")))
     with where_supported(driver, *needed):
         bring_to(driver, "gone", state)

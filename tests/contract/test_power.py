@@ -83,7 +83,7 @@ def test_table(platform: Platform, guest: str, operation: str, before: str, afte
     method, arguments, feature = OPERATIONS[operation]
     needed = [feature] if feature else []
     if before == "paused":
-        needed.append("start_paused")
+        needed.append("pause")
     if before == "suspended":
         needed.append("suspend")
     with where_supported(driver, *needed):

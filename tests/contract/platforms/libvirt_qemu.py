@@ -23,6 +23,7 @@ from lab.proc import run
 # What libvirt and its daemons write for themselves: logs of their own and files of what runs just now.
 _THEIR_OWN = ("log/libvirtd.log", "log/virtlogd.log", "log/qemu/", "log/lxc/", "lib/dnsmasq/", "lib/qemu/domain-")
 _THEIR_OWN += ("lib/qemu/channel/", "lib/qemu/ram/", "lib/boot/")
+_CONSOLE_LOG = ".anyvirt-console.log"
 
 
 def lab_name(part: str) -> str:
@@ -56,7 +57,7 @@ class HostedPlatform(LibvirtPlatform):
         for part in ("etc", "lib", "log"):
             for path in sorted((state / part).rglob("*")):
                 inner = str(path.relative_to(state))
-                if path.is_file() and not inner.startswith(_THEIR_OWN):
+                if path.is_file() and (not inner.startswith(_THEIR_OWN) or inner.endswith(_CONSOLE_LOG)):
                     found[inner] = path.stat().st_size
         return found
 
@@ -105,6 +106,10 @@ class QemuPlatform(HostedPlatform):
         )
         self.spawned(driver, name, power_on=True, boot=boot)
         yield
+
+    def console(self, driver: ComputeDriver, name: str) -> bytes:
+        log = self.lab.outer_path(f"/var/log/libvirt/qemu/{name}{_CONSOLE_LOG}")
+        return log.read_bytes() if log.exists() else b""
 
     def burden(self, name: str, what: str) -> None:
         """An instance on which hangs what libvirt refuses to undefine: ``nvram``, ``snapshots`` or ``checkpoints``."""

@@ -46,6 +46,10 @@ class XenPlatform(LibvirtPlatform):
     def nic(self, **over: Any) -> Nic:
         return Nic(**{"bridge": self.bridge, **over})
 
+    def hypervisor_of(self, machine: str) -> dict[str, str]:
+        """The ``libvirt:`` option for a ``pv`` or a ``pvh`` guest."""
+        return {"os_type": {"pv": "xen", "pvh": "xenpvh"}[machine]}
+
     def console(self, driver: ComputeDriver, name: str) -> bytes:
         return self.lab.guest_console(name).encode()
 
