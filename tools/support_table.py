@@ -1,17 +1,19 @@
 # Copyright (c) 2026 anyvirt contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes docs/support.md, the table of what each driver can do, from what the drivers declare.
+"""Writes the table of what each driver can do, from what the drivers declare: whole into docs/support.md, and without
+its notes into the marked place of README.md.
 
 A driver's folder has a ``capabilities.py`` whose ``CAPABILITIES`` maps features to Support. A driver that serves
 several kinds of hypervisor has one such mapping for each: ``CAPABILITIES`` is then a mapping of kind to that.
-With --check nothing is written; the exit code says whether the file is up to date.
+With --check nothing is written; the exit code says whether both are up to date.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,6 +25,8 @@ importlib.import_module("importable")
 
 DRIVERS = "ansible_collections.anyvirt.compute.plugins.module_utils.driver"
 PAGE = CHECKOUT / "docs" / "support.md"
+README = CHECKOUT / "README.md"
+README_MARKS = ("<!-- support table: written by make format -->\n", "<!-- end of the support table -->\n")
 INTRODUCTION = """\
 # What works on which hypervisor
 
@@ -45,6 +49,22 @@ def columns() -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 
 def page() -> str:
+    """docs/support.md."""
+    lines, notes = table()
+    numbered = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
+    return "\n".join([INTRODUCTION, *lines, *(["", *numbered] if numbered else [])]) + "\n"
+
+
+def readme(text: str) -> str:
+    """README.md with the present table in its place."""
+    before, rest = text.split(README_MARKS[0])
+    _, after = rest.split(README_MARKS[1])
+    lines = [re.sub(r" \(\d+\)", "", line) for line in table()[0]]
+    return "".join([before, README_MARKS[0], "\n", *(f"{line}\n" for line in lines), "\n", README_MARKS[1], after])
+
+
+def table() -> tuple[list[str], list[str]]:
+    """The table's lines, and the notes that its cells refer to."""
     shared = importlib.import_module(f"{DRIVERS}.capabilities")
     shown = list(columns())
     notes: list[str] = []
@@ -55,8 +75,7 @@ def page() -> str:
     for feature, meaning in shared.FEATURES.items():
         cells = [_cell(shared.support(declared, feature), notes) for heading, declared in shown]
         lines.append(f"| {meaning} | " + " | ".join(cells) + " |")
-    numbered = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
-    return "\n".join([INTRODUCTION, *lines, *(["", *numbered] if numbered else [])]) + "\n"
+    return lines, notes
 
 
 def _cell(support: Any, notes: list[str]) -> str:
@@ -70,16 +89,15 @@ def _cell(support: Any, notes: list[str]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing, fail when the page is out of date")
-    text = page()
-    current = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    parser.add_argument("--check", action="store_true", help="write nothing, fail when one of the files is out of date")
+    wanted = {PAGE: page(), README: readme(README.read_text(encoding="utf-8"))}
+    stale = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
     if parser.parse_args().check:
-        if text != current:
-            print(f"{PAGE.relative_to(CHECKOUT)} is out of date: run 'make format'", file=sys.stderr)
-        return int(text != current)
-    if text != current:
-        PAGE.parent.mkdir(exist_ok=True)
-        PAGE.write_text(text, encoding="utf-8")
+        for path in stale:
+            print(f"{path.relative_to(CHECKOUT)} is out of date: run 'make format'", file=sys.stderr)
+        return int(bool(stale))
+    for path in stale:
+        path.write_text(wanted[path], encoding="utf-8")
     return 0
 
 
