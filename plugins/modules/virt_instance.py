@@ -244,7 +244,8 @@ options:
           - How changes reach an instance that is not off. When it is not given, V(live).
           - V(live) changes the running guest where that is possible; the rest waits for its next start and is
             reported as pending.
-          - V(next_boot) leaves the running guest alone; every change that it would feel waits.
+          - V(next_boot) leaves the running guest alone; every change that it would feel waits. Only a root disk grows
+            at once, since no hypervisor can put that off.
           - V(restart) does as V(live) where that is enough for all changes. Otherwise it stops the guest as
             O(shutdown) says, and starts it again. Changes that wait since an earlier task are applied so too.
         type: str
@@ -667,22 +668,24 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.module import run_
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.converge import reconcile_instances
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.options import check_options
 
-TEXT = {"type": "str"}
-WHOLE = {"type": "int"}
-NUMBER = {"type": "float"}
-TRUTH = {"type": "bool"}
-RAW = {"type": "raw"}
+Option = dict[str, object]
+
+TEXT: Option = {"type": "str"}
+WHOLE: Option = {"type": "int"}
+NUMBER: Option = {"type": "float"}
+TRUTH: Option = {"type": "bool"}
+RAW: Option = {"type": "raw"}
 
 
-def choice(*choices: str) -> dict[str, object]:
+def choice(*choices: str) -> Option:
     return {"type": "str", "choices": list(choices)}
 
 
-def group(**options: dict[str, object]) -> dict[str, object]:
+def group(**options: Option) -> Option:
     return {"type": "dict", "options": options}
 
 
-INSTANCE_OPTIONS = {
+INSTANCE_OPTIONS: dict[str, Option] = {
     "state": choice("present", "running", "stopped", "paused", "suspended", "rebooted", "absent"),
     "flavor": RAW,
     "memory_mb": WHOLE,
@@ -733,7 +736,7 @@ INSTANCE_OPTIONS = {
     ),
 }
 
-ARGUMENT_SPEC = {
+ARGUMENT_SPEC: dict[str, Option] = {
     "name": TEXT,
     "instances": {
         "type": "list",

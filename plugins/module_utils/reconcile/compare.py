@@ -150,7 +150,9 @@ def _compare_group(name: str, current: Instance, wanted: Instance, found: Compar
         whole = replace(old_group, **{option: new for option, (_old, new) in differing.items()})
         for option, (old, new) in differing.items():
             found.add(f"{name}.{option}", name, old, new, whole)
-        setattr(found.declared, name, type(new_group)(**{option: new for option, (_old, new) in differing.items()}))
+        setattr(
+            found.declared, name, type(new_group)(**{option: new or None for option, (_, new) in differing.items()})
+        )
 
 
 def _compare_metadata(current: Instance, wanted: Desired, found: Comparison) -> None:
@@ -170,9 +172,7 @@ def _compare_cloud_init(current: Instance, wanted: Desired, found: Comparison) -
         found.add("cloud_init", "cloud_init", old, "the given data", data)
 
 
-def _compare_extras(
-    current: Instance, wanted: Desired, differing_extras: DifferingExtras, found: Comparison
-) -> None:
+def _compare_extras(current: Instance, wanted: Desired, differing_extras: DifferingExtras, found: Comparison) -> None:
     extras = wanted.instance.hypervisor
     if not extras:
         return

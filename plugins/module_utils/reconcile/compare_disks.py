@@ -51,11 +51,9 @@ def compare_disks(current: Instance, wanted: Desired, found: Comparison) -> None
 
 def root_index(disks: list[Disk]) -> int | None:
     """Where the root disk is: the one marked as such, otherwise the first that is no CD-ROM."""
-    for fits in (lambda disk: disk.role == "root", lambda disk: disk.kind == DISK and disk.role == "data"):
-        for index, disk in enumerate(disks):
-            if fits(disk):
-                return index
-    return None
+    marked = [index for index, disk in enumerate(disks) if disk.role == "root"]
+    others = [index for index, disk in enumerate(disks) if disk.kind == DISK and disk.role == "data"]
+    return next(iter(marked + others), None)
 
 
 def _root_is_not_declared(current: Instance, wanted: Desired) -> bool:

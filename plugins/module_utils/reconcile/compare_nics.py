@@ -22,7 +22,7 @@ def compare_nics(current: Instance, wanted: Desired, found: Comparison) -> None:
     nics = list(current.nics or [])
     pairs = _match(declared, nics)
     whole: list[Nic] = list(nics)
-    changed = []
+    changed: list[tuple[str, Any, Any]] = []
     for number, (nic, index) in enumerate(zip(declared, pairs)):
         option = f"networks[{number}]"
         if index is None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..driver.base import ComputeDriver
@@ -15,7 +14,7 @@ from ..model import power_state
 from ..model.instance import Instance
 from .bulk import DEFAULT_WORKERS, carry_out
 from .compare import Comparison
-from .creation import new_disk_options, new_disks, problems_with_new
+from .creation import asked_for, new_disk_options, problems_with_new
 from .desired import ABSENT, Desired
 from .failures import error_as_dict, message_of
 from .instances import Planned, Planner, compared
@@ -47,7 +46,7 @@ def _check_syntax(driver: ComputeDriver, wanted: Sequence[Desired]) -> None:
     """What the driver can never do; asks no hypervisor."""
     problems = []
     for item in wanted:
-        whole = replace(item.instance, disks=new_disks(item))
+        whole = asked_for(item)
         found = driver.check_parameter_syntax(whole)
         problems += _named_as_options(found, item, driver, new_disk_options(item))
     if problems:
@@ -151,7 +150,7 @@ def _compare(
         now = current.get(item.name)
         if now is None or now.unfinished:
             problems += problems_with_new(item)
-            to_check.append(replace(item.instance, disks=new_disks(item)))
+            to_check.append(asked_for(item))
             disk_options[item.name] = new_disk_options(item)
             continue
         try:
@@ -217,6 +216,7 @@ def _result(driver: ComputeDriver, planned: Sequence[Planned], task: Task) -> di
     for item, result in zip(planned, results):
         if item.error is not None:
             result["changed"] = not task.check_mode and _was_changed(item.error, item)
+            result["changes"] = result["changes"] if result["changed"] else []
     outcome: dict[str, Any] = {
         "changed": any(result["changed"] for result in results),
         "instances": results,

@@ -36,14 +36,20 @@ def problems_with_new(wanted: Desired) -> list[Problem]:
     return problems
 
 
+def asked_for(wanted: Desired) -> Instance:
+    """The new instance as the task describes it."""
+    boot = wanted.instance.boot
+    if boot is not None:  # what would be taken away is not there yet
+        boot = replace(boot, kernel=boot.kernel or None, initrd=boot.initrd or None)
+    return replace(wanted.instance, boot=boot, disks=new_disks(wanted))
+
+
 def new_instance(driver: ComputeDriver, wanted: Desired, identity: Callable[[], str]) -> Instance:
     """The whole instance to be made, with all that the driver decides by itself."""
-    partial = wanted.instance
+    partial = asked_for(wanted)
     metadata = {key: value for key, value in (wanted.metadata or {}).items() if value is not None}
     nics = with_macs(partial.name, partial.nics or [], (), identity)
-    return driver.complete(
-        replace(partial, vcpus=partial.vcpus or 1, disks=new_disks(wanted), nics=nics, metadata=metadata)
-    )
+    return driver.complete(replace(partial, vcpus=partial.vcpus or 1, nics=nics, metadata=metadata))
 
 
 def new_disks(wanted: Desired) -> list[Disk]:

@@ -154,14 +154,14 @@ class Planner:
             live = self._live(current, found, wanted) if fields else set()
             waiting = fields - live
             cycle_for = waiting | (self._mentioned(wanted) & set(current.pending))
-            if cycle_for and (wanted.apply == RESTART or (goal == REBOOTED and waiting)):
+            if cycle_for and (wanted.apply == RESTART or goal == REBOOTED):
                 off = replace(current, power_state=power_state.SHUTOFF)
                 final = RUNNING if goal == REBOOTED else goal
                 steps += [*power.steps(state, STOPPED), *self._update(off, found, fields), *self._restore(power, final)]
                 planned.power_cycled = True
                 self._note(planned, found, live, APPLIED_RESTART)
             else:
-                if waiting and found.grows and "disks" in waiting:
+                if found.grows and "disks" in waiting:
                     raise InvalidPowerState(
                         f"{wanted.where}{_growing_option(found)}: the root disk of {wanted.name!r} cannot grow "
                         f"while it is {power_state.name(state)}; allow that with apply: restart, or stop it first"
@@ -191,7 +191,11 @@ class Planner:
     def _live(self, current: Instance, found: Comparison, wanted: Desired) -> set[str]:
         """The changed fields that are in force at once."""
         live = self.driver.live_options(current, found.desired, found.fields)
-        return live & UNFELT if wanted.apply == NEXT_BOOT else live
+        if wanted.apply != NEXT_BOOT:
+            return live
+        # A disk cannot be told to grow later, and guests do not mind that it has grown already.
+        only_grows = found.grows and not any(change.field == "disks" and change.old is None for change in found.changes)
+        return live & (UNFELT | {"disks"} if only_grows else UNFELT)
 
     def _update(self, current: Instance, found: Comparison, live: set[str]) -> list[Step]:
         fields = found.fields
