@@ -1,0 +1,201 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A domain's size, boot and processor."""
+
+from __future__ import annotations
+
+from xml.etree.ElementTree import Element, SubElement
+
+from ...model.instance import Boot, Cpu
+from .element import attribute_of, find_or_make, make, remove_all, set_attribute, set_text, text_of
+
+_KIB_OF = {"b": 1 / 1024, "bytes": 1 / 1024, "k": 1, "kib": 1, "m": 1024, "mib": 1024, "g": 1024**2, "gib": 1024**2}
+_KIB_OF.update({"kb": 1000 / 1024, "mb": 1000**2 / 1024, "gb": 1000**3 / 1024, "t": 1024**3, "tib": 1024**3})
+_ORDER = {"hd": "disk", "cdrom": "cdrom", "network": "network"}
+_DEV_OF = {word: dev for dev, word in _ORDER.items()}
+BIOS, UEFI = "bios", "uefi"
+DEFAULT, CUSTOM = "default", "custom"
+
+
+# -- memory and processors ------------------------------------------------------------------------------------------
+
+
+def read_memory(domain: Element) -> tuple[int | None, int | None]:
+    """MiB at the start and the most to which it can grow."""
+    most = _mib(domain.find("memory"))
+    current = _mib(domain.find("currentMemory"))
+    return (most if current is None else current), most
+
+
+def write_memory(domain: Element, memory_mb: int | None, max_memory_mb: int | None) -> None:
+    """Set one or both; the maximum is never less than the present value."""
+    now, most = read_memory(domain)
+    present = now if memory_mb is None else memory_mb
+    limit = most if max_memory_mb is None else max_memory_mb
+    if present is None:
+        present = limit
+    if present is None:
+        return
+    limit = present if limit is None else max(limit, present)
+    for tag, value in (("memory", limit), ("currentMemory", present)):
+        element = find_or_make(domain, tag)
+        if _mib(element) != value:
+            element.text = str(value * 1024)
+            element.set("unit", "KiB")
+
+
+def read_vcpus(domain: Element) -> tuple[int | None, int | None]:
+    """Processors at the start and the most to which they can grow."""
+    text = text_of(domain, "vcpu")
+    if text is None:
+        return None, None
+    return int(attribute_of(domain, "vcpu", "current") or text), int(text)
+
+
+def write_vcpus(domain: Element, vcpus: int | None, max_vcpus: int | None) -> None:
+    """Set one or both; the maximum is never less than the present value."""
+    now, most = read_vcpus(domain)
+    present = now if vcpus is None else vcpus
+    limit = most if max_vcpus is None else max_vcpus
+    if present is None:
+        present = limit
+    if present is None:
+        return
+    limit = present if limit is None else max(limit, present)
+    if (present, limit) == (now, most):
+        return
+    element = find_or_make(domain, "vcpu")
+    element.text = str(limit)
+    set_attribute(element, "current", None if present == limit else str(present))
+    remove_all(domain, "vcpus")  # each one's state, which would contradict the number
+
+
+# -- boot -----------------------------------------------------------------------------------------------------------
+
+
+def read_boot(domain: Element) -> Boot:
+    """How it starts."""
+    os = domain.find("os")
+    if os is None:
+        return Boot()
+    devices = [_ORDER[dev] for dev in (item.get("dev", "") for item in os.findall("boot")) if dev in _ORDER]
+    is_hvm = os.findtext("type") == "hvm"
+    return Boot(
+        kernel=text_of(os, "kernel"),
+        initrd=text_of(os, "initrd"),
+        cmdline=text_of(os, "cmdline"),
+        order=devices or _order_of_devices(domain) or None,
+        firmware=(UEFI if _is_uefi(os) else BIOS) if is_hvm else None,
+        init=text_of(os, "init"),
+    )
+
+
+def write_boot(domain: Element, boot: Boot) -> None:
+    """Set what is mentioned; the empty text takes a kernel, ramdisk, command line or init away."""
+    os = find_or_make(domain, "os")
+    now = read_boot(domain)
+    for name in ("kernel", "initrd", "cmdline", "init"):
+        value = getattr(boot, name)
+        if value is not None and value != (getattr(now, name) or ""):
+            set_text(os, name, value)
+    if boot.order is not None and boot.order != now.order:
+        _write_order(domain, os, boot.order)
+    if boot.firmware is not None and boot.firmware != now.firmware:
+        _write_firmware(os, boot.firmware)
+
+
+def _write_order(domain: Element, os: Element, order: list[str]) -> None:
+    """By kinds of devices, which libvirt does not allow beside an order by single devices."""
+    remove_all(os, "boot")
+    for device in domain.findall("devices/*"):
+        remove_all(device, "boot")
+    for word in order:
+        SubElement(os, "boot", {"dev": _DEV_OF[word]})
+
+
+def _write_firmware(os: Element, firmware: str) -> None:
+    for tag in ("loader", "nvram", "firmware"):
+        remove_all(os, tag)
+    # libvirt finds the files by itself.
+    set_attribute(os, "firmware", "efi" if firmware == UEFI else None)
+
+
+def _is_uefi(os: Element) -> bool:
+    return os.get("firmware") == "efi" or attribute_of(os, "loader", "type") == "pflash"
+
+
+def _order_of_devices(domain: Element) -> list[str]:
+    """The kinds in an order that single devices have."""
+    numbered = []
+    for device in domain.findall("devices/*"):
+        number = attribute_of(device, "boot", "order")
+        word = (
+            "network" if device.tag == "interface" else device.get("device", "disk") if device.tag == "disk" else None
+        )
+        if number is not None and word in _DEV_OF:
+            numbered.append((int(number), word))
+    return list(dict.fromkeys(word for _number, word in sorted(numbered)))
+
+
+# -- processor ------------------------------------------------------------------------------------------------------
+
+
+def read_cpu(domain: Element) -> Cpu:
+    """Its processor."""
+    element = domain.find("cpu")
+    if element is None:
+        return Cpu(mode=DEFAULT)
+    mode, model = element.get("mode"), text_of(element, "model")
+    if mode is None:
+        mode = CUSTOM if model else DEFAULT
+    # What libvirt writes for a domain that asked for no processor is never checked against the host's.
+    if mode == CUSTOM and element.get("check") == "none" and element.find("feature") is None:
+        mode, model = DEFAULT, None
+    if mode != CUSTOM:
+        model = None
+    topology = element.find("topology")
+    counts = {} if topology is None else {name: int(topology.get(name, "1")) for name in _TOPOLOGY}
+    return Cpu(mode, model, **counts)
+
+
+_TOPOLOGY = ("sockets", "cores", "threads")
+
+
+def write_cpu(domain: Element, cpu: Cpu) -> None:
+    """Set what is mentioned; features and other details stay while mode and model do."""
+    now = read_cpu(domain)
+    if (cpu.mode or now.mode, cpu.model or now.model) != (now.mode, now.model):
+        _write_mode(domain, cpu)
+    wanted = [getattr(cpu, name) for name in _TOPOLOGY]
+    if any(count is not None and count != getattr(now, name) for name, count in zip(_TOPOLOGY, wanted)):
+        topology = find_or_make(domain, "cpu/topology")
+        if now.sockets is None:
+            topology.set("dies", "1")
+        for name, count in zip(_TOPOLOGY, wanted):
+            topology.set(name, str(count or getattr(now, name) or 1))
+
+
+def _write_mode(domain: Element, cpu: Cpu) -> None:
+    old = domain.find("cpu")
+    kept = [] if old is None else [child for child in old if child.tag in ("topology", "numa")]
+    if old is not None:
+        domain.remove(old)
+    mode = cpu.mode or CUSTOM
+    if mode == DEFAULT and not kept:
+        return
+    element = SubElement(domain, "cpu")
+    if mode == CUSTOM:
+        element.attrib.update({"mode": CUSTOM, "match": "exact", "check": "partial"})
+        element.append(make("model", {"fallback": "allow"}, cpu.model))
+    elif mode != DEFAULT:
+        element.set("mode", mode)
+    element.extend(kept)
+
+
+def _mib(element: Element | None) -> int | None:
+    """Rounded to whole MiB: Xen's own numbers may be a few KiB off what was asked for."""
+    if element is None or not (element.text or "").strip():
+        return None
+    factor = _KIB_OF.get(element.get("unit", "KiB").lower(), 1)
+    return round(int((element.text or "").strip()) * factor / 1024)

@@ -1,0 +1,160 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the collection keeps with a domain: an element of its own in the domain's <metadata>."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from xml.etree.ElementTree import Element, SubElement, register_namespace
+
+from ...model.flavor import Flavor
+
+NAMESPACE = "urn:anyvirt:compute:1"
+PREFIX = "anyvirt"
+
+register_namespace(PREFIX, NAMESPACE)
+
+
+@dataclass
+class OwnedVolume:
+    """A volume that spawn (or an update) made for the instance, so removing the instance removes it.
+
+    Attributes:
+        device: The disk's target, e.g. ``vda``.
+        role: ``root``, ``swap``, ``seed`` or ``data``.
+        image: What it was made from.
+        size_bytes: How big it was made, or has been grown to since.
+    """
+
+    device: str
+    pool: str
+    volume: str
+    role: str = "data"
+    image: str | None = None
+    size_bytes: int | None = None
+
+
+@dataclass
+class UsedVolume:
+    """A volume that was there before: the domain itself has only its path."""
+
+    device: str
+    pool: str
+    volume: str
+
+
+@dataclass
+class Record:
+    """What is known of an instance beyond the domain's own configuration."""
+
+    flavor: Flavor | None = None
+    image: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    locked: bool = False
+    protected: bool = False
+    cloud_init_fingerprint: str | None = None
+    owned: list[OwnedVolume] = field(default_factory=list)
+    used: list[UsedVolume] = field(default_factory=list)
+    unfinished: bool = False
+
+    def owns(self, device: str | None) -> OwnedVolume | None:
+        """The owned volume behind a disk."""
+        return next((volume for volume in self.owned if volume.device == device), None)
+
+
+def read_record(domain: Element) -> Record:
+    """The record in a <domain>; an empty one when there is none."""
+    root = domain.find(f"metadata/{_tag('instance')}")
+    if root is None:
+        return Record()
+    flavor = root.find(_tag("flavor"))
+    return Record(
+        flavor=None if flavor is None else _read_flavor(flavor),
+        image=_text(root, "image"),
+        metadata={item.get("key", ""): item.text or "" for item in root.findall(_tag("item"))},
+        locked=root.get("locked") == "yes",
+        protected=root.get("protected") == "yes",
+        cloud_init_fingerprint=_text(root, "cloud-init"),
+        owned=[_read_owned(item) for item in root.findall(_tag("owned"))],
+        used=[
+            UsedVolume(item.get("device", ""), item.get("pool", ""), item.get("volume", ""))
+            for item in root.findall(_tag("used"))
+        ],
+        unfinished=root.get("unfinished") == "yes",
+    )
+
+
+def write_record(domain: Element, record: Record) -> None:
+    """Put the record into a <domain>, in place of the one there; other tools' metadata stays. An empty record leaves
+    nothing behind."""
+    holder = domain.find("metadata")
+    if holder is not None:
+        for old in holder.findall(_tag("instance")):
+            holder.remove(old)
+    if record != Record():
+        if holder is None:
+            holder = SubElement(domain, "metadata")
+        holder.append(_to_element(record))
+    if holder is not None and len(holder) == 0:
+        domain.remove(holder)
+
+
+def _to_element(record: Record) -> Element:
+    root = Element(_tag("instance"))
+    for name in ("unfinished", "locked", "protected"):
+        if getattr(record, name):
+            root.set(name, "yes")
+    if record.flavor is not None:
+        SubElement(root, _tag("flavor"), {key: str(value) for key, value in record.flavor.as_dict().items()})
+    for name, value in (("image", record.image), ("cloud-init", record.cloud_init_fingerprint)):
+        if value is not None:
+            SubElement(root, _tag(name)).text = value
+    for key, value in sorted(record.metadata.items()):
+        SubElement(root, _tag("item"), {"key": key}).text = value
+    for volumes, name in ((record.owned, "owned"), (record.used, "used")):
+        for volume in volumes:
+            values = {key: str(value) for key, value in vars(volume).items() if value is not None}
+            SubElement(root, _tag(name), values)
+    return root
+
+
+def _tag(name: str) -> str:
+    return f"{{{NAMESPACE}}}{name}"
+
+
+def _text(root: Element, name: str) -> str | None:
+    return root.findtext(_tag(name)) or None
+
+
+def _number(text: str | None, convert: Callable[[str], float]) -> float:
+    try:
+        return convert(text or "0")
+    except ValueError:
+        return 0
+
+
+def _read_flavor(element: Element) -> Flavor:
+    def whole(name: str) -> int:
+        return int(_number(element.get(name), int))
+
+    return Flavor(
+        element.get("name", ""),
+        whole("memory_mb"),
+        whole("vcpus"),
+        whole("root_gb"),
+        whole("swap_mb"),
+        _number(element.get("rxtx"), float),
+    )
+
+
+def _read_owned(element: Element) -> OwnedVolume:
+    return OwnedVolume(
+        element.get("device", ""),
+        element.get("pool", ""),
+        element.get("volume", ""),
+        element.get("role", "data"),
+        element.get("image"),
+        int(_number(element.get("size_bytes"), int)) or None,
+    )
