@@ -18,8 +18,9 @@ from .failures import error_as_dict, message_of
 from .instances import Planned
 
 _NOT_SHOWN = frozenset(
-    {"cloud_init", "cloud_init_fingerprint", "hypervisor", "nics", "power_state", "pending", "unfinished"}
+    {"cloud_init", "cloud_init_fingerprint", "hypervisor", "nics", "power_state", "pending", "pool_path", "unfinished"}
 )
+"""Shown in another form, or, as ``pool_path``, asked for and never read back."""
 _WORD_OF = {"nics": "networks"}
 
 
