@@ -79,17 +79,33 @@ host: check-drivers $(VENV)/.base stage ## Install what the tests on real hyperv
 	@$(MAKE) --no-print-directory $(VENV)/.hypervisors
 
 .PHONY: lint
-lint: $(VENV)/.dev stage ## Style, types, layers, documentation, licences
+lint: lint-style lint-types lint-layers lint-yaml lint-ansible lint-docs lint-licences ## Style, types, layers, documentation, licences
+
+.PHONY: lint-style lint-types lint-layers lint-yaml lint-ansible lint-docs lint-licences
+lint-style: $(VENV)/.dev
 	$(bin)/ruff check $(python_sources)
 	$(bin)/ruff format --check $(python_sources)
-	cd "$(build)" && $(run) $(from_copy) MYPYPATH="$(build):$(copy)/tests" mypy --config-file "$(copy)/pyproject.toml" ansible_collections/anyvirt/compute
+
+lint-types: $(VENV)/.dev stage
+	@cd "$(build)" && $(run) $(from_copy) MYPYPATH="$(build):$(copy)/tests" \
+		mypy --config-file "$(copy)/pyproject.toml" ansible_collections/anyvirt/compute
+
+lint-layers: $(VENV)/.dev
+	$(bin)/python -m pytest --quiet tests/unit/test_layers.py
+
+lint-yaml: $(VENV)/.dev
 	$(bin)/yamllint --strict .
-	cd "$(copy)" && $(run) $(from_copy) ansible-lint --nocolor --offline --profile production --strict
-	cd "$(copy)" && $(run) $(from_copy) antsibull-changelog lint
-	cd "$(copy)" && $(run) $(from_copy) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
+
+lint-ansible: $(VENV)/.dev stage
+	@cd "$(copy)" && $(run) $(from_copy) ansible-lint --nocolor --offline --profile production --strict
+
+lint-docs: $(VENV)/.dev stage
+	@cd "$(copy)" && $(run) $(from_copy) antsibull-changelog lint
+	@cd "$(copy)" && $(run) $(from_copy) antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
 	$(bin)/python tools/support_table.py --check
-	$(bin)/reuse lint --quiet || $(bin)/reuse lint
-	$(bin)/pytest --quiet tests/unit/test_layers.py
+
+lint-licences: $(VENV)/.dev
+	$(bin)/reuse lint --lines
 
 .PHONY: format
 format: $(VENV)/.dev ## Let ruff format and mend what it can, and rewrite the generated support table
@@ -100,7 +116,7 @@ format: $(VENV)/.dev ## Let ruff format and mend what it can, and rewrite the ge
 .PHONY: sanity
 sanity: $(VENV)/.dev stage ## ansible-test sanity
 	@$(run) python tools/seed_pip.py "$(build)/home"
-	cd "$(copy)" && $(run) ansible-test sanity --local --python $(python_minor) --color no $(SANITY_ARGS)
+	@cd "$(copy)" && $(run) ansible-test sanity --local --python $(python_minor) --color no $(SANITY_ARGS)
 	@if oldest=$$(tools/find-python.sh 3.9 3.9 2>/dev/null); then \
 		cd "$(copy)" && $(run) PATH="$(bin):$$(dirname "$$oldest"):$$PATH" \
 			ansible-test sanity --local --python 3.9 --color no --test compile --test import; \
@@ -108,7 +124,7 @@ sanity: $(VENV)/.dev stage ## ansible-test sanity
 
 .PHONY: units
 units: $(VENV)/.dev stage ## ansible-test units
-	cd "$(copy)" && $(run) ansible-test units --local --python $(python_minor) --color no
+	@cd "$(copy)" && $(run) ansible-test units --local --python $(python_minor) --color no
 
 .PHONY: lab
 lab: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) ## What the tests run on: guests and hosts, tested by themselves

@@ -58,7 +58,7 @@ def page() -> str:
 def readme(text: str) -> str:
     """README.md with the present table in its place."""
     before, rest = text.split(README_MARKS[0])
-    _, after = rest.split(README_MARKS[1])
+    after = rest.split(README_MARKS[1])[1]
     lines = [re.sub(r" \(\d+\)", "", line) for line in table()[0]]
     return "".join([before, README_MARKS[0], "\n", *(f"{line}\n" for line in lines), "\n", README_MARKS[1], after])
 

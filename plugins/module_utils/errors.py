@@ -13,8 +13,10 @@ from typing import ClassVar, NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing that is wrong with one option, e.g. ``Problem("instances[2].memory_mb", "must be at least 1")``; without
-    an option it is about all of them together."""
+    """One thing that is wrong with one option, e.g. ``Problem("instances[2].memory_mb", "must be at least 1")``.
+
+    Without an option it is about all of them together.
+    """
 
     option: str
     message: str

@@ -33,10 +33,10 @@ class Bench:
         self.folder = folder
         self.repeats = repeats
 
-    def median_s(self, run: Callable[[], None], before: Callable[[], None] | None = None) -> float:
+    def median_s(self, run: Callable[[], object], before: Callable[[], object] | None = None) -> float:
         """Median of repeated runs in seconds; ``before`` is run each time and not counted."""
         times = []
-        for _ in range(self.repeats):
+        for _turn in range(self.repeats):
             if before is not None:
                 before()
             start = time.perf_counter()
@@ -44,11 +44,11 @@ class Bench:
             times.append(time.perf_counter() - start)
         return statistics.median(times)
 
-    def direct(self, action: str, count: int) -> Callable[[], None]:
+    def direct(self, action: str, count: int) -> Callable[[], object]:
         """The yardstick script."""
         return lambda: execute([sys.executable, str(DIRECT), self.uri, action, str(count)])
 
-    def playbook(self, label: str, task: dict[str, object], expected: str) -> Callable[[], None]:
+    def playbook(self, label: str, task: dict[str, object], expected: str) -> Callable[[], object]:
         """A playbook of one task, whose recap must say ``expected``."""
         path = self.folder / f"{label}.yml"
         path.write_text(playbooks.play(task, self.uri))

@@ -24,7 +24,7 @@ def test_a_second_define_always_reports_changed(platform: Platform):
     """The hypervisor adds elements of its own to what it was given; they are no difference."""
     params = small(platform, "one", description="x", networks=[nic(platform)], metadata={"a": "b"}, state="present")
     assert done(platform, **params).changed
-    for _ in range(2):
+    for _turn in range(2):
         again = done(platform, **params)
         assert not again.changed, again.result
         assert again.calls.writes == []
@@ -173,7 +173,7 @@ def test_a_nic_declared_without_a_mac_changes_at_every_run(driver: ComputeDriver
     done(platform, **params)
     macs = [nic.mac for nic in driver.get_instances()["one"].nics or []]
     assert len(set(macs)) == 2
-    for _ in range(2):
+    for _turn in range(2):
         assert not done(platform, **params).changed
     assert [nic.mac for nic in driver.get_instances()["one"].nics or []] == macs
 

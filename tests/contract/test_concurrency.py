@@ -45,7 +45,7 @@ def test_threads_read_while_others_write(driver: ComputeDriver, platform: Platfo
     """An instance that goes away between two calls of a listing is no error."""
 
     def come_and_go(number: int) -> None:
-        for _ in range(5):
+        for _turn in range(5):
             driver.spawn(driver.complete(platform.small(f"fleeting-{number}")), power_on=False)
             driver.destroy(f"fleeting-{number}")
 
@@ -82,10 +82,11 @@ def test_two_processes_spawn_one_name(driver: ComputeDriver, platform: Platform)
     """One of them makes it, the others hear that the name is taken and break nothing."""
     before = platform.snapshot()
     instance = driver.complete(platform.small("contested", nics=[platform.nic()]))
-    children = [child.start(uri=platform.uri, operation="spawn", instance=instance, power_on=False) for _ in range(3)]
+    spawn = {"uri": platform.uri, "operation": "spawn", "instance": instance, "power_on": False}
+    children = [child.start(**spawn) for _turn in range(3)]
     results = [(process.communicate(timeout=120), process.returncode) for process in children]
-    assert sorted(code for _, code in results) == [0, 1, 1], results
-    assert all(b"AlreadyExists" in errors for (_, errors), code in results if code)
+    assert sorted(code for _output, code in results) == [0, 1, 1], results
+    assert all(b"AlreadyExists" in errors for (_output, errors), code in results if code)
     assert not driver.get_instances(["contested"])["contested"].unfinished
     driver.destroy("contested")
     assert platform.snapshot() == before

@@ -70,7 +70,7 @@ def test_spawn_and_destroy_killed_at_random_points(driver: ComputeDriver, platfo
     assert platform.snapshot() == empty
     chance = random.Random(20261)
     killed = 0
-    for _ in range(ROUNDS[platform.name]):
+    for _turn in range(ROUNDS[platform.name]):
         killed += run_and_kill(
             platform, chance, durations["spawn"], 120, operation="spawn", instance=instance, power_on=True
         )
@@ -97,9 +97,9 @@ def test_an_unfinished_instance_is_told_apart(driver: ComputeDriver, platform: P
     """Wherever a spawn is cut short, what it left is either nothing or marked as unfinished."""
     instance = rich(platform, driver, NAME)
     empty = platform.snapshot()
-    durations, _, _ = measured(driver, platform, instance)
+    durations = measured(driver, platform, instance)[0]
     chance = random.Random(7)
-    for _ in range(max(2, ROUNDS[platform.name] // 5)):
+    for _turn in range(max(2, ROUNDS[platform.name] // 5)):
         done = not run_and_kill(
             platform, chance, durations["spawn"], 120, operation="spawn", instance=instance, power_on=False
         )

@@ -72,7 +72,7 @@ READS = {
     "validate_parameters": lambda driver: driver.validate_parameters(list(driver.get_instances().values())),
     "get_instances": lambda driver: driver.get_instances(),
 }
-EACH_COSTS_CALLS = {"get_instances", "validate_parameters"}
+EACH_COSTS_CALLS = {"get_instances", "validate_parameters", "get_addresses"}
 """There is no bulk call for configurations, so each instance may cost two calls more."""
 
 

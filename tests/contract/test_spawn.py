@@ -123,7 +123,7 @@ def test_seed_disk_is_recorded_by_its_fingerprint(driver: ComputeDriver, platfor
 
 def test_nics_without_a_mac_get_one_that_stays(driver: ComputeDriver, platform: Platform):
     macs = []
-    for _ in range(2):
+    for _turn in range(2):
         driver.spawn(driver.complete(platform.small("macs", nics=[platform.nic(), platform.nic()])), power_on=False)
         macs.append([nic.mac for nic in driver.get_instances(["macs"])["macs"].nics])
         driver.destroy("macs")

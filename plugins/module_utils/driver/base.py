@@ -148,7 +148,7 @@ class ComputeDriver(ABC):
         """Capacity of the host and what is taken. ``refresh`` also makes the hypervisor look at its storage again."""
 
     def update_available_resource(self) -> HostStats:
-        """Capacity measured anew (Nova's update_available_resource), returned since the hypervisor is the only store."""
+        """Capacity measured anew, as Nova calls it; returned, since the hypervisor is the only store."""
         return self.get_host_stats(refresh=True)
 
     @abstractmethod

@@ -31,9 +31,7 @@ def build_seed(data: CloudInit) -> bytes:
     try:
         for number, (name, text) in enumerate(_files(data).items()):
             content = text.encode()
-            image.add_fp(
-                io.BytesIO(content), len(content), f"/FILE{number}.;1", rr_name=name, joliet_path=f"/{name}"
-            )
+            image.add_fp(io.BytesIO(content), len(content), f"/FILE{number}.;1", rr_name=name, joliet_path=f"/{name}")
         written = io.BytesIO()
         image.write_fp(written)
     finally:

@@ -151,7 +151,7 @@ def _compare_group(name: str, current: Instance, wanted: Instance, found: Compar
         for option, (old, new) in differing.items():
             found.add(f"{name}.{option}", name, old, new, whole)
         setattr(
-            found.declared, name, type(new_group)(**{option: new or None for option, (_, new) in differing.items()})
+            found.declared, name, type(new_group)(**{option: new or None for option, (_old, new) in differing.items()})
         )
 
 

@@ -231,7 +231,7 @@ def _ram_disk(scratch: Path, target: Path, busybox: Path, init: str, kernel: Pat
     _install_script(init, scratch / "init")
     _copy_modules(kernel, modules, scratch / "modules")
     with gzip.open(target, "wb", compresslevel=1) as out:
-        cpio.write_tree(scratch, cast("BinaryIO", out))
+        cpio.write_tree(scratch, cast(BinaryIO, out))
 
 
 def _copy_modules(kernel: Path, wanted: Sequence[str], target: Path, without: Sequence[Path] = ()) -> None:

@@ -95,7 +95,7 @@ class FakeCore(ComputeDriver):
     def _write(self, operation: str, instance: str | None = None) -> Iterator[Changes]:
         """Carry out an operation that changes something; whole when the block ends, not at all when it raises."""
         self._enter(operation, instance)
-        with self._store.writing() as changes:
+        with self._store.writing() as changes:  # pylint: disable=contextmanager-generator-missing-cleanup
             yield changes
         self._faults.befall(operation, instance, AFTER)
 

@@ -21,8 +21,12 @@ class AddressesMixin(LibvirtBase):
 
     def get_addresses(self, names: Collection[str], ask_guest: bool = False) -> dict[str, list[Address]]:
         """As the contract says. libvirt tells MAC addresses only in the configuration: one call for each of ``names``,
-        besides one for each network."""
-        domains = {name: self.lookup(name) for name in names}
+        besides one for all instances and one for each network."""
+        wanted = frozenset(names)
+        if not wanted:
+            return {}
+        with self.guard("list the instances"):
+            domains = {domain.name(): domain for domain in self.conn.listAllDomains(0) if domain.name() in wanted}
         leases = self._leases()
         found: dict[str, list[Address]] = {}
         for name, domain in domains.items():

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 2
-"""A daemon that is silent for interval x (count + 1) seconds counts as gone: the longest that any call can hang."""
+"""A daemon that is silent for interval x (count + 1) seconds counts as gone: the longest that any call can hang. The
+interval is shorter where the connection's time limit is."""
 
 _events_lock = threading.Lock()
 _events_threads: list[threading.Thread] = []
@@ -80,7 +81,7 @@ class LibvirtBase(ComputeDriver):
         _start_events(self.libvirt)
         connection = self._connect_in_time()
         with translated(self.libvirt, "watch over the connection"):
-            connection.setKeepAlive(KEEPALIVE_INTERVAL_S, KEEPALIVE_COUNT)
+            connection.setKeepAlive(self._keepalive_interval_s(), KEEPALIVE_COUNT)
         self._conn = connection
 
     def close(self) -> None:
@@ -110,6 +111,10 @@ class LibvirtBase(ComputeDriver):
     def guard(self, what: str, name: str | None = None) -> AbstractContextManager[None]:
         """Within the block libvirt's errors become ours, saying that it cannot do ``what``."""
         return translated(self.libvirt, what, name)
+
+    def _keepalive_interval_s(self) -> int:
+        wanted = int(self.options.call_timeout_s / (KEEPALIVE_COUNT + 1))
+        return max(1, min(KEEPALIVE_INTERVAL_S, wanted))
 
     def _connect_in_time(self) -> libvirt.virConnect:
         """Connect in a thread of its own: a frozen daemon accepts the connection and then says nothing, for ever."""
@@ -162,7 +167,7 @@ def without_secrets(uri: str) -> str:
     parts = urlsplit(uri)
     if "@" not in parts.netloc:
         return uri
-    user, _, host = parts.netloc.rpartition("@")
+    user, _at, host = parts.netloc.rpartition("@")
     return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}"))
 
 

@@ -57,7 +57,7 @@ class HostMixin(StatsMixin):
 
     def get_host_stats(self, refresh: bool = False) -> HostStats:
         with self.guard("read the host's capacity"):
-            _, memory_mb, vcpus, *_ = self.conn.getInfo()
+            _model, memory_mb, vcpus, *_topology = self.conn.getInfo()
             version = self.conn.getVersion()
             hypervisor = self.conn.getType()
             free_mb = self._free_memory_mb()
@@ -102,10 +102,12 @@ class HostMixin(StatsMixin):
 
     def compare_cpu(self, cpu_info: CpuInfo) -> None:
         self.require("compare_cpu")
+        host = self.get_cpu_info()
+        if cpu_info.arch != host.arch:
+            raise IncompatibleCpu(f"a guest of a {cpu_info.arch} processor cannot run on this host's {host.arch}")
         with self.guard("compare the processor with the host's"):
             verdict = self.conn.compareCPU(_cpu_document(cpu_info), 0)
         if verdict not in (self.libvirt.VIR_CPU_COMPARE_IDENTICAL, self.libvirt.VIR_CPU_COMPARE_SUPERSET):
-            host = self.get_cpu_info()
             lacking = sorted(set(cpu_info.features) - set(host.features))
             detail = f"; of its features these are not the host's own: {', '.join(lacking)}" if lacking else ""
             raise IncompatibleCpu(
@@ -137,7 +139,7 @@ class HostMixin(StatsMixin):
         active = bool(pool.isActive())
         if refresh and active:
             pool.refresh(0)
-        _, total, used, available = pool.info() if active else (0, 0, 0, 0)
+        _state, total, used, available = pool.info() if active else (0, 0, 0, 0)
         kind = from_libvirt(pool.XMLDesc(0)).get("type", "")
         return PoolStats(pool.name(), kind, active, total, used, available)
 

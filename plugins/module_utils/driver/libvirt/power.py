@@ -47,9 +47,7 @@ class PowerMixin(WatchMixin):
             if code_of(error) == OPERATION_INVALID and self.state_of(domain) in power_state.OFF:
                 return  # it went off by itself meanwhile
             if code_of(error) == AGENT_UNRESPONSIVE:
-                raise Unsupported(
-                    f"instance {name!r} has no guest agent that answers; stop it with method acpi or forced ({error})"
-                ) from error
+                return  # its guest has not booted yet; who waits for it asks again
             with self.guard(f"shut down instance {name!r}", name):
                 raise
 

@@ -122,7 +122,7 @@ class StatsMixin(LibvirtBase):
 
 
 def _record_of_info(info: list[int]) -> Record:
-    _, maximum_kib, memory_kib, vcpus, cpu_time_ns = info
+    _state, maximum_kib, memory_kib, vcpus, cpu_time_ns = info
     return {
         "cpu.time": cpu_time_ns,
         "vcpu.current": vcpus,

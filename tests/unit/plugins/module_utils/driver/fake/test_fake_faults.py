@@ -146,7 +146,7 @@ def test_fifty_runs_killed_at_random_moments(driver, root, make):
         for instance in instances[::2]:
             child.destroy(instance.name)
 
-    for _ in range(50):
+    for _turn in range(50):
         pid = os.fork()
         if pid == 0:
             try:
@@ -168,9 +168,9 @@ def test_fifty_runs_killed_at_random_moments(driver, root, make):
 def test_a_fault_counts_over_processes_and_anew_with_a_new_file(driver, root, make):
     driver.spawn(make())
     order = {"operation": "pause", "instance": "web*", "error": "permission_denied", "skip": 1, "times": 1}
-    for _ in range(2):
+    for _turn in range(2):
         dial.write_faults(root, faults=[order])
-        assert [in_child(root, lambda child: child.pause("web1")) for _ in range(3)] == [0, 1, 0]
+        assert [in_child(root, lambda child: child.pause("web1")) for _turn in range(3)] == [0, 1, 0]
 
 
 def test_a_delay_waits_and_one_beyond_patience_is_an_error(root, make):

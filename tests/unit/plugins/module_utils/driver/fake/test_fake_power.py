@@ -169,7 +169,7 @@ def test_what_autostarts_runs_after_the_host_was_restarted(driver, root, make):
 def test_the_console_is_bounded(driver, root, make):
     dial.write_faults(root, guests={"web1": {"says": ["x" * 50] * 20}})
     driver.spawn(make())
-    for _ in range(60):
+    for _turn in range(60):
         driver.reboot("web1", "hard")
     written = driver.get_console_output("web1", 1 << 30)
     assert written.count(b"\n") == 500

@@ -158,7 +158,7 @@ def add_one(folder: str, times: int) -> None:
 
 
 def test_eight_processes_lose_no_update(root):
-    workers = [start(add_one, root, 25) for _ in range(8)]
+    workers = [start(add_one, root, 25) for _turn in range(8)]
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
@@ -182,7 +182,7 @@ def move_money(folder: str) -> None:
 def test_writers_killed_at_any_moment_leave_whole_operations(root):
     dice = random.Random(7)
     seen = Store(root)
-    for _ in range(40):
+    for _turn in range(40):
         worker = start(move_money, root)
         time.sleep(dice.uniform(0.005, 0.04))
         assert worker.pid is not None
