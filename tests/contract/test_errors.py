@@ -83,10 +83,10 @@ def test_a_uri_that_makes_no_sense(uri: str):
 def test_the_library_is_missing(platform: Platform, monkeypatch: pytest.MonkeyPatch):
     real = builtins.__import__
 
-    def without_libvirt(name: str, *arguments, **named):
-        if name.split(".", maxsplit=1)[0] == "libvirt":
+    def without_libvirt(name: str, names=None, places=None, wanted=(), level: int = 0):
+        if level == 0 and name.split(".", maxsplit=1)[0] == "libvirt":
             raise ImportError("No module named 'libvirt'", name="libvirt")
-        return real(name, *arguments, **named)
+        return real(name, names, places, wanted, level)
 
     monkeypatch.setattr(builtins, "__import__", without_libvirt)
     driver = platform.closed_driver()

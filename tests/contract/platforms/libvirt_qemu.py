@@ -61,6 +61,12 @@ class HostedPlatform(LibvirtPlatform):
                     found[inner] = path.stat().st_size
         return found
 
+    def remove_everything(self, but: set[str]) -> None:
+        super().remove_everything(but)
+        for log in self.lab.outer_path("/var/log/libvirt/qemu").glob(f"*{_CONSOLE_LOG}"):
+            if log.name.removesuffix(_CONSOLE_LOG) not in but:
+                log.unlink()
+
     def process_of(self, name: str) -> int:
         """The outer id of the process that is the running instance."""
         folder = Path(self.lab.machine.state, "run", self.runtime_folder)

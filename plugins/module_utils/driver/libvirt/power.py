@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ...errors import InvalidPowerState, TimeoutExpired, Unsupported
+from ...errors import InvalidPowerState, TimeoutExpired
 from ...model import power_state
 from ..base import ACPI, AGENT, HARD, SOFT
 from .errors import AGENT_UNRESPONSIVE, OPERATION_INVALID, code_of
