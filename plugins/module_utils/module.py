@@ -15,6 +15,8 @@ from ansible.module_utils.errors import (
     ArgumentTypeError,
     ArgumentValueError,
     ElementError,
+    NoLogError,
+    RequiredError,
     SubParameterTypeError,
     UnsupportedError,
 )
@@ -25,7 +27,14 @@ from .errors import AnyvirtError, InvalidInput, InvalidUri, Problem
 from .reconcile.failures import error_as_dict, message_of
 from .reconcile.task import Task
 
-_WRONG_VALUES = (ArgumentTypeError, ArgumentValueError, ElementError, SubParameterTypeError)
+_WRONG_VALUES = (
+    ArgumentTypeError,
+    ArgumentValueError,
+    ElementError,
+    NoLogError,
+    RequiredError,
+    SubParameterTypeError,
+)
 
 MASK = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
@@ -59,8 +68,7 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
     ) -> None:
         self._check = check
         super().__init__({**connection_argument_spec(), **argument_spec}, supports_check_mode=True, **rules)
-        password = self.params["password"]
-        self.no_log_values = {password} if password else set()
+        self._keep_secrets_by_place()
 
     def given_arguments(self) -> dict[str, Any]:
         """The options that were given, with the secret ones masked."""
@@ -71,11 +79,16 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
         super().exit_json(**result)
 
     def fail_json(self, msg: str, **result: Any) -> None:
+        self._keep_secrets_by_place()
         result.setdefault("invocation", {"module_args": self.given_arguments()})
         if "error" not in result:  # Ansible itself found the arguments wrong
             error = self._invalid_arguments(msg)
             msg, result["error"] = str(error), error_as_dict(error)
         super().fail_json(msg, **result)
+
+    def _keep_secrets_by_place(self) -> None:
+        password = self.params.get("password")
+        self.no_log_values = {str(password)} if password else set()
 
     def _invalid_arguments(self, msg: str) -> InvalidInput:
         """All that is wrong with the arguments; Ansible names the first thing only, and not its place in a list."""
@@ -180,8 +193,10 @@ def _masked(value: Any, option: Mapping[str, Any]) -> Any:
     inner = option.get("options")
     if option.get("no_log"):
         return MASK
-    if inner and isinstance(value, dict):
+    if not inner:
+        return value
+    if isinstance(value, dict):
         return _given(value, inner)
-    if inner and isinstance(value, list):
-        return [_given(item, inner) if isinstance(item, dict) else item for item in value]
-    return value
+    if isinstance(value, list):
+        return [_given(item, inner) if isinstance(item, dict) else MASK for item in value]
+    return MASK  # it cannot be right, and who knows what is in it

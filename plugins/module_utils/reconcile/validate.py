@@ -213,4 +213,6 @@ def problem_with_name(name: str) -> str | None:
 def _kind(value: Any) -> str:
     if isinstance(value, Mapping):
         return "a dictionary"
-    return "a list" if isinstance(value, (list, tuple)) else repr(value)
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    return "a text" if isinstance(value, str) else repr(value)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ class Guest:
         self.leases, self.agent, self.console, self.ends_at = leases, agent, console, ends_at
         self.moment = 0
 
-    def now(self, moments: Collection) -> list:
+    def now(self, moments: Collection) -> Any:
         return list(moments)[min(self.moment, len(moments) - 1)] if moments else []
 
     @contextmanager
@@ -44,7 +45,7 @@ class Guest:
         return {"a": self.now(self.agent if ask_guest else self.leases)}
 
     def get_console_output(self, name: str, max_bytes: int) -> bytes:
-        return self.now(self.console) or b""
+        return bytes(self.now(self.console) or b"")
 
 
 def driver(**life) -> ComputeDriver:
