@@ -1,0 +1,65 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files on the daemon's host that are in no storage pool: libvirt shows files only as volumes of one."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from typing import TYPE_CHECKING, Callable, TypeVar
+from xml.etree import ElementTree
+
+from .connection import LibvirtBase
+from .errors import NO_STORAGE_POOL, OPERATION_FAILED, code_of
+
+if TYPE_CHECKING:
+    import libvirt
+
+PREFIX = "anyvirt-look-"
+"""How the names of our passing pools begin."""
+
+_ATTEMPTS = 5
+_T = TypeVar("_T")
+
+
+class FoldersMixin(LibvirtBase):
+    """Looking into folders."""
+
+    def in_folder(self, folder: str, look: Callable[[libvirt.virStoragePool], _T]) -> _T:
+        """What ``look`` returns, given a fresh pool over a folder: one that is there already, or else a passing one.
+
+        libvirt allows one pool for each folder, so a passing one of another process, or one that a killed process left,
+        is used too and then removed; whoever used it as well tries again.
+        """
+        attempt = 1
+        while True:
+            try:
+                return self._look_once(folder, look)
+            except self.libvirt.libvirtError as error:
+                if code_of(error) not in (NO_STORAGE_POOL, OPERATION_FAILED) or attempt == _ATTEMPTS:
+                    raise
+            attempt += 1
+
+    def _look_once(self, folder: str, look: Callable[[libvirt.virStoragePool], _T]) -> _T:
+        try:
+            pool = self.conn.storagePoolLookupByTargetPath(folder)
+            pool.refresh(0)
+        except self.libvirt.libvirtError as error:
+            if code_of(error) != NO_STORAGE_POOL:
+                raise
+            pool = self.conn.storagePoolCreateXML(pool_document(PREFIX + str(uuid.uuid4()), folder), 0)
+        try:
+            return look(pool)
+        finally:
+            if pool.name().startswith(PREFIX):
+                with contextlib.suppress(self.libvirt.libvirtError):
+                    pool.destroy()
+
+
+def pool_document(name: str, folder: str) -> str:
+    """libvirt's description of a pool that is a folder."""
+    root = ElementTree.Element("pool", type="dir")
+    ElementTree.SubElement(root, "name").text = name
+    ElementTree.SubElement(ElementTree.SubElement(root, "target"), "path").text = folder
+    return ElementTree.tostring(root, encoding="unicode")

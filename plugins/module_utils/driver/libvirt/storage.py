@@ -1,0 +1,215 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Storage pools and volumes: found, made and deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import posixpath
+from typing import TYPE_CHECKING, NamedTuple
+from xml.etree import ElementTree
+
+from ...errors import AlreadyExists, PoolNotFound, Unsupported
+from ...undo import UndoStack
+from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, code_of
+from .folders import pool_document
+from .images import ImageFacts, ImagesMixin, volume_facts
+from .xmltext import from_libvirt
+
+if TYPE_CHECKING:
+    import libvirt
+
+FOLDER_POOLS = ("dir", "fs", "netfs", "gluster", "vstorage")
+"""Types of pools whose volumes are files, which can have any format."""
+
+_CHUNK = 1 << 18
+_EXISTS = "already exists"
+"""How libvirt says that a file is in the way of a volume that it has not heard of yet."""
+
+
+class PoolFacts(NamedTuple):
+    """A storage pool; ``path`` is the folder that its volumes are in."""
+
+    name: str
+    kind: str
+    path: str
+
+
+class ExistingVolume(NamedTuple):
+    """A volume that is there; ``path`` is that of its data on the host."""
+
+    path: str
+    facts: ImageFacts
+
+
+class Backing(NamedTuple):
+    """What a copy-on-write volume leaves out because it is in another file."""
+
+    path: str
+    format: str
+
+
+class StorageMixin(ImagesMixin):
+    """Pools and volumes."""
+
+    def find_pool(self, name: str) -> PoolFacts | None:
+        """The pool, or None when there is none.
+
+        Raises:
+            PoolNotFound: it is there and not active.
+        """
+        try:
+            pool = self.conn.storagePoolLookupByName(name)
+        except self.libvirt.libvirtError as error:
+            if code_of(error) == NO_STORAGE_POOL:
+                return None
+            with self.guard(f"look up the storage pool {name!r}"):
+                raise
+        with self.guard(f"read the storage pool {name!r}"):
+            if not pool.isActive():
+                raise PoolNotFound(f"the storage pool {name!r} is not active")
+            root = from_libvirt(pool.XMLDesc(0))
+        return PoolFacts(name, root.get("type", ""), root.findtext("target/path", ""))
+
+    def require_pool(self, name: str) -> PoolFacts:
+        """The pool; PoolNotFound when there is none."""
+        facts = self.find_pool(name)
+        if facts is None:
+            raise PoolNotFound(f"there is no storage pool {name!r} on the hypervisor's host")
+        return facts
+
+    def create_pool(self, name: str, folder: str, done: UndoStack) -> None:
+        """Make a pool that is a folder, start it, and let it start with the host."""
+        with self.guard(f"make the storage pool {name!r}"):
+            pool = self.conn.storagePoolDefineXML(pool_document(name, folder), 0)
+            done.push(f"remove the storage pool {name}", pool.undefine)
+            try:
+                pool.create(0)
+            except self.libvirt.libvirtError:  # the folder is not there
+                pool.build(0)
+                done.push(f"remove the folder {folder}", lambda: pool.delete(0))
+                pool.create(0)
+            done.push(f"stop the storage pool {name}", pool.destroy)
+            pool.setAutostart(1)
+
+    def volume_path(self, pool: PoolFacts, volume: str) -> str:
+        """Where the data of a volume that is yet to be made will be.
+
+        Raises:
+            Unsupported: volumes are not made in pools of this type.
+        """
+        if pool.kind not in FOLDER_POOLS:
+            raise Unsupported(
+                f"the libvirt driver makes volumes in pools of files ({', '.join(FOLDER_POOLS)}), and {pool.name!r} is "
+                f"of type {pool.kind}; make the volume there yourself and name it with volume"
+            )
+        return posixpath.join(pool.path, volume)
+
+    def find_volume(self, pool: str, volume: str) -> ExistingVolume:
+        """A volume that is there.
+
+        Raises:
+            PoolNotFound, VolumeNotFound: it is not.
+        """
+        with self.guard(f"find the volume {volume!r} in the storage pool {pool!r}"):
+            found = self._lookup_volume(self.conn.storagePoolLookupByName(pool), volume)
+            return ExistingVolume(found.path(), volume_facts(found))
+
+    def create_volume(
+        self, pool: str, volume: str, size_bytes: int, volume_format: str, done: UndoStack, backing: Backing | None
+    ) -> libvirt.virStorageVol:
+        """Make a volume: blank, or as a copy-on-write child of ``backing``.
+
+        Raises:
+            AlreadyExists: there is one, or another file of this name in the pool's folder.
+        """
+        what = f"make the volume {volume!r} in the storage pool {pool!r}"
+        document = volume_document(volume, size_bytes, volume_format, backing)
+        try:
+            with self.guard(what):
+                handle = self.conn.storagePoolLookupByName(pool)
+            made = handle.createXML(document, 0)
+        except self.libvirt.libvirtError as error:
+            if _EXISTS in str(error):
+                raise AlreadyExists(
+                    f"there is a volume {volume!r} in the storage pool {pool!r} already: {error}"
+                ) from error
+            with self.guard(what):
+                raise
+        done.push(f"delete the volume {pool}/{volume}", lambda: made.delete(0))
+        return made
+
+    def upload(self, volume: libvirt.virStorageVol, data: bytes) -> None:
+        """Write ``data`` to the beginning of a volume."""
+        with self.guard("write a volume"):
+            stream = self.conn.newStream(0)
+            try:
+                volume.upload(stream, 0, len(data), 0)
+                rest = memoryview(data)
+                while rest:
+                    sent = stream.send(bytes(rest[:_CHUNK]))
+                    rest = rest[sent:]
+                stream.finish()
+            except BaseException:
+                self._abort(stream)
+                raise
+
+    def download(self, volume: libvirt.virStorageVol, offset: int, length: int) -> bytes:
+        """Read ``length`` bytes of a volume."""
+        if length == 0:
+            return b""
+        data = bytearray()
+        with self.guard("read a volume"):
+            stream = self.conn.newStream(0)
+            try:
+                volume.download(stream, offset, length, 0)
+                while True:
+                    chunk = stream.recv(_CHUNK)
+                    if not chunk:
+                        break
+                    data += chunk
+                stream.finish()
+            except BaseException:
+                self._abort(stream)
+                raise
+        return bytes(data)
+
+    def delete_volume(self, pool: str, volume: str) -> bool:
+        """Delete a volume; False when it was gone already."""
+        try:
+            self._lookup_volume(self.conn.storagePoolLookupByName(pool), volume).delete(0)
+        except self.libvirt.libvirtError as error:
+            if code_of(error) in (NO_STORAGE_VOL, NO_STORAGE_POOL):
+                return False
+            with self.guard(f"delete the volume {volume!r} in the storage pool {pool!r}"):
+                raise
+        return True
+
+    def _lookup_volume(self, pool: libvirt.virStoragePool, name: str) -> libvirt.virStorageVol:
+        """The volume; libvirt looks at the pool's folder again for one that it has not heard of."""
+        try:
+            return pool.storageVolLookupByName(name)
+        except self.libvirt.libvirtError as error:
+            if code_of(error) != NO_STORAGE_VOL:
+                raise
+        pool.refresh(0)
+        return pool.storageVolLookupByName(name)
+
+    def _abort(self, stream: libvirt.virStream) -> None:
+        with contextlib.suppress(self.libvirt.libvirtError):  # it has ended already
+            stream.abort()
+
+
+def volume_document(name: str, size_bytes: int, volume_format: str, backing: Backing | None) -> str:
+    """libvirt's description of a volume to be made, which takes no room before something is written to it."""
+    root = ElementTree.Element("volume")
+    ElementTree.SubElement(root, "name").text = name
+    ElementTree.SubElement(root, "capacity", unit="bytes").text = str(size_bytes)
+    ElementTree.SubElement(root, "allocation", unit="bytes").text = "0"
+    ElementTree.SubElement(ElementTree.SubElement(root, "target"), "format", type=volume_format)
+    if backing is not None:
+        store = ElementTree.SubElement(root, "backingStore")
+        ElementTree.SubElement(store, "path").text = backing.path
+        ElementTree.SubElement(store, "format", type=backing.format)
+    return ElementTree.tostring(root, encoding="unicode")
