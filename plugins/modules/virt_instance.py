@@ -420,7 +420,7 @@ EXAMPLES = r"""
     image: /images/debian-12.qcow2
     networks:
       - network: default
-        mac: 52:54:00:00:00:02
+        mac: "52:54:00:00:00:02"
     cloud_init:
       user_data:
         users:
@@ -526,7 +526,7 @@ instances:
         vcpus: 1
         networks:
           - network: default
-            mac: 52:54:00:00:00:02
+            mac: "52:54:00:00:00:02"
             model: virtio
     changes: &changes_result
       description: What changed.
@@ -580,7 +580,7 @@ instances:
       type: list
       elements: dict
       sample:
-        - mac: 52:54:00:00:00:02
+        - mac: "52:54:00:00:00:02"
           address: 192.168.122.17
           prefix: 24
           source: lease

@@ -168,6 +168,9 @@ class Reader:
 
     def mac(self, option: str) -> str | None:
         """A unicast MAC address."""
+        if isinstance(self.data.get(option), int):
+            self.complain(option, "has to be quoted: YAML takes a MAC address of digits alone for a number")
+            return None
         value = self.text(option)
         if value is None:
             return None

@@ -204,3 +204,15 @@ def test_documentation_and_arguments_are_the_same() -> None:
                 compare(option["suboptions"], spec[name]["options"], f"{where}{name}.")
 
     compare(documented, virt_instance.ARGUMENT_SPEC, "")
+
+
+def test_the_examples_work(instance_module: RunModule) -> None:
+    tasks = [task for task in yaml.safe_load(virt_instance.EXAMPLES) if "anyvirt.compute.virt_instance" in task]
+    assert len(tasks) > 5
+    for task in tasks:
+        options = dict(task["anyvirt.compute.virt_instance"])
+        del options["uri"]
+        result = instance_module(**options, _ansible_check_mode=task.get("check_mode", False))
+        assert not result.get("failed"), (task["name"], result)
+        assert result["changed"] or "wait" in options, task["name"]
+    assert instance_module(instances=[], state="absent")["changed"] is False
