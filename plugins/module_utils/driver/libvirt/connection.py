@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import threading
+from concurrent import futures
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any, Callable, ClassVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote
 
-from ...errors import HypervisorUnavailable, LibraryMissing
+from ...errors import AnyvirtError, HypervisorUnavailable, LibraryMissing, PermissionDenied
 from ..base import ComputeDriver
 from ..uri import ConnectionOptions
 from .errors import translate, translated
@@ -20,8 +21,18 @@ if TYPE_CHECKING:
 
 KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 2
-"""A daemon that is silent for interval x (count + 1) seconds counts as gone: the longest that any call can hang. The
-interval is shorter where the connection's time limit is."""
+"""A daemon that is silent for interval x (count + 1) seconds counts as gone, and so do the calls that wait for it. The
+interval is shorter where ``call_timeout_s`` is. A daemon that is alive may take its time for a call, and ends it itself
+when a guest's QEMU hangs."""
+
+_HIDDEN = "***"
+_HARMLESS = frozenset(
+    (
+        *("socket", "mode", "name", "command", "netcat", "proxy", "pkipath", "keyfile", "authfile", "tls_priority"),
+        *("no_sanity", "no_verify", "no_tty", "known_hosts", "known_hosts_verify", "sshauth"),
+    )
+)
+"""The parameters of URIs that libvirt knows; none of them is a secret."""
 
 _events_lock = threading.Lock()
 _events_threads: list[threading.Thread] = []
@@ -80,14 +91,21 @@ class LibvirtBase(ComputeDriver):
         self.libvirt.registerErrorHandler(lambda _context, _error: None, None)
         _start_events(self.libvirt)
         connection = self._connect_in_time()
-        with translated(self.libvirt, "watch over the connection"):
-            connection.setKeepAlive(self._keepalive_interval_s(), KEEPALIVE_COUNT)
+        try:
+            with translated(self.libvirt, "watch over the connection"):
+                connection.setKeepAlive(self._keepalive_interval_s(), KEEPALIVE_COUNT)
+        except BaseException:
+            self._close(connection)
+            raise
         self._conn = connection
 
     def close(self) -> None:
         connection, self._conn = self._conn, None
-        if connection is None:
-            return
+        self._capabilities_xml = None
+        if connection is not None:
+            self._close(connection)
+
+    def _close(self, connection: libvirt.virConnect) -> None:
         # When the daemon is gone, so is the connection.
         with suppress(self.libvirt.libvirtError):
             connection.close()
@@ -118,25 +136,31 @@ class LibvirtBase(ComputeDriver):
 
     def _connect_in_time(self) -> libvirt.virConnect:
         """Connect in a thread of its own: a frozen daemon accepts the connection and then says nothing, for ever."""
-        result: list[Any] = []
+        outcome: futures.Future[Any] = futures.Future()
 
         def connect() -> None:
             try:
-                result.append(type(self).connect(self.libvirt, self.options))
-            except self.libvirt.libvirtError as error:
-                result.append(error)
+                connection = type(self).connect(self.libvirt, self.options)
+            except BaseException as error:
+                with suppress(futures.InvalidStateError):
+                    outcome.set_exception(error)
+                return
+            try:
+                outcome.set_result(connection)
+            except futures.InvalidStateError:  # nobody waits any more
+                self._close(connection)
 
-        thread = threading.Thread(target=connect, name="anyvirt-connect", daemon=True)
-        thread.start()
-        thread.join(self.options.connect_timeout_s)
-        address = without_secrets(self.options.uri)
-        if not result:
+        threading.Thread(target=connect, name="anyvirt-connect", daemon=True).start()
+        futures.wait([outcome], self.options.connect_timeout_s)
+        if outcome.cancel():
             raise HypervisorUnavailable(
-                f"the libvirt daemon at {address} did not answer within {self.options.connect_timeout_s:g} s"
+                f"the libvirt daemon at {without_secrets(self.options.uri)} did not answer within "
+                f"{self.options.connect_timeout_s:g} s"
             )
-        if isinstance(result[0], self.libvirt.libvirtError):
-            raise _connect_error(result[0], address)
-        return result[0]
+        try:
+            return outcome.result()
+        except self.libvirt.libvirtError as error:
+            raise connect_error(error, self.options) from None
 
 
 def open_connection(library: Any, options: ConnectionOptions) -> Any:
@@ -163,24 +187,40 @@ LibvirtBase.connect = staticmethod(open_connection)
 
 
 def without_secrets(uri: str) -> str:
-    """The URI as messages may show it: without a password before the host."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    user, _at, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}"))
+    """The URI as messages may show it: no password before the host, and of its parameters only what libvirt knows."""
+    address, question_mark, query = uri.partition("?")
+    scheme, separator, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    user, at, host = host.rpartition("@")
+    shown = [
+        parameter if parameter.partition("=")[0] in _HARMLESS else f"{parameter.partition('=')[0]}={_HIDDEN}"
+        for parameter in query.partition("#")[0].split("&")
+    ]
+    return "".join((scheme, separator, user.partition(":")[0], at, host, slash, path, question_mark)) + (
+        "&".join(shown) if question_mark else ""
+    )
 
 
-def _connect_error(error: libvirt.libvirtError, address: str) -> Exception:
+def connect_error(error: libvirt.libvirtError, options: ConnectionOptions) -> AnyvirtError:
     """Permission is the one thing besides absence that can be wrong here, and libvirt gives it the same code."""
-    from ...errors import PermissionDenied
+    address, text = without_secrets(options.uri), _without_passwords(str(error), options)
+    if isinstance(translate(error, "connect"), PermissionDenied) or "permission denied" in text.lower():
+        hint = "" if _is_remote(options) else "; become root or a member of the group libvirt"
+        return PermissionDenied(f"cannot connect to {address}: permission denied{hint} ({text})")
+    return HypervisorUnavailable(f"no libvirt daemon answers at {address}: is it running? ({text})")
 
-    translated_error = translate(error, f"connect to {address}")
-    if isinstance(translated_error, PermissionDenied) or "permission denied" in str(error).lower():
-        return PermissionDenied(
-            f"cannot connect to {address}: permission denied; become root or a member of the group libvirt ({error})"
-        )
-    return HypervisorUnavailable(f"no libvirt daemon answers at {address}: is it running? ({error})")
+
+def _is_remote(options: ConnectionOptions) -> bool:
+    return bool(options.split().netloc)
+
+
+def _without_passwords(text: str, options: ConnectionOptions) -> str:
+    """libvirt's own words may repeat the whole URI."""
+    text = text.replace(options.uri, without_secrets(options.uri))
+    in_uri = options.split().password or ""
+    for password in filter(None, (options.password, in_uri, unquote(in_uri))):
+        text = text.replace(password, _HIDDEN)
+    return text
 
 
 def _start_events(library: Any) -> None:

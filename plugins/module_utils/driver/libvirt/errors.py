@@ -14,6 +14,7 @@ from ...errors import (
     AnyvirtError,
     HypervisorError,
     HypervisorUnavailable,
+    IncompatibleCpu,
     InstanceNotFound,
     InsufficientCapacity,
     InvalidPowerState,
@@ -34,45 +35,57 @@ NO_SUPPORT = 3
 NO_CONNECT = 5
 INVALID_CONN = 6
 OPERATION_FAILED = 9
-NETWORK_PROBLEM = 15
+DOM_EXIST = 28
 OPERATION_DENIED = 29
 SYSTEM_ERROR = 38
 RPC = 39
+GNUTLS_ERROR = 40
 NO_DOMAIN = 42
 NO_NETWORK = 43
-INVALID_MAC = 44
 AUTH_FAILED = 45
 NO_STORAGE_POOL = 49
 NO_STORAGE_VOL = 50
 OPERATION_INVALID = 55
 CONFIG_UNSUPPORTED = 67
-OPERATION_TIMEOUT = 68
-NO_DOMAIN_METADATA = 80
 ARGUMENT_UNSUPPORTED = 74
 AUTH_CANCELLED = 79
-AUTH_UNAVAILABLE = 87
+NO_DOMAIN_METADATA = 80
+OPERATION_UNSUPPORTED = 84
+SSH = 85
+AGENT_UNRESPONSIVE = 86
 ACCESS_DENIED = 88
 STORAGE_VOL_EXIST = 90
+CPU_INCOMPATIBLE = 91
+AUTH_UNAVAILABLE = 94
+LIBSSH = 98
 DEVICE_MISSING = 99
-AGENT_UNRESPONSIVE = 86
 
-DOMAIN_RPC = 7
-"""virErrorDomain of the remote procedure calls: the way to the daemon, not what the daemon says."""
+# virErrorDomain: which part of libvirt complains.
+FROM_RPC = 7
+"""The way to the daemon, not what the daemon says."""
+FROM_STORAGE = 18
+FROM_NETWORK = 19
 
-_GONE = (NO_CONNECT, INVALID_CONN, RPC, NETWORK_PROBLEM)
+_GONE = (NO_CONNECT, INVALID_CONN, RPC, GNUTLS_ERROR, SSH, LIBSSH)
 _DENIED = (OPERATION_DENIED, AUTH_FAILED, AUTH_CANCELLED, AUTH_UNAVAILABLE, ACCESS_DENIED)
-_UNSUPPORTED = (NO_SUPPORT, CONFIG_UNSUPPORTED, ARGUMENT_UNSUPPORTED)
+_UNSUPPORTED = (NO_SUPPORT, CONFIG_UNSUPPORTED, ARGUMENT_UNSUPPORTED, OPERATION_UNSUPPORTED)
 _BY_CODE: dict[int, type[AnyvirtError]] = {
     NO_NETWORK: NetworkNotFound,
     NO_STORAGE_POOL: PoolNotFound,
     NO_STORAGE_VOL: VolumeNotFound,
+    DOM_EXIST: AlreadyExists,
     STORAGE_VOL_EXIST: AlreadyExists,
     OPERATION_INVALID: InvalidPowerState,
     NO_MEMORY: InsufficientCapacity,
+    CPU_INCOMPATIBLE: IncompatibleCpu,
     **dict.fromkeys(_GONE, HypervisorUnavailable),
     **dict.fromkeys(_DENIED, PermissionDenied),
     **dict.fromkeys(_UNSUPPORTED, Unsupported),
 }
+_INVALID_BY_DOMAIN: dict[int, type[AnyvirtError]] = {FROM_STORAGE: PoolNotFound, FROM_NETWORK: NetworkNotFound}
+"""Whose operation is invalid when it is no instance's."""
+_INACTIVE = "is not active"
+_TAKEN = "already exists with uuid"
 _NO_ROOM = ("cannot allocate memory", "no space left", "not enough free space", "enospc", "insufficient memory")
 
 
@@ -94,9 +107,14 @@ def translate(error: libvirt.libvirtError, what: str, name: str | None = None) -
     message = f"cannot {what}: {text}"
     if any(sign in text.lower() for sign in _NO_ROOM):
         return InsufficientCapacity(message)
-    if code in (INTERNAL_ERROR, SYSTEM_ERROR) and error.get_error_domain() == DOMAIN_RPC:
+    domain = error.get_error_domain()
+    if domain == FROM_RPC and code in (INTERNAL_ERROR, SYSTEM_ERROR):
         # A connection that broke during a call is reported as an internal error: "client socket is closed".
         return HypervisorUnavailable(message)
+    if code == OPERATION_FAILED and _TAKEN in text:
+        return AlreadyExists(message)
+    if code == OPERATION_INVALID and domain in _INVALID_BY_DOMAIN:
+        return (_INVALID_BY_DOMAIN[domain] if _INACTIVE in text else HypervisorError)(message)
     return _BY_CODE.get(code, HypervisorError)(message)
 
 
