@@ -37,6 +37,9 @@ _DEVICES = (_SINGLE_DEVICES | _REPEATED_DEVICES) - {"memory"}
 """Tags that mean a device; <memory> on its own is the domain's size."""
 
 
+_OURS = ("name", "uuid", "metadata")
+
+
 class SnippetError(ValueError):
     """A piece of XML that cannot be merged; its text says why."""
 
@@ -53,6 +56,13 @@ def parse_snippet(text: str) -> Element:
         return ElementTree.fromstring(text)  # noqa: S314  entities are refused above
     except ElementTree.ParseError as error:
         raise SnippetError(f"is not well-formed XML: {error}") from error
+
+
+def check_snippet(text: str) -> None:
+    """Raise SnippetError for a piece that cannot be merged."""
+    for _path, piece in _pieces(parse_snippet(text)):
+        if piece.tag in _OURS:
+            raise SnippetError(f"<{piece.tag}> is what the collection knows the instance by; it cannot be set this way")
 
 
 def merge_snippet(domain: Element, text: str) -> None:
