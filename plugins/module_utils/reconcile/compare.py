@@ -75,11 +75,12 @@ _OFF_WHEN_UNKNOWN = {"autostart": False, "description": "", "locked": False, "pr
 DifferingExtras = Callable[[Instance, Instance], Collection[str]]
 
 
-def compare(current: Instance, wanted: Desired, differing_extras: DifferingExtras) -> Comparison:
+def compare(current: Instance, wanted: Desired, differing_extras: DifferingExtras, extras_option: str) -> Comparison:
     """How ``current`` differs from what is wanted. Asks no hypervisor.
 
     Args:
         differing_extras: Which of ``wanted.instance.hypervisor`` differ; only the driver can tell.
+        extras_option: The option that these come from.
     """
     found = Comparison(Instance(current.name), Instance(current.name))
     for name in _PLAIN:
@@ -93,7 +94,7 @@ def compare(current: Instance, wanted: Desired, differing_extras: DifferingExtra
         _compare_group(name, current, wanted.instance, found)
     _compare_metadata(current, wanted, found)
     _compare_cloud_init(current, wanted, found)
-    _compare_extras(current, wanted, differing_extras, found)
+    _compare_extras(current, wanted, differing_extras, extras_option, found)
     if wanted.disks is not None or wanted.root_bytes is not None or wanted.swap_bytes:
         compare_disks(current, wanted, found)
     if wanted.instance.nics is not None:
@@ -172,10 +173,18 @@ def _compare_cloud_init(current: Instance, wanted: Desired, found: Comparison) -
         found.add("cloud_init", "cloud_init", old, "the given data", data)
 
 
-def _compare_extras(current: Instance, wanted: Desired, differing_extras: DifferingExtras, found: Comparison) -> None:
+def _compare_extras(
+    current: Instance, wanted: Desired, differing_extras: DifferingExtras, extras_option: str, found: Comparison
+) -> None:
     extras = wanted.instance.hypervisor
     if not extras:
         return
     differing = {key: extras[key] for key in sorted(differing_extras(current, wanted.instance))}
     for key, value in differing.items():
-        found.add(f"hypervisor.{key}", "hypervisor", current.hypervisor.get(key), value, differing)
+        old = _without_documents(current.hypervisor.get(key))
+        found.add(f"{extras_option}.{key}", "hypervisor", old, _without_documents(value), differing)
+
+
+def _without_documents(value: Any) -> Any:
+    """Whole documents make no readable change, and may hold passwords."""
+    return "given text" if value and (isinstance(value, list) or "<" in str(value)) else value

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,8 @@ def _match(declared: list[Disk], disks: list[Disk], free: list[int]) -> list[int
 
 def _is_named_so(disk: Disk, old: Disk) -> bool:
     if disk.volume is not None:
+        if old.volume is None and old.path is not None:  # adopted, and nothing tells which pool its file is in
+            return posixpath.basename(old.path) == disk.volume
         return disk.volume == old.volume and disk.pool == old.pool
     if disk.path is not None:
         return disk.path == old.path

@@ -30,12 +30,12 @@ def reconcile_instances(task: Task) -> dict[str, Any]:
     _check_syntax(driver, wanted)
     with driver:
         planned = _plan(driver, wanted)
-        for item in planned:
-            for warning in item.warnings:
-                task.warn(warning)
         if not task.check_mode:
             carry_out(planned, task.params.get("workers") or DEFAULT_WORKERS)
             _look_again(driver, planned)
+        for item in planned:
+            for warning in item.warnings:
+                task.warn(warning)
         return _result(driver, planned, task)
 
 
@@ -198,6 +198,7 @@ def _look_again(driver: ComputeDriver, planned: Sequence[Planned]) -> None:
     except AnyvirtError as error:
         for item in unsure:
             item.warnings.append(f"{item.name}: what came of it could not be read: {error}")
+            item.after = item.before if item.error is not None else item.after
         return
     for item in unsure:
         item.after = seen.get(item.name)

@@ -289,7 +289,7 @@ def compared(driver: ComputeDriver, wanted: Desired, current: Instance) -> Compa
     Raises:
         InvalidInput: the task asks for what cannot be.
     """
-    found = compare(current, wanted, driver.differing_extras)
+    found = compare(current, wanted, driver.differing_extras, driver.name)
     if found.problems:
         raise InvalidInput(found.problems)
     return found

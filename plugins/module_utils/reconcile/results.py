@@ -71,7 +71,7 @@ def planned_as_dict(planned: Planned, extras_option: str) -> dict[str, Any]:
         "name": planned.name,
         "changed": bool(planned.plan),
         "power_state": None if after is None else power_state.name(after.power_state),
-        "changes": [_change_as_dict(change, applied, extras_option) for change, applied in planned.changes],
+        "changes": [_change_as_dict(change, applied) for change, applied in planned.changes],
         "pending": {} if after is None else pending_as_dict(after, extras_option),
         "power_cycled": planned.power_cycled,
         "steps": planned.plan.lines(),
@@ -87,11 +87,8 @@ def planned_as_dict(planned: Planned, extras_option: str) -> dict[str, Any]:
     return result
 
 
-def _change_as_dict(change: Change, applied: str, extras_option: str) -> dict[str, Any]:
-    option = change.option
-    if change.field == "hypervisor":
-        option = extras_option + option[len("hypervisor") :]
-    return {"option": option, "old": _plain(change.old), "new": _plain(change.new), "applied": applied}
+def _change_as_dict(change: Change, applied: str) -> dict[str, Any]:
+    return {"option": change.option, "old": _plain(change.old), "new": _plain(change.new), "applied": applied}
 
 
 def diff_of(result: Mapping[str, Any]) -> dict[str, str]:

@@ -36,7 +36,7 @@ IS = Instance(
 
 def differing(current: Instance = IS, **params: Any) -> Comparison:
     [wanted] = read_desired({"name": "a", **params}, "hyper")
-    return compare(current, wanted, lambda is_now, asked: {"x"} if asked.hypervisor else set())
+    return compare(current, wanted, lambda is_now, asked: {"x"} if asked.hypervisor else set(), "hyper")
 
 
 def options(found: Comparison) -> list[str]:
@@ -89,7 +89,7 @@ def test_nothing_differs(params: dict[str, Any]):
         ({"metadata": {"a": "2", "b": None, "c": 3}}, ["metadata.a", "metadata.b", "metadata.c"]),
         ({"cloud_init": {"user_data": "x"}}, ["cloud_init"]),
         ({"autostart": True, "locked": True}, ["autostart", "locked"]),
-        ({"hyper": {"x": 1, "y": 2}}, ["hypervisor.x"]),
+        ({"hyper": {"x": 1, "y": 2}}, ["hyper.x"]),
     ],
 )
 def test_what_differs(params: dict[str, Any], changed: list[str]):
@@ -159,3 +159,8 @@ def test_the_texts_of_cloud_init_are_never_shown():
 def test_the_same_flavor_is_no_change():
     is_now = replace(IS, flavor=BUILT_IN["tiny"])
     assert options(differing(is_now, flavor="m1.tiny")) == []
+
+
+def test_a_volume_of_an_adopted_instance_is_known_by_its_file():
+    adopted = replace(IS, image=None, disks=[Disk("vda", role="root", path="/srv/pool/data.qcow2")])
+    assert options(differing(adopted, disks=[{"volume": "data.qcow2", "pool": "p"}])) == []
