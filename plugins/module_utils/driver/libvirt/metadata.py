@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from xml.etree.ElementTree import Element, SubElement, register_namespace
+from xml.etree.ElementTree import Element, SubElement, register_namespace, tostring
 
 from ...model.flavor import Flavor
 
@@ -99,6 +99,16 @@ def write_record(domain: Element, record: Record) -> None:
         holder.append(_to_element(record))
     if holder is not None and len(holder) == 0:
         domain.remove(holder)
+
+
+def record_text(record: Record) -> str | None:
+    """The record for virDomainSetMetadata, which adds the namespace by itself; None for an empty one."""
+    if record == Record():
+        return None
+    root = _to_element(record)
+    for element in root.iter():
+        element.tag = element.tag.partition("}")[2]
+    return tostring(root, encoding="unicode")
 
 
 def _to_element(record: Record) -> Element:

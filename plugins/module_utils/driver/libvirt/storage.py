@@ -117,7 +117,13 @@ class StorageMixin(ImagesMixin):
             return ExistingVolume(found.path(), volume_facts(found))
 
     def create_volume(
-        self, pool: str, volume: str, size_bytes: int, volume_format: str, done: UndoStack, backing: Backing | None
+        self,
+        pool: str,
+        volume: str,
+        size_bytes: int,
+        volume_format: str,
+        done: UndoStack,
+        backing: Backing | None = None,
     ) -> libvirt.virStorageVol:
         """Make a volume: blank, or as a copy-on-write child of ``backing``.
 

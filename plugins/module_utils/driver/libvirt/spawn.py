@@ -1,0 +1,168 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Making instances."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...errors import AlreadyExists, AnyvirtError, HypervisorError, InvalidInput, Problem
+from ...model.instance import CloudInit, Disk, Instance
+from ...model.units import format_size
+from ...undo import UndoStack
+from ..seed import build_seed
+from .check import CheckMixin
+from .destroy import DestroyMixin
+from .domain import Domain
+from .domain_disks import SEED
+from .errors import OPERATION_FAILED, code_of
+from .metadata import NAMESPACE, PREFIX, Record, record_text
+from .storage import Backing, PoolFacts
+
+if TYPE_CHECKING:
+    import libvirt
+
+
+class _NewVolume(NamedTuple):
+    """A volume to be made, with what it begins with."""
+
+    pool: str
+    volume: str
+    size_bytes: int
+    format: str
+    backing: Backing | None
+    content: bytes
+
+
+class _Parts(NamedTuple):
+    """What a new instance is made of: its disks as they are going to be, and what has to be made for them."""
+
+    disks: list[Disk]
+    pool: PoolFacts | None
+    volumes: list[_NewVolume]
+
+
+class SpawnMixin(DestroyMixin, CheckMixin):
+    """The beginning of instances."""
+
+    def spawn(self, instance: Instance, power_on: bool = True, paused: bool = False) -> None:
+        self.require("spawn")
+        if paused:
+            self.require("start_paused")
+        instance = self.complete(instance)
+        parts = self._plan_parts(instance)
+        instance = replace(instance, disks=parts.disks)
+        domain = Domain.build(instance, self.host_facts(instance), self.console_log_path(instance.name))
+        domain.record.unfinished = bool(parts.volumes) or power_on
+        try:
+            self._make(instance, domain, parts, power_on, paused)
+        except HypervisorError as error:
+            self._explain(instance, error)
+            raise
+        finally:
+            self.forget(instance.name)
+
+    def _make(self, instance: Instance, domain: Domain, parts: _Parts, power_on: bool, paused: bool) -> None:
+        name, record = instance.name, domain.record
+        with UndoStack() as done:
+            handle = self._define(domain, done)
+            if parts.pool is not None:
+                self.create_pool(parts.pool.name, parts.pool.path, done)
+            for volume in parts.volumes:
+                self._make_volume(volume, done)
+            if instance.autostart:
+                with self.guard(f"let instance {name!r} start with the host"):
+                    handle.setAutostart(1)
+            if power_on:
+                with self.guard(f"start instance {name!r}"):
+                    handle.createWithFlags(self.libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
+                done.push("stop the instance", handle.destroy)
+            if record.unfinished:
+                record.unfinished = False
+                self._write_record(name, handle, record, power_on)
+
+    def _explain(self, instance: Instance, error: HypervisorError) -> None:
+        """Raise a better error than libvirt's when the host lacks something that the instance mentions."""
+        try:
+            self.require_host_has(instance)
+        except AnyvirtError as reason:
+            reason.undone, reason.not_undone = error.undone, error.not_undone
+            reason.rolled_back = error.rolled_back
+            raise reason from error
+
+    # -- what it is made of -----------------------------------------------------------------------------------------
+
+    def _plan_parts(self, instance: Instance) -> _Parts:
+        """Look up what is there, and say where everything is going to be. Changes nothing."""
+        new_pool = self._missing_pool(instance)
+        pools: dict[str, PoolFacts] = {} if new_pool is None else {new_pool.name: new_pool}
+        parts = _Parts([], new_pool, [])
+        for number, disk in enumerate(instance.disks or []):
+            if disk.owned and disk.pool is not None and disk.volume is not None:
+                if disk.pool not in pools:
+                    pools[disk.pool] = self.require_pool(disk.pool)
+                path = self.volume_path(pools[disk.pool], disk.volume)
+                volume = self._plan_new(instance, disk, disk.pool, disk.volume, f"disks[{number}].size")
+                parts.volumes.append(volume)
+                parts.disks.append(replace(disk, path=path, size_bytes=volume.size_bytes))
+            elif disk.volume is not None and disk.pool is not None:
+                found = self.find_volume(disk.pool, disk.volume)
+                parts.disks.append(replace(disk, path=found.path, format=disk.format or found.facts.format))
+            elif disk.path is not None and not disk.path.startswith("/dev/"):
+                parts.disks.append(replace(disk, format=disk.format or self.image_facts(disk.path).format))
+            else:
+                parts.disks.append(disk)
+        return parts
+
+    def _missing_pool(self, instance: Instance) -> PoolFacts | None:
+        """The pool to be made for the instance, if any volume goes there and it is not there yet."""
+        wanted = {disk.pool for disk in instance.disks or [] if disk.owned}
+        if instance.pool is None or not instance.pool_path or instance.pool not in wanted:
+            return None
+        if self.find_pool(instance.pool) is not None:
+            return None
+        return PoolFacts(instance.pool, "dir", instance.pool_path)
+
+    def _plan_new(self, instance: Instance, disk: Disk, pool: str, volume: str, option: str) -> _NewVolume:
+        if disk.role == SEED:
+            seed = build_seed(instance.cloud_init or CloudInit())
+            return _NewVolume(pool, volume, len(seed), "raw", None, seed)
+        size_bytes, backing = disk.size_bytes, None
+        if disk.image is not None:
+            image = self.usable_image(disk.image)
+            backing = Backing(disk.image, image.format)
+            size_bytes = size_bytes or image.size_bytes
+            if size_bytes < image.size_bytes:
+                needed = format_size(image.size_bytes)
+                raise InvalidInput([Problem(option, f"the image {disk.image!r} needs {needed}")])
+        if size_bytes is None:
+            raise InvalidInput([Problem(option, "a blank disk needs a size")])
+        return _NewVolume(pool, volume, size_bytes, disk.format or "qcow2", backing, b"")
+
+    # -- making it --------------------------------------------------------------------------------------------------
+
+    def _define(self, domain: Domain, done: UndoStack) -> libvirt.virDomain:
+        name = domain.name
+        try:
+            handle = self.conn.defineXML(domain.text())
+        except self.libvirt.libvirtError as error:
+            if code_of(error) == OPERATION_FAILED and "already exists" in str(error):
+                raise AlreadyExists(f"there is an instance named {name!r} already: {error}") from error
+            with self.guard(f"define instance {name!r}"):
+                raise
+        done.push(f"undefine the instance {name}", lambda: self.undefine(name, handle))
+        return handle
+
+    def _make_volume(self, new: _NewVolume, done: UndoStack) -> None:
+        volume = self.create_volume(new.pool, new.volume, new.size_bytes, new.format, done, new.backing)
+        if new.content:
+            self.upload(volume, new.content)
+
+    def _write_record(self, name: str, handle: libvirt.virDomain, record: Record, active: bool) -> None:
+        """Replace the record in the domain's configuration and, where it runs, in the running domain."""
+        lib = self.libvirt
+        flags = lib.VIR_DOMAIN_AFFECT_CONFIG | (lib.VIR_DOMAIN_AFFECT_LIVE if active else 0)
+        with self.guard(f"write the record of instance {name!r}", name):
+            handle.setMetadata(lib.VIR_DOMAIN_METADATA_ELEMENT, record_text(record), PREFIX, NAMESPACE, flags)
