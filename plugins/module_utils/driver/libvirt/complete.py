@@ -166,7 +166,10 @@ def _default_bus(kind: str, host: HostFacts) -> str:
         return "ide" if kind == CDROM and host.os_type == "hvm" else "xen"
     if kind != CDROM:
         return "virtio"
-    return "sata" if host.arch in ("x86_64", "i686") else "scsi"
+    if host.arch not in ("x86_64", "i686"):
+        return "scsi"
+    # The kernels of cloud images often know the old IDE chip of this board and no SATA; other boards have no IDE.
+    return "ide" if "i440fx" in (host.machine or "") else "sata"
 
 
 def _complete_boot(boot: Boot, host: HostFacts) -> Boot:
