@@ -50,10 +50,10 @@ def libvirt() -> Iterator[Variables]:
 @contextmanager
 def lxc() -> Iterator[Variables]:
     from lab.hosts import LibvirtHost
-    from lab.lxc import build_lxc_root
+    from lab.lxc import copy_lxc_root
 
-    with LibvirtHost("integration-lxc") as host:
-        yield {"anyvirt_uri": host.lxc_uri, "anyvirt_lxc_root": str(build_lxc_root())}
+    with LibvirtHost("integration-lxc") as host, tempfile.TemporaryDirectory(prefix="anyvirt-integration-") as folder:
+        yield {"anyvirt_uri": host.lxc_uri, "anyvirt_lxc_root": str(copy_lxc_root(Path(folder, "root")))}
 
 
 @contextmanager
