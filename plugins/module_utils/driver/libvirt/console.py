@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import posixpath
-import uuid
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Callable, NamedTuple
 from xml.etree import ElementTree
 
 from ...errors import InvalidPowerState, NotFound, Unsupported
 from ...model.instance import VncConsole
-from .connection import LibvirtBase
+from ..uri import ConnectionOptions
+from .errors import NO_STORAGE_VOL, code_of
+from .folders import FoldersMixin
 from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
@@ -23,11 +24,28 @@ if TYPE_CHECKING:
 
 SYSTEM_LOG_FOLDER = "/var/log/libvirt/qemu"
 _CHUNK = 65536
-_ATTEMPTS = 3
+_OFF = -1
+"""The id of a domain that does not run."""
 
 
-class ConsoleMixin(LibvirtBase):
+class _Log(NamedTuple):
+    """What was seen of a console log: in which run of the instance, how long it was, whether it began anew in this run.
+
+    virtlogd moves a log of 2 MiB out of the way, to NAME.0, and begins a new one. But NAME.0 may also be what is left
+    of an earlier run: only who saw the log shrink within one run can tell.
+    """
+
+    run: int
+    size: int
+    rolled_over: bool
+
+
+class ConsoleMixin(FoldersMixin):
     """Looking at an instance's consoles."""
+
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self._logs: dict[str, _Log] = {}
 
     def console_log_path(self, name: str) -> str | None:
         """Where the console log of a new instance is to be kept on the host; None where it cannot be."""
@@ -42,13 +60,23 @@ class ConsoleMixin(LibvirtBase):
         return os.path.join(cache, "libvirt", "qemu", "log", file_name)
 
     def get_console_output(self, name: str, max_bytes: int = 65536) -> bytes:
+        """As the contract says. Where the log is not a file that can be read here, libvirt is asked for it, which costs
+        about ten calls."""
         self.require("console_output")
-        path = _log_path(self._live_xml(name))
+        domain = self.lookup(name)
+        with self.guard(f"read the configuration of instance {name!r}", name):
+            path, run = _log_path(from_libvirt(domain.XMLDesc(0))), domain.ID()
         if path is None:
             raise Unsupported(f"the serial console of instance {name!r} is not kept in a log; set console.serial")
-        if self._shares_our_files and os.access(path, os.R_OK):
-            return _tail(path, max_bytes)
-        return self._download_tail(path, max_bytes)
+        if self._shares_our_files:
+            with suppress(OSError):
+                return self._whole_tail(name, run, path, max_bytes, _tail)
+
+        def download(pool: libvirt.virStoragePool) -> bytes:
+            return self._whole_tail(name, run, posixpath.basename(path), max_bytes, partial(self._download_tail, pool))
+
+        with self.guard(f"read {path} on the hypervisor's host"):
+            return self.in_folder(posixpath.dirname(path), download)
 
     def get_vnc_console(self, name: str) -> VncConsole:
         self.require("vnc_console")
@@ -63,25 +91,39 @@ class ConsoleMixin(LibvirtBase):
 
     @property
     def _shares_our_files(self) -> bool:
-        """Whether the daemon runs on this machine, as far as the URI tells."""
+        """Whether the daemon is the one of this machine, as far as the URI tells."""
         parts = self.options.split()
-        return "+" not in parts.scheme and not parts.netloc
+        return "+" not in parts.scheme and not parts.netloc and "socket" not in self.options.query()
+
+    def _whole_tail(
+        self, name: str, run: int, path: str, max_bytes: int, read: Callable[[str, int], tuple[bytes, int]]
+    ) -> bytes:
+        """The end of a log, with the end of the one before it where the instance wrote that too."""
+        text, size = read(path, max_bytes)
+        seen = self._logs.get(name)
+        rolled_over = seen is not None and seen.run == run != _OFF and (seen.rolled_over or size < seen.size)
+        self._logs[name] = _Log(run, size, rolled_over)
+        if rolled_over and len(text) < max_bytes:
+            text = read(f"{path}.0", max_bytes - len(text))[0] + text
+        return text
 
     def _live_xml(self, name: str) -> ElementTree.Element:
         domain = self.lookup(name)
         with self.guard(f"read the configuration of instance {name!r}", name):
             return from_libvirt(domain.XMLDesc(0))
 
-    def _download_tail(self, path: str, max_bytes: int) -> bytes:
-        """The end of a file on the daemon's host: libvirt reads files only as volumes of a pool, so one is put over its
-        folder for the moment."""
-        with self.guard(f"read {path} on the hypervisor's host"), self._pool_over(posixpath.dirname(path)) as pool:
-            if posixpath.basename(path) not in pool.listVolumes():
-                return b""
-            volume = pool.storageVolLookupByName(posixpath.basename(path))
-            size = volume.info()[1]
-            start = max(0, size - max_bytes)
-            return self._download(volume, start, size - start)
+    def _download_tail(self, pool: libvirt.virStoragePool, file_name: str, max_bytes: int) -> tuple[bytes, int]:
+        """The end of a file in the pool's folder, and its size."""
+        try:
+            volume = pool.storageVolLookupByName(file_name)
+        except self.libvirt.libvirtError as error:
+            if code_of(error) == NO_STORAGE_VOL:
+                return b"", 0
+            raise
+        # Not the capacity: libvirt looks into files for the headers of images, and this one is the guest's to write.
+        size = volume.infoFlags(self.libvirt.VIR_STORAGE_VOL_GET_PHYSICAL)[2]
+        start = max(0, size - max_bytes)
+        return self._download(volume, start, size - start), size
 
     def _download(self, volume: libvirt.virStorageVol, offset: int, length: int) -> bytes:
         if length == 0:
@@ -97,38 +139,6 @@ class ConsoleMixin(LibvirtBase):
         stream.finish()
         return bytes(data)
 
-    @contextlib.contextmanager
-    def _pool_over(self, folder: str) -> Iterator[libvirt.virStoragePool]:
-        """A pool over a folder: one that is there already, or else a transient one that is gone afterwards."""
-        ours = None
-        for attempt in range(_ATTEMPTS):
-            try:
-                pool = self.conn.storagePoolLookupByTargetPath(folder)
-                pool.refresh(0)
-                break
-            except self.libvirt.libvirtError:
-                pass  # there is none, or it was somebody else's for the moment and is gone
-            try:
-                pool = ours = self.conn.storagePoolCreateXML(_pool_document(folder), 0)
-                break
-            except self.libvirt.libvirtError:
-                # Somebody else reads a log at this moment: libvirt allows one pool for each folder.
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        try:
-            yield pool
-        finally:
-            if ours is not None:
-                with contextlib.suppress(self.libvirt.libvirtError):
-                    ours.destroy()
-
-
-def _pool_document(folder: str) -> str:
-    root = ElementTree.Element("pool", type="dir")
-    ElementTree.SubElement(root, "name").text = f"anyvirt-{uuid.uuid4()}"
-    ElementTree.SubElement(ElementTree.SubElement(root, "target"), "path").text = folder
-    return ElementTree.tostring(root, encoding="unicode")
-
 
 def _log_path(domain: ElementTree.Element) -> str | None:
     for device in ("serial", "console"):
@@ -138,8 +148,9 @@ def _log_path(domain: ElementTree.Element) -> str | None:
     return None
 
 
-def _tail(path: str, max_bytes: int) -> bytes:
+def _tail(path: str, max_bytes: int) -> tuple[bytes, int]:
+    """The end of a file, and its size."""
     with open(path, "rb") as log:
-        log.seek(0, os.SEEK_END)
-        log.seek(max(0, log.tell() - max_bytes))
-        return log.read(max_bytes)
+        size = log.seek(0, os.SEEK_END)
+        log.seek(max(0, size - max_bytes))
+        return log.read(max_bytes), size

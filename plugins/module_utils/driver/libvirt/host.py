@@ -11,6 +11,8 @@ from xml.etree import ElementTree
 from ...errors import AnyvirtError, IncompatibleCpu
 from ...model.host import CpuInfo, HostStats, PoolStats
 from ...model.units import GIB, MIB
+from .errors import NO_STORAGE_POOL, code_of
+from .folders import PREFIX as PASSING_POOL
 from .stats import StatsMixin
 from .xmltext import from_libvirt
 
@@ -62,7 +64,7 @@ class HostMixin(StatsMixin):
             hypervisor = self.conn.getType()
             free_mb = self._free_memory_mb()
             defined = self.conn.listAllDomains(0)
-        active = self._active_records()
+        active = self.vcpus_in_use()
         pools = self._pool_stats(refresh)
         total, used, available = _room(pools)
         hidden = sum(1 for domain in defined if self.is_host_itself(domain))
@@ -71,7 +73,7 @@ class HostMixin(StatsMixin):
             hypervisor_type=hypervisor,
             hypervisor_version=f"{version // 1000000}.{version // 1000 % 1000}.{version % 1000}",
             vcpus=vcpus,
-            vcpus_used=sum(record.get("vcpu.current", 0) for record in active.values()),
+            vcpus_used=sum(active.values()),
             memory_mb=memory_mb,
             memory_mb_used=memory_mb - free_mb,
             memory_mb_free=free_mb,
@@ -132,15 +134,23 @@ class HostMixin(StatsMixin):
 
     def _pool_stats(self, refresh: bool) -> list[PoolStats]:
         with self.guard("read the storage pools"):
-            pools = self.conn.listAllStoragePools(0)
-            return sorted((self._one_pool(pool, refresh) for pool in pools), key=lambda pool: pool.name)
+            pools = [self._one_pool(pool, refresh) for pool in self.conn.listAllStoragePools(0)]
+        return sorted((pool for pool in pools if pool is not None), key=lambda pool: pool.name)
 
-    def _one_pool(self, pool: libvirt.virStoragePool, refresh: bool) -> PoolStats:
-        active = bool(pool.isActive())
-        if refresh and active:
-            pool.refresh(0)
-        _state, total, used, available = pool.info() if active else (0, 0, 0, 0)
-        kind = from_libvirt(pool.XMLDesc(0)).get("type", "")
+    def _one_pool(self, pool: libvirt.virStoragePool, refresh: bool) -> PoolStats | None:
+        """None when it is no pool for instances, or gone."""
+        if pool.name().startswith(PASSING_POOL):
+            return None
+        try:
+            active = bool(pool.isActive())
+            if refresh and active:
+                pool.refresh(0)
+            _state, total, used, available = pool.info() if active else (0, 0, 0, 0)
+            kind = from_libvirt(pool.XMLDesc(0)).get("type", "")
+        except self.libvirt.libvirtError as error:
+            if code_of(error) != NO_STORAGE_POOL:
+                raise
+            return None
         return PoolStats(pool.name(), kind, active, total, used, available)
 
 

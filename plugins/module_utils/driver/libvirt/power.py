@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ...errors import InvalidPowerState, TimeoutExpired
+from ...errors import InvalidPowerState, TimeoutExpired, Unsupported
 from ...model import power_state
 from ..base import ACPI, AGENT, HARD, SOFT
-from .errors import AGENT_UNRESPONSIVE, OPERATION_INVALID, code_of
-from .states import to_power_state
+from ..uri import ConnectionOptions
+from .errors import AGENT_UNRESPONSIVE, NO_DOMAIN, OPERATION_INVALID, code_of, translate
+from .states import PMSUSPENDED, to_power_state
 from .watch import WatchMixin
 
 if TYPE_CHECKING:
@@ -22,7 +23,14 @@ ASK_AGAIN_S = 10.0
 
 
 class PowerMixin(WatchMixin):
-    """What changes an instance's power state."""
+    """What changes an instance's power state.
+
+    Others may change it at the same time: an operation that comes too late and finds what it wanted is content.
+    """
+
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self._silent_agents: set[str] = set()
 
     def power_on(self, name: str, paused: bool = False) -> None:
         if paused:
@@ -31,25 +39,49 @@ class PowerMixin(WatchMixin):
         if self.state_of(domain) in power_state.ACTIVE:
             return
         with self.guard(f"start instance {name!r}", name):
-            domain.createWithFlags(self.libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
+            try:
+                domain.createWithFlags(self.libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
+            except self.libvirt.libvirtError as error:
+                if code_of(error) != OPERATION_INVALID or self.state_of(domain) not in power_state.ACTIVE:
+                    raise
+                return
             if not paused and self.state_of(domain) == power_state.PAUSED:
                 domain.resume()  # it was paused when it was suspended
 
+    def power_off(
+        self, name: str, method: str = ACPI, timeout_s: float = 120.0, retry_interval_s: float = 10.0
+    ) -> None:
+        self._silent_agents.discard(name)
+        try:
+            super().power_off(name, method, timeout_s, retry_interval_s)
+        except TimeoutExpired as error:
+            if name not in self._silent_agents:
+                raise
+            raise TimeoutExpired(
+                f"instance {name!r} did not stop within {timeout_s:g} s: its guest agent does not answer",
+                last_seen=error.last_seen,
+            ) from error
+        finally:
+            self._silent_agents.discard(name)
+
     def request_shutdown(self, name: str, method: str) -> None:
+        """As the contract says. A guest agent that does not answer (yet) is no error here: who waits for the guest asks
+        again, and ``power_off`` tells of it in the end."""
         self.require(f"shutdown_{method}")
         domain = self.lookup(name)
-        try:
-            if self.kind == "xen":
-                domain.shutdown()
+        with self.guard(f"shut down instance {name!r}", name):
+            try:
+                if self.kind == "xen":
+                    domain.shutdown()
+                else:
+                    domain.shutdownFlags(self._shutdown_flag(method))
+            except self.libvirt.libvirtError as error:
+                if code_of(error) == AGENT_UNRESPONSIVE:
+                    self._silent_agents.add(name)
+                elif code_of(error) != NO_DOMAIN and self.state_of(domain) not in power_state.OFF:
+                    raise
             else:
-                domain.shutdownFlags(self._shutdown_flag(method))
-        except self.libvirt.libvirtError as error:
-            if code_of(error) == OPERATION_INVALID and self.state_of(domain) in power_state.OFF:
-                return  # it went off by itself meanwhile
-            if code_of(error) == AGENT_UNRESPONSIVE:
-                return  # its guest has not booted yet; who waits for it asks again
-            with self.guard(f"shut down instance {name!r}", name):
-                raise
+                self._silent_agents.discard(name)
 
     def force_off(self, name: str) -> None:
         domain = self.lookup(name)
@@ -57,13 +89,14 @@ class PowerMixin(WatchMixin):
         if state in power_state.OFF:
             return
         with self.guard(f"power off instance {name!r}", name):
-            if state == power_state.SUSPENDED:
-                domain.managedSaveRemove(0)
-                return
             try:
-                domain.destroy()
+                if state == power_state.SUSPENDED:
+                    domain.managedSaveRemove(0)
+                else:
+                    domain.destroy()
             except self.libvirt.libvirtError as error:
-                if code_of(error) != OPERATION_INVALID:  # it went off by itself meanwhile
+                # It went off by itself meanwhile, and a transient one with it.
+                if code_of(error) not in (OPERATION_INVALID, NO_DOMAIN):
                     raise
 
     def reboot(self, name: str, method: str = SOFT, timeout_s: float = 120.0) -> None:
@@ -78,22 +111,21 @@ class PowerMixin(WatchMixin):
     def pause(self, name: str) -> None:
         self.require("pause")
         domain = self.lookup(name)
-        if (
-            self._require_state(name, domain, power_state.EXECUTING | {power_state.PAUSED}, "pause")
-            != power_state.PAUSED
-        ):
+        state = self._require_state(name, domain, power_state.EXECUTING | {power_state.PAUSED}, "pause")
+        if state != power_state.PAUSED:
             with self.guard(f"pause instance {name!r}", name):
                 domain.suspend()
 
     def unpause(self, name: str) -> None:
         self.require("pause")
         domain = self.lookup(name)
-        if (
-            self._require_state(name, domain, power_state.EXECUTING | {power_state.PAUSED}, "unpause")
-            == power_state.PAUSED
-        ):
+        state = self._require_state(name, domain, power_state.EXECUTING | {power_state.PAUSED}, "unpause")
+        if state == power_state.PAUSED:
             with self.guard(f"unpause instance {name!r}", name):
-                domain.resume()
+                if domain.state()[0] == PMSUSPENDED:
+                    domain.pMWakeup(0)
+                else:
+                    domain.resume()
 
     def suspend(self, name: str) -> None:
         self.require("suspend")
@@ -101,10 +133,15 @@ class PowerMixin(WatchMixin):
         state = self._require_state(name, domain, power_state.ACTIVE | {power_state.SUSPENDED}, "suspend")
         if state == power_state.SUSPENDED:
             return
+        if not self._is_persistent(domain):
+            raise Unsupported(
+                f"instance {name!r} is transient: there is no configuration to resume it with; pause it instead"
+            )
         with self.guard(f"suspend instance {name!r}", name):
-            if state == power_state.PAUSED and self.kind == "xen":
-                domain.resume()  # libxl saves only what runs
-            domain.managedSave(0)
+            if self.kind == "xen" and state == power_state.PAUSED:
+                self._save_paused(domain)
+            else:
+                domain.managedSave(0)
 
     def resume(self, name: str) -> None:
         self.require("suspend")
@@ -139,16 +176,42 @@ class PowerMixin(WatchMixin):
             raise InvalidPowerState(f"cannot {verb} instance {name!r}: it is {power_state.name(state)}")
         return state
 
+    def _is_persistent(self, domain: libvirt.virDomain) -> bool:
+        with self.guard("read the state of an instance"):
+            return bool(domain.isPersistent())
+
+    def _save_paused(self, domain: libvirt.virDomain) -> None:
+        """libxl saves only what runs."""
+        domain.resume()
+        try:
+            domain.managedSave(0)
+        except self.libvirt.libvirtError:
+            domain.suspend()
+            raise
+
     def _reset(self, name: str, domain: libvirt.virDomain) -> None:
-        with self.guard(f"reset instance {name!r}", name):
-            if self.kind == "qemu":
+        if self.kind == "qemu":
+            with self.guard(f"reset instance {name!r}", name):
                 domain.reset(0)
-            else:  # neither Xen nor containers have a reset button
-                domain.destroy()
-                domain.create()
+            return
+        # Neither Xen nor containers have a reset button.
+        if not self._is_persistent(domain):
+            raise Unsupported(f"cannot reset instance {name!r}: it is transient, so it would be gone when it stops")
+        self.force_off(name)
+        try:
+            domain.create()
+        except self.libvirt.libvirtError as error:
+            failure = translate(error, f"start instance {name!r} again", name)
+            failure.rolled_back = False
+            failure.not_undone.append(f"instance {name!r} was stopped to be reset and is off now")
+            raise failure from error
 
     def _reboot_softly(self, name: str, timeout_s: float) -> None:
-        """Ask the guest until it has rebooted; QEMU tells so by an event, on Xen the domain gets a new id."""
+        """Ask the guest until it has rebooted; QEMU tells so by an event, on Xen the domain gets a new id.
+
+        A guest that did not hear it in time is as it was but for one thing that libvirt cannot take back: should it
+        power off by itself later on, libvirt takes that for the answer and starts it again.
+        """
         deadline = time.monotonic() + timeout_s
         next_ask = 0.0
         old_id = self.lookup(name).ID()

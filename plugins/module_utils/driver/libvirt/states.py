@@ -8,6 +8,7 @@ from __future__ import annotations
 from ...model import power_state
 
 # virDomainState; the numbers are part of libvirt's ABI.
+PMSUSPENDED = 7
 _STATES = {
     0: power_state.NOSTATE,
     1: power_state.RUNNING,
@@ -17,7 +18,7 @@ _STATES = {
     5: power_state.SHUTOFF,
     6: power_state.CRASHED,
     # Suspended by the guest itself (ACPI S3): its memory is still held, and it is woken, not started.
-    7: power_state.PAUSED,
+    PMSUSPENDED: power_state.PAUSED,
 }
 
 

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection
+from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 
 from ..base import Watch
 from .connection import LibvirtBase
+from .errors import NO_SUPPORT, OPERATION_UNSUPPORTED, code_of, translated
 
 if TYPE_CHECKING:
     import libvirt
 
 POLL_S = 0.5
-"""Leases, console lines and some hypervisors' state changes come without an event: a wait is never longer than this."""
+"""Leases, console lines and some hypervisors' state changes come without an event, and so does the end of a daemon: a
+wait is never longer than this."""
 
 
 class DomainWatch(Watch):
@@ -33,26 +36,38 @@ class DomainWatch(Watch):
         self._rebooted: set[str] = set()
 
     def __enter__(self) -> DomainWatch:
-        for event, callback in (
-            (self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._notice),
-            (self._libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._notice_reboot),
-            (self._libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._notice),
-        ):
-            try:
-                self._callbacks.append(self._connection.domainEventRegisterAny(None, event, callback, None))
-            except self._libvirt.libvirtError:
-                continue  # this hypervisor has no such event; looking from time to time finds it too
+        try:
+            for event, callback in (
+                (self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._notice),
+                (self._libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._notice_reboot),
+                (self._libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._notice),
+            ):
+                self._register(event, callback)
+        except BaseException:
+            self._deregister()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for callback in self._callbacks:
+        self._deregister()
+
+    def _register(self, event: int, callback: Callable[..., None]) -> None:
+        with translated(self._libvirt, "watch the instances"):
             try:
+                self._callbacks.append(self._connection.domainEventRegisterAny(None, event, callback, None))
+            except self._libvirt.libvirtError as error:
+                if code_of(error) not in (NO_SUPPORT, OPERATION_UNSUPPORTED):
+                    raise
+                # This hypervisor has no such event; looking from time to time finds it too.
+
+    def _deregister(self) -> None:
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            # With the connection its callbacks are gone.
+            with suppress(self._libvirt.libvirtError):
                 self._connection.domainEventDeregisterAny(callback)
-            except self._libvirt.libvirtError:
-                return  # the connection is gone, and the callbacks with it
-        self._callbacks.clear()
 
     def wait(self, timeout_s: float) -> None:
         with self._changed:
@@ -71,8 +86,9 @@ class DomainWatch(Watch):
                 self._changed.notify_all()
 
     def _notice_reboot(self, connection: object, domain: libvirt.virDomain, *_details: object) -> None:
-        with self._changed:
-            self._rebooted.add(domain.name())
+        if domain.name() in self._names:
+            with self._changed:
+                self._rebooted.add(domain.name())
         self._notice(connection, domain)
 
 
