@@ -17,7 +17,7 @@ description:
     anything is changed.
   - When a step fails, the steps before it are undone, and the error says so. A run that was killed is mended by
     running it again.
-  - With O(instances) many are handled in one task. They share one connection and one read, and slow steps run side by
+  - With O(instances) many are handled in one task. They share one connection and one read, and are changed side by
     side. One that fails does not keep the others from being done; the task fails at the end and names it.
 author:
   - anyvirt contributors (@anyvirt)
@@ -362,7 +362,7 @@ options:
   delete_volumes: *delete_volumes
   libvirt: *libvirt
   workers:
-    description: How many instances are handled at the same time in slow steps such as starting, stopping and waiting.
+    description: How many instances are changed at the same time.
     type: int
     default: 8
 seealso:

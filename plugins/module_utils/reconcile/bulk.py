@@ -1,7 +1,7 @@
 # Copyright (c) 2026 anyvirt contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Carries out the plans of many instances: slow ones side by side, and none hindered by the failure of another."""
+"""Carries out the plans of many instances: side by side, and none hindered by the failure of another."""
 
 from __future__ import annotations
 
@@ -17,12 +17,8 @@ DEFAULT_WORKERS = 8
 def carry_out(planned: Sequence[Planned], workers: int) -> None:
     """Run every plan and wait for what it waits for; failures are noted in ``Planned.error``."""
     todo = [item for item in planned if item.error is None and (item.plan or item.wait)]
-    slow = [item for item in todo if item.plan.slow or item.wait]
-    quick = [item for item in todo if not (item.plan.slow or item.wait)]
     gone: list[AnyvirtError] = []
-    for item in quick:
-        _carry_out_one(item, gone)
-    _side_by_side(slow, lambda item: _carry_out_one(item, gone), workers)
+    _side_by_side(todo, lambda item: _carry_out_one(item, gone), workers)
 
 
 def _side_by_side(items: Sequence[Planned], work: Callable[[Planned], None], workers: int) -> None:

@@ -123,7 +123,7 @@ class Planner:
 
         size = f"{instance.memory_mb} MiB, {instance.vcpus} vCPU{'' if instance.vcpus == 1 else 's'}"
         how = ", and start it" + (" paused" if paused_from_start else "") if power_on else ""
-        steps.append(Step(f"create {name} ({size}){how}", create, slow=power_on or bool(instance.disks)))
+        steps.append(Step(f"create {name} ({size}){how}", create))
         if paused and not paused_from_start:
             steps.extend(Power(driver, name, wanted.shutdown).steps(power_state.RUNNING, PAUSED))
         state = STATE_OF[wanted.state] if power_on else power_state.SHUTOFF
@@ -210,7 +210,6 @@ class Planner:
             Step(
                 f"change {current.name}: {what}{note}",
                 lambda: driver.update_instance(current, desired, fields, live),
-                slow="disks" in fields or "cloud_init" in fields,
             )
         ]
 
@@ -260,7 +259,7 @@ class Planner:
         def remove() -> None:
             planned.removed += self.driver.destroy(planned.name, delete_volumes)
 
-        return Step(say, remove, slow=True)
+        return Step(say, remove)
 
     @staticmethod
     def _refuse_locked(wanted: Desired, current: Instance, found: Comparison | None = None) -> None:

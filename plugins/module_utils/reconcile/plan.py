@@ -19,12 +19,10 @@ class Step:
     Attributes:
         say: What it does, in one line for a person.
         do: Does it; returns how to take it back, or None when that cannot be.
-        slow: It may take longer than a call or two, e.g. because a guest has a say in it.
     """
 
     say: str
     do: Callable[[], Undo | None]
-    slow: bool = False
 
 
 @dataclass
@@ -35,11 +33,6 @@ class Plan:
 
     def __bool__(self) -> bool:
         return bool(self.steps)
-
-    @property
-    def slow(self) -> bool:
-        """Whether any step is."""
-        return any(step.slow for step in self.steps)
 
     def lines(self) -> list[str]:
         """The steps in words."""

@@ -133,7 +133,7 @@ class Power:
         move = self._moves()[operation]
         if move.feature is not None:
             self.driver.require(move.feature)
-        return [Step(f"{operation} {self.name}", lambda: _done(move), slow=True)]
+        return [Step(f"{operation} {self.name}", lambda: _done(move))]
 
     def _moves(self) -> dict[str, _Move]:
         driver, name = self.driver, self.name
@@ -166,7 +166,7 @@ class Power:
         how = "at once" if method == FORCED else f"by {method}, within {shutdown.timeout_s:g} s"
         if shutdown.force_after_timeout and method != FORCED:
             how += ", then at once"
-        return Step(f"{STOP} {name} {how}", stop, slow=True)
+        return Step(f"{STOP} {name} {how}", stop)
 
     def _reboot(self) -> list[Step]:
         hard = self.shutdown.method == FORCED
@@ -185,7 +185,7 @@ class Power:
                 driver.reboot(name, HARD, shutdown.timeout_s)
 
         how = "at once" if hard else f"within {shutdown.timeout_s:g} s"
-        return [Step(f"{REBOOT} {name} {how}", reboot, slow=True)]
+        return [Step(f"{REBOOT} {name} {how}", reboot)]
 
     def _start_again(self) -> None:
         """A guest that is on its way down cannot be called back."""

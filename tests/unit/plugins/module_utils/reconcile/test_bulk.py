@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AnyvirtError,
@@ -19,8 +20,8 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.instance
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.plan import Plan, Step
 
 
-def planned(name: str, do, slow: bool = False) -> Planned:
-    return Planned(Desired("", Instance(name)), plan=Plan([Step(f"do {name}", do, slow)]))
+def planned(name: str, do) -> Planned:
+    return Planned(Desired("", Instance(name)), plan=Plan([Step(f"do {name}", do)]))
 
 
 def fail(error: Exception):
@@ -42,16 +43,32 @@ def test_one_failure_does_not_hinder_the_others():
     assert [item.error is None for item in items] == [True, False, True]
 
 
-def test_slow_steps_run_side_by_side_and_not_more_than_allowed():
+def test_plans_run_side_by_side():
     together = threading.Barrier(3, timeout=10)
-    items = [planned(str(number), together.wait, slow=True) for number in range(6)]
+    items = [planned(str(number), together.wait) for number in range(6)]
     carry_out(items, 3)
     assert [item.error for item in items] == [None] * 6
 
 
-def test_quick_steps_need_no_threads():
+def test_no_more_at_the_same_time_than_allowed():
+    now, most = [0], [0]
+    lock = threading.Lock()
+
+    def work() -> None:
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.01)
+        with lock:
+            now[0] -= 1
+
+    carry_out([planned(str(number), work) for number in range(8)], 2)
+    assert most == [2]
+
+
+def test_a_single_one_needs_no_threads():
     seen: set[int] = set()
-    carry_out([planned(str(number), lambda: seen.add(threading.get_ident())) for number in range(5)], 8)
+    carry_out([planned("a", lambda: seen.add(threading.get_ident()))], 8)
     assert seen == {threading.get_ident()}
 
 

@@ -20,7 +20,7 @@ def steps(log: list[str], failing: str = "", error: Exception | None = None) -> 
             log.append(name)
             return lambda: log.append(f"un{name}")
 
-        return Step(name, do, slow=name == "c")
+        return Step(name, do)
 
     return [make(name) for name in "abc"]
 
@@ -36,7 +36,6 @@ def test_all_steps_are_done():
     plan.run()
     assert log == ["a", "b", "c"]
     assert plan.lines() == log
-    assert plan.slow
 
 
 def test_a_failure_is_undone_and_told():
