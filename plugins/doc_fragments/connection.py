@@ -18,6 +18,7 @@ options:
         V(lxc:///system) and V(xen:///system) go through libvirt.
       - Without it the environment variable E(ANYVIRT_URI), then E(LIBVIRT_DEFAULT_URI), is taken where the module runs.
         There is no other default, and a task that finds no URI fails.
+      - A user name may be part of it, a password must not; it belongs in O(password).
       - Can be given once for a whole play, with C(module_defaults) and the action group C(anyvirt.compute.virt).
     type: str
   username:

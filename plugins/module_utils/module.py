@@ -22,7 +22,7 @@ from ansible.module_utils.errors import (
 )
 
 from .driver.base import ComputeDriver
-from .driver.uri import ENVIRONMENT, ConnectionOptions, get_connection
+from .driver.uri import ENVIRONMENT, ConnectionOptions, get_connection, password_in
 from .errors import AnyvirtError, InvalidInput, InvalidUri, Problem
 from .reconcile.failures import error_as_dict, message_of
 from .reconcile.task import Task
@@ -60,7 +60,8 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
     Ansible blanks every text of a ``no_log`` option wherever it turns up. Cloud-init data given as a dictionary is made
     of hundreds of short texts, host and user names among them, and half of the result would be blanked. So secret
     options are masked where they stand, in the logged and returned arguments, and nothing else ever holds them; only
-    the password is also looked for by its text.
+    passwords, of the option and of the URI, are also looked for by their text. Options that do not exist are masked as
+    well, since a misspelt one may hold anything.
     """
 
     def __init__(
@@ -87,8 +88,8 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
         super().fail_json(msg, **result)
 
     def _keep_secrets_by_place(self) -> None:
-        password = self.params.get("password")
-        self.no_log_values = {str(password)} if password else set()
+        passwords = {str(self.params.get("password") or ""), password_in(str(self.params.get("uri") or ""))}
+        self.no_log_values = passwords - {""}
 
     def _invalid_arguments(self, msg: str) -> InvalidInput:
         """All that is wrong with the arguments; Ansible names the first thing only, and not its place in a list."""
@@ -134,6 +135,7 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
         return get_connection(self.connection_options())
 
     def _log_invocation(self) -> None:
+        self._keep_secrets_by_place()
         self.log(f"Invoked with {json.dumps(self.given_arguments(), default=str)}")
 
 
@@ -185,7 +187,7 @@ def _given(params: Mapping[str, Any], spec: Mapping[str, Any]) -> dict[str, Any]
     given = {}
     for name, value in params.items():
         if value is not None:
-            given[name] = _masked(value, spec.get(name, {}))
+            given[name] = _masked(value, spec[name]) if name in spec else MASK
     return given
 
 

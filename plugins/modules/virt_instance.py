@@ -224,13 +224,12 @@ options:
       cloud_init: &cloud_init
         description:
           - Data for cloud-init, put on a small CD-ROM for its NoCloud data source.
-          - The texts are kept nowhere else. A fingerprint of them tells the next run whether they are still the same;
-            other data makes a new CD-ROM.
+          - The texts are kept nowhere else, and are never part of a result or log. A fingerprint of them tells the next
+            run whether they are still the same; other data makes a new CD-ROM.
         type: dict
         suboptions:
           user_data:
-            description: The user data, as a text or as a dictionary (written as C(#cloud-config)). Never part of a
-              result or log.
+            description: The user data, as a text or as a dictionary (written as C(#cloud-config)).
             type: raw
           meta_data:
             description: The meta data, as a text or a dictionary. C(instance-id) and C(local-hostname) are the
@@ -675,6 +674,7 @@ WHOLE: Option = {"type": "int"}
 NUMBER: Option = {"type": "float"}
 TRUTH: Option = {"type": "bool"}
 RAW: Option = {"type": "raw"}
+SECRET: Option = {"type": "raw", "no_log": True}
 
 
 def choice(*choices: str) -> Option:
@@ -722,7 +722,7 @@ INSTANCE_OPTIONS: dict[str, Option] = {
     "locked": TRUTH,
     "override_lock": TRUTH,
     "protected": TRUTH,
-    "cloud_init": group(user_data={"type": "raw", "no_log": True}, meta_data=RAW, network_config=RAW),
+    "cloud_init": group(user_data=SECRET, meta_data=SECRET, network_config=SECRET),
     "apply": choice("live", "next_boot", "restart"),
     "shutdown": group(method=choice("acpi", "agent", "forced"), timeout=NUMBER, force_after_timeout=TRUTH),
     "wait": group(**{"for": choice("state", "console", "address")}, pattern=TEXT, timeout=NUMBER),

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, parse_qsl, urlsplit
@@ -50,6 +51,13 @@ class ConnectionOptions:
         return dict(parse_qsl(self.split().query))
 
 
+def password_in(uri: str) -> str:
+    """The password that someone has written into a URI, which is no place for one; empty when there is none."""
+    _scheme, _separator, rest = uri.partition("://")
+    user, at, _host = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    return user.partition(":")[2] if at else ""
+
+
 def get_connection(options: ConnectionOptions) -> ComputeDriver:
     """The driver for ``options.uri``, not yet opened: use it as a context manager.
 
@@ -65,6 +73,8 @@ def get_connection(options: ConnectionOptions) -> ComputeDriver:
         raise InvalidUri(f"uri: it is empty; give one like {_EXAMPLES}")
     if any(ord(character) <= 32 or ord(character) == 127 for character in uri):
         raise InvalidUri("uri: it has a space or control character in it")
+    if password_in(uri):
+        raise InvalidUri("uri: it has a password in it; give it with the option password, which is kept secret")
     try:
         parts = options.split()
         parts.port  # noqa: B018  (reading it is what checks it)

@@ -61,6 +61,11 @@ def test_secrets_are_nowhere(instance_module: RunModule) -> None:
         instance_module(**{**WEB, "cloud_init": "hunter22"}),
         instance_module(instances=["name=web1 cloud_init=hunter22"]),
         instance_module(instances=[{**WEB, "cloud_init": ["hunter22"]}]),
+        instance_module(**{**WEB, "cloud_init": {"userdata": "hunter22"}}),
+        instance_module(instances=[{**WEB, "cloudinit": {"user_data": "hunter22"}}]),
+        instance_module(**{**WEB, "cloud_init": {"network_config": {"wifi": "hunter22"}, "meta_data": "hunter22"}}),
+        instance_module(**WEB, uri="qemu+tcp://root:hunter22@web1/system"),
+        instance_module(**WEB, uri="nonsense://root:hunter22@web1:99999/"),
     ):
         text = json.dumps(result)
         assert "hunter22" not in text
