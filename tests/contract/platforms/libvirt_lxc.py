@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
@@ -44,6 +46,12 @@ class LxcPlatform(HostedPlatform):
 
     def console(self, driver: ComputeDriver, name: str) -> bytes:
         return self.ready
+
+    @contextmanager
+    def deaf_guest(self, driver: ComputeDriver, name: str) -> Iterator[None]:
+        """A first program that handles no signal hears none."""
+        self.spawned(driver, name, power_on=True, boot=Boot(init="/bin/cat"))
+        yield
 
     def define_foreign(self, name: str) -> None:
         self.define_xml(
