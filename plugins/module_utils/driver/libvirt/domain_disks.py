@@ -9,19 +9,23 @@ from collections.abc import Collection
 from xml.etree.ElementTree import Element, SubElement
 
 from ...model.instance import CDROM, DISK, Disk
-from .element import make, text_of
+from .element import make
 from .metadata import OwnedVolume, Record, UsedVolume
 
 PREFIXES = {"virtio": "vd", "ide": "hd", "xen": "xvd"}
 """How a bus' devices are called; on all others ``sd``."""
 
-_SOURCES = ("file", "dev", "name", "volume", "dir")
 ROOT, SEED = "root", "seed"
 
 
 def disk_elements(domain: Element) -> list[Element]:
     """The disks and CD drives; no floppies and passed-through LUNs."""
     return [disk for disk in domain.findall("devices/disk") if disk.get("device", DISK) in (DISK, CDROM)]
+
+
+def device_names(domain: Element) -> set[str]:
+    """The devices that are taken, of floppies and the like too."""
+    return {target.get("dev", "") for target in domain.findall("devices/disk/target")}
 
 
 def source_of(disk: Element) -> str | None:
@@ -110,8 +114,3 @@ def _read_disk(element: Element, record: Record) -> Disk:
         if source is not None:
             disk.pool, disk.volume = source.get("pool"), source.get("volume")
     return disk
-
-
-def serial_of(disk: Element) -> str | None:
-    """What the guest sees as the disk's serial number."""
-    return text_of(disk, "serial")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from xml.etree.ElementTree import Element, SubElement
 
 from ...model.instance import Boot, Cpu
@@ -69,6 +70,21 @@ def write_vcpus(domain: Element, vcpus: int | None, max_vcpus: int | None) -> No
     element.text = str(limit)
     set_attribute(element, "current", None if present == limit else str(present))
     remove_all(domain, "vcpus")  # each one's state, which would contradict the number
+    _fit_topology(domain, limit)
+
+
+def _fit_topology(domain: Element, vcpus: int) -> None:
+    """Sockets, cores and threads have to multiply to the maximum of processors."""
+    topology = domain.find("cpu/topology")
+    if topology is None:
+        return
+    per_socket = math.prod(int(topology.get(name, "1")) for name in ("dies", "clusters", "cores", "threads"))
+    if vcpus % per_socket:
+        for name in ("dies", "clusters", "cores", "threads"):
+            if name in topology.attrib:
+                topology.set(name, "1")
+        per_socket = 1
+    topology.set("sockets", str(vcpus // per_socket))
 
 
 # -- boot -----------------------------------------------------------------------------------------------------------

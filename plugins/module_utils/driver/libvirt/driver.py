@@ -11,10 +11,10 @@ from .capabilities import CAPABILITIES
 from .console import ConsoleMixin
 from .host import HostMixin
 from .power import PowerMixin
-from .spawn import SpawnMixin
+from .update import UpdateMixin
 
 
-class LibvirtDriver(SpawnMixin, PowerMixin, AddressesMixin, ConsoleMixin, HostMixin):
+class LibvirtDriver(UpdateMixin, PowerMixin, AddressesMixin, ConsoleMixin, HostMixin):
     """``qemu:``, ``lxc:`` and ``xen:`` URIs, with all the transports that libvirt has."""
 
     @property
