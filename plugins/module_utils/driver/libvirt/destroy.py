@@ -16,6 +16,7 @@ from .domain import Domain
 from .domain_disks import SEED, disk_elements, source_of
 from .errors import INVALID_ARG, NO_DOMAIN, NO_SUPPORT, OPERATION_INVALID, code_of
 from .instances import InstancesMixin
+from .logs import LogsMixin
 from .remains import RemainsMixin
 from .uses import Volume
 
@@ -31,7 +32,7 @@ _UNDEFINE_FLAGS = {
 """What may hang on a domain and is to go with it; the newest flags last, since older daemons refuse those."""
 
 
-class DestroyMixin(RemainsMixin, InstancesMixin):
+class DestroyMixin(LogsMixin, RemainsMixin, InstancesMixin):
     """The end of instances."""
 
     def destroy(self, name: str, delete_volumes: str = OWN) -> list[str]:
@@ -51,6 +52,8 @@ class DestroyMixin(RemainsMixin, InstancesMixin):
                 self._cut_off(name, handle)
                 if persistent:
                     done.push("start the instance anew", lambda: self._start_again(handle, state == _PAUSED))
+            if self.has_console_log(domain):
+                self.remove_console_log(name)  # here, since nothing would tell of it after the domain
             self.undefine(name, handle)
         self.forget(name)
         try:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from typing import TYPE_CHECKING, Callable, TypeVar
 from xml.etree import ElementTree
@@ -20,6 +19,7 @@ PREFIX = "anyvirt-look-"
 """How the names of our passing pools begin."""
 
 _ATTEMPTS = 5
+_DROP_ATTEMPTS = 2
 _T = TypeVar("_T")
 
 
@@ -53,8 +53,18 @@ class FoldersMixin(LibvirtBase):
             return look(pool)
         finally:
             if pool.name().startswith(PREFIX):
-                with contextlib.suppress(self.libvirt.libvirtError):
-                    pool.destroy()
+                self._drop(pool)
+
+    def _drop(self, pool: libvirt.virStoragePool) -> None:
+        """Remove a passing pool. One that will not go, say because it is being read, is the next one's who looks."""
+        for unused in range(_DROP_ATTEMPTS):
+            try:
+                pool.destroy()
+            except self.libvirt.libvirtError as error:
+                if code_of(error) == NO_STORAGE_POOL:
+                    return
+            else:
+                return
 
 
 def pool_document(name: str, folder: str) -> str:

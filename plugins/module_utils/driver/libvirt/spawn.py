@@ -76,6 +76,8 @@ class SpawnMixin(DestroyMixin, CheckMixin):
                 with self.guard(f"let instance {name!r} start with the host"):
                     handle.setAutostart(1)
             if power_on:
+                if self.has_console_log(domain):
+                    done.push("remove the console log", lambda: self.remove_console_log(name))
                 with self.guard(f"start instance {name!r}"):
                     handle.createWithFlags(self.libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
                 done.push("stop the instance", handle.destroy)
