@@ -10,7 +10,7 @@ in the latter, and what is not mentioned is left alone.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from . import power_state
@@ -169,15 +169,6 @@ class Instance:
     persistent: bool = True
     unfinished: bool = False
     pending: dict[str, tuple[Any, Any]] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data for results and diffs: no secrets, no None."""
-        data = {key: value for key, value in asdict(self).items() if value is not None and key != "cloud_init"}
-        data["power_state"] = power_state.name(self.power_state)
-        data["pending"] = {key: {"running": old, "configured": new} for key, (old, new) in self.pending.items()}
-        if self.flavor is not None:
-            data["flavor"] = self.flavor.as_dict()
-        return data
 
 
 class InstanceInfo(NamedTuple):

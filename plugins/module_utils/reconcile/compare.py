@@ -14,6 +14,7 @@ from ..model.instance import Instance
 from .compare_disks import compare_disks
 from .compare_nics import compare_nics
 from .desired import Desired
+from .views import is_document
 
 
 class Change(NamedTuple):
@@ -69,6 +70,7 @@ class Comparison:
 
 _PLAIN = ("memory_mb", "max_memory_mb", "vcpus", "max_vcpus", "autostart", "description", "locked", "protected")
 _GROUPS = ("boot", "cpu", "console")
+_HIDDEN = "given text"
 _OFF_WHEN_UNKNOWN = {"autostart": False, "description": "", "locked": False, "protected": False}
 
 
@@ -181,10 +183,5 @@ def _compare_extras(
         return
     differing = {key: extras[key] for key in sorted(differing_extras(current, wanted.instance))}
     for key, value in differing.items():
-        old = _without_documents(current.hypervisor.get(key))
-        found.add(f"{extras_option}.{key}", "hypervisor", old, _without_documents(value), differing)
-
-
-def _without_documents(value: Any) -> Any:
-    """Whole documents make no readable change, and may hold passwords."""
-    return "given text" if value and (isinstance(value, list) or "<" in str(value)) else value
+        old, new = (_HIDDEN if is_document(item) else item for item in (current.hypervisor.get(key), value))
+        found.add(f"{extras_option}.{key}", "hypervisor", old, new, differing)

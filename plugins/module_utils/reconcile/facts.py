@@ -13,8 +13,9 @@ from typing import Any
 from ..driver.base import ComputeDriver
 from ..errors import InvalidInput, LibraryMissing, Problem
 from ..model import power_state
-from ..model.instance import InstanceInfo
+from ..model.instance import Instance, InstanceInfo
 from .task import Task
+from .views import instance_as_dict, pending_as_dict
 
 CONSTANT_COST = ("host", "cpu", "instances", "stats")
 """Subsets that cost the same number of hypervisor calls however many instances there are; what ``all`` means."""
@@ -128,10 +129,14 @@ def _instances(driver: ComputeDriver, subsets: Collection[str], patterns: Sequen
         if info.name in stats:
             entry["stats"] = dict(stats[info.name])
         if info.name in configs:
-            entry["config"] = configs[info.name].as_dict()
+            entry["config"] = _config(configs[info.name], driver.name)
             entry["addresses"] = [address._asdict() for address in addresses.get(info.name, ())]
         facts.append(entry)
     return facts
+
+
+def _config(instance: Instance, extras_option: str) -> dict[str, Any]:
+    return {**instance_as_dict(instance, extras_option), "pending": pending_as_dict(instance, extras_option)}
 
 
 def _summary(info: InstanceInfo) -> dict[str, Any]:

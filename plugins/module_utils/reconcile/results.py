@@ -1,7 +1,7 @@
 # Copyright (c) 2026 anyvirt contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What modules return: plain data about instances, changes and errors, in the words of the modules' options."""
+"""What virt_instance returns."""
 
 from __future__ import annotations
 
@@ -11,57 +11,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..model import power_state
-from ..model.flavor import Flavor
-from ..model.instance import Instance
 from .compare import Change
 from .failures import error_as_dict, message_of
 from .instances import Planned
-
-_NOT_SHOWN = frozenset(
-    {"cloud_init", "cloud_init_fingerprint", "hypervisor", "nics", "power_state", "pending", "pool_path", "unfinished"}
-)
-"""Shown in another form, or, as ``pool_path``, asked for and never read back."""
-_WORD_OF = {"nics": "networks"}
-
-
-def instance_as_dict(instance: Instance, extras_option: str) -> dict[str, Any]:
-    """An instance in the words of the module's options; what is not known is left out, and so are secrets."""
-    shown: dict[str, Any] = {"name": instance.name, "power_state": power_state.name(instance.power_state)}
-    for field, value in vars(instance).items():
-        if value is not None and field not in _NOT_SHOWN:
-            shown[field] = _plain(value)
-    if instance.nics is not None:
-        shown["networks"] = _plain(instance.nics)
-    if instance.cloud_init_fingerprint is not None:
-        shown["cloud_init"] = "present"
-    if instance.hypervisor:
-        shown[extras_option] = _plain(instance.hypervisor)
-    if instance.unfinished:
-        shown["unfinished"] = True
-    return shown
-
-
-def pending_as_dict(instance: Instance, extras_option: str) -> dict[str, Any]:
-    """What waits for a restart: option -> running and configured value."""
-    pending = {}
-    for field, values in instance.pending.items():
-        option = extras_option if field == "hypervisor" else _WORD_OF.get(field, field)
-        running, configured = ("other data", "the given data") if field == "cloud_init" else values
-        pending[option] = {"running": _plain(running), "configured": _plain(configured)}
-    return pending
-
-
-def _plain(value: Any) -> Any:
-    """Plain data; of the model's objects only what is known."""
-    if value is None or isinstance(value, (str, int, float)):
-        return value
-    if isinstance(value, Flavor):
-        return value.as_dict()
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    return {key: _plain(item) for key, item in vars(value).items() if item is not None}
+from .views import instance_as_dict, pending_as_dict, plain
 
 
 def planned_as_dict(planned: Planned, extras_option: str) -> dict[str, Any]:
@@ -88,7 +41,7 @@ def planned_as_dict(planned: Planned, extras_option: str) -> dict[str, Any]:
 
 
 def _change_as_dict(change: Change, applied: str) -> dict[str, Any]:
-    return {"option": change.option, "old": _plain(change.old), "new": _plain(change.new), "applied": applied}
+    return {"option": change.option, "old": plain(change.old), "new": plain(change.new), "applied": applied}
 
 
 def diff_of(result: Mapping[str, Any]) -> dict[str, str]:

@@ -34,7 +34,7 @@ def test_an_instance():
         nics=[Nic("lan", mac="52:00:00:00:00:01")],
         cloud_init=CloudInit("secret"),
         cloud_init_fingerprint="fingerprint",
-        hypervisor={"machine": "q35"},
+        hypervisor={"machine": "q35", "xml": ["<x/>"], "template": "<domain/>"},
         power_state=power_state.RUNNING,
         pending={"memory_mb": (32, 64), "nics": ([], [Nic("lan")]), "cloud_init": ("old print", "new print")},
     )
