@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ...errors import InvalidPowerState, TimeoutExpired, Unsupported
 from ...model import power_state
 from ..base import ACPI, AGENT, HARD, SOFT
 from ..uri import ConnectionOptions
-from .errors import AGENT_UNRESPONSIVE, NO_DOMAIN, OPERATION_INVALID, code_of, translate
+from .errors import AGENT_UNRESPONSIVE, INTERNAL_ERROR, NO_DOMAIN, OPERATION_INVALID, code_of, translate
 from .states import PMSUSPENDED, to_power_state
 from .watch import WatchMixin
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import libvirt
 
 ASK_AGAIN_S = 10.0
+XEN_SAVE_S = 45.0
+"""How long a Xen guest that cannot be saved yet is tried again."""
 
 
 class PowerMixin(WatchMixin):
@@ -138,8 +141,8 @@ class PowerMixin(WatchMixin):
                 f"instance {name!r} is transient: there is no configuration to resume it with; pause it instead"
             )
         with self.guard(f"suspend instance {name!r}", name):
-            if self.kind == "xen" and state == power_state.PAUSED:
-                self._save_paused(domain)
+            if self.kind == "xen":
+                self._save_xen_guest(domain, state)
             else:
                 domain.managedSave(0)
 
@@ -180,14 +183,31 @@ class PowerMixin(WatchMixin):
         with self.guard("read the state of an instance"):
             return bool(domain.isPersistent())
 
-    def _save_paused(self, domain: libvirt.virDomain) -> None:
-        """libxl saves only what runs."""
-        domain.resume()
+    def _save_xen_guest(self, domain: libvirt.virDomain, state: int) -> None:
+        """libxl saves only what runs, and with the guest's help: one that still boots gets some time."""
+        if state == power_state.PAUSED:
+            domain.resume()
+        deadline = time.monotonic() + XEN_SAVE_S
+        try:
+            while not self._saved(domain, time.monotonic() < deadline):
+                time.sleep(1.0)
+        except BaseException:
+            if state == power_state.PAUSED:
+                with suppress(self.libvirt.libvirtError):
+                    domain.suspend()
+            raise
+
+    def _saved(self, domain: libvirt.virDomain, may_fail: bool) -> bool:
         try:
             domain.managedSave(0)
-        except self.libvirt.libvirtError:
-            domain.suspend()
+        except self.libvirt.libvirtError as error:
+            # libxl leaves half an image behind, from which the next start would fail.
+            with suppress(self.libvirt.libvirtError):
+                domain.managedSaveRemove(0)
+            if may_fail and code_of(error) == INTERNAL_ERROR and self.state_of(domain) in power_state.EXECUTING:
+                return False
             raise
+        return True
 
     def _reset(self, name: str, domain: libvirt.virDomain) -> None:
         if self.kind == "qemu":

@@ -153,8 +153,9 @@ class StatsMixin(LibvirtBase):
         record: Record = {
             "cpu.time": cpu_time_ns,
             "vcpu.current": vcpus,
-            "balloon.current": memory_kib,
             "balloon.maximum": maximum_kib,
+            # Of a container libvirt tells how much it uses, not how much it may.
+            "balloon.rss" if self.kind == "lxc" else "balloon.current": memory_kib,
         }
         macs = self._nic_ids(from_libvirt(domain.XMLDesc(0)))
         record["net.count"] = len(macs)
