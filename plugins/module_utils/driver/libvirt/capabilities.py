@@ -53,6 +53,7 @@ _LXC: Capabilities = {
     "suspend": Support(False, "pause it instead"),
     "vcpus_live": Support(False, "containers use the host's processors; limit them with libvirt.xml"),
     "nics_live": YES,
+    **dict.fromkeys(("root_grow", "root_grow_live"), Support(False, "containers have no disks")),
     "console_output": Support(False, "libvirt keeps no log of it; attach to its console with virsh console"),
     "vnc_console": Support(False, "containers have no display"),
     "addresses": Support(True, "from DHCP leases of libvirt's networks"),
