@@ -57,7 +57,7 @@ class FoldersMixin(LibvirtBase):
 
     def _drop(self, pool: libvirt.virStoragePool) -> None:
         """Remove a passing pool. One that will not go, say because it is being read, is the next one's who looks."""
-        for unused in range(_DROP_ATTEMPTS):
+        for _unused in range(_DROP_ATTEMPTS):
             try:
                 pool.destroy()
             except self.libvirt.libvirtError as error:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import posixpath
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from typing import TYPE_CHECKING, Callable, NamedTuple
 from xml.etree import ElementTree
 
 from ...errors import AlreadyExists, PoolNotFound, Unsupported
@@ -24,6 +25,8 @@ FOLDER_POOLS = ("dir", "fs", "netfs", "gluster", "vstorage")
 """Types of pools whose volumes are files, which can have any format."""
 
 _CHUNK = 1 << 18
+_PATIENCE_S = 10.0
+_BUSY = ("asynchronous jobs running", "is still being allocated", "is still in use")
 _EXISTS = "already exists"
 """How libvirt says that a file is in the way of a volume that it has not heard of yet."""
 
@@ -143,7 +146,7 @@ class StorageMixin(ImagesMixin):
                 ) from error
             with self.guard(what):
                 raise
-        done.push(f"delete the volume {pool}/{volume}", lambda: made.delete(0))
+        done.push(f"delete the volume {pool}/{volume}", lambda: self._when_idle(lambda: made.delete(0)))
         return made
 
     def upload(self, volume: libvirt.virStorageVol, data: bytes) -> None:
@@ -184,7 +187,8 @@ class StorageMixin(ImagesMixin):
     def delete_volume(self, pool: str, volume: str) -> bool:
         """Delete a volume; False when it was gone already."""
         try:
-            self._lookup_volume(self.conn.storagePoolLookupByName(pool), volume).delete(0)
+            found = self._lookup_volume(self.conn.storagePoolLookupByName(pool), volume)
+            self._when_idle(lambda: found.delete(0))
         except self.libvirt.libvirtError as error:
             if code_of(error) in (NO_STORAGE_VOL, NO_STORAGE_POOL):
                 return False
@@ -199,8 +203,20 @@ class StorageMixin(ImagesMixin):
         except self.libvirt.libvirtError as error:
             if code_of(error) != NO_STORAGE_VOL:
                 raise
-        pool.refresh(0)
+        self._when_idle(lambda: pool.refresh(0))
         return pool.storageVolLookupByName(name)
+
+    def _when_idle(self, call: Callable[[], object]) -> None:
+        """Make a call that libvirt refuses while it works in a pool: on what a client that is gone asked for, say."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                call()
+                return
+            except self.libvirt.libvirtError as error:
+                if not any(sign in str(error) for sign in _BUSY) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
 
     def _abort(self, stream: libvirt.virStream) -> None:
         with contextlib.suppress(self.libvirt.libvirtError):  # it has ended already
