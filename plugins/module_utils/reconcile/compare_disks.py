@@ -155,4 +155,9 @@ def _is_named_so(disk: Disk, old: Disk) -> bool:
 
 def disk_as_dict(disk: Disk) -> dict[str, Any]:
     """As the option ``disks`` has it."""
-    return {key: value for key, value in vars(disk).items() if value is not None}
+    shown = {
+        key: value
+        for key, value in vars(disk).items()
+        if value is not None and key not in ("role", "owned", "size_bytes") and (key, value) != ("kind", DISK)
+    }
+    return shown if disk.size_bytes is None else {"size": format_size(disk.size_bytes), **shown}

@@ -159,9 +159,11 @@ def _compare(
             problems += error.problems
             continue
         if found.changes:
-            declared = found.declared
-            declared.pool, declared.pool_path = item.instance.pool, item.instance.pool_path
-            to_check.append(declared)
+            if not found.fields.isdisjoint({"disks", "cloud_init"}):  # which may need new volumes
+                for partial in (found.declared, found.desired):
+                    partial.pool = item.instance.pool or now.pool
+                    partial.pool_path = item.instance.pool_path
+            to_check.append(found.declared)
             disk_options[item.name] = _added_disk_options(found)
     if to_check:
         lacking = driver.validate_parameters(to_check)
