@@ -168,7 +168,7 @@ class Domain:
             write_cpu(root, desired.cpu)
         if "console" in options and desired.console is not None:
             write_console(root, desired.console, console_log)
-        if "disks" in options:
+        if {"disks", "cloud_init"} & set(options):
             self._apply_disks(desired)
         if "hypervisor" in options:
             self._apply_extras(desired.hypervisor)
