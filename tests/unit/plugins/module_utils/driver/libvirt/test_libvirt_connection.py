@@ -140,7 +140,7 @@ def test_credentials_are_given_when_asked_for(stubs):
     library, asked = stubs.library, []
 
     def open_auth(uri, auth, flags):
-        kinds, answer, data = auth
+        answer, data = auth[1:]
         known = [[library.VIR_CRED_AUTHNAME, "", "", None, None], [library.VIR_CRED_PASSPHRASE, "", "", None, None]]
         asked.append((uri, answer(known, data), [credential[4] for credential in known]))
         asked.append(answer([[library.VIR_CRED_REALM, "", "", None, None]], data))
