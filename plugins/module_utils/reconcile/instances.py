@@ -15,7 +15,8 @@ from ..model import power_state
 from ..model.instance import Instance
 from ..undo import Undo
 from .compare import Change, Comparison, compare
-from .creation import new_instance
+from .compare_nics import nic_as_dict
+from .creation import new_instance, with_macs
 from .desired import ABSENT, FOR_STATE, NEXT_BOOT, PAUSED, PRESENT, REBOOTED, RESTART, RUNNING, STOPPED, Desired
 from .plan import Plan, Step
 from .power import STATE_OF, Power, settled
@@ -215,11 +216,15 @@ class Planner:
 
     def _complete(self, current: Instance, found: Comparison) -> None:
         """Give new NICs their addresses."""
-        if "nics" in found.fields and found.desired.nics is not None:
-            from .creation import with_macs
-
-            taken = [nic.mac for nic in current.nics or [] if nic.mac]
-            found.desired.nics = with_macs(current.name, found.desired.nics, taken, self.identity)
+        nics = found.desired.nics
+        if "nics" not in found.fields or nics is None:
+            return
+        taken = [nic.mac for nic in current.nics or [] if nic.mac]
+        found.desired.nics = with_macs(current.name, nics, taken, self.identity)
+        named = (new for nic, new in zip(nics, found.desired.nics) if nic.mac is None)
+        for number, change in enumerate(found.changes):
+            if change.field == "nics" and change.old is None and "mac" not in change.new:
+                found.changes[number] = change._replace(new=nic_as_dict(next(named)))
 
     @staticmethod
     def _restore(power: Power, goal: str) -> list[Step]:

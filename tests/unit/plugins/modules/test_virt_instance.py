@@ -221,3 +221,19 @@ def test_the_examples_work(instance_module: RunModule) -> None:
         assert not result.get("failed"), (task["name"], result)
         assert result["changed"] or "wait" in options, task["name"]
     assert instance_module(instances=[], state="absent")["changed"] is False
+
+
+def test_a_new_nic_keeps_its_address(instance_module: RunModule) -> None:
+    instance_module(**WEB)
+    networks = ["default", {"bridge": "br0"}, {"bridge": "br0"}]
+    foretold = instance_module(name="web1", networks=networks, _ansible_check_mode=True)["instance"]
+    added = instance_module(name="web1", networks=networks)["instance"]
+    macs = [change["new"]["mac"] for change in added["changes"]]
+    assert [change["option"] for change in added["changes"]] == ["networks[1]", "networks[2]"]
+    assert [nic["mac"] for nic in added["after"]["networks"]][1:] == macs
+    assert foretold["changes"] == added["changes"]
+    assert len(set(macs)) == 2
+    assert not instance_module(name="web1", networks=networks)["changed"]
+    purged = instance_module(name="web1", networks=["default"], purge_networks=True)["instance"]
+    assert [change["new"] for change in purged["changes"]] == [None, None]
+    assert len(purged["after"]["networks"]) == 1
