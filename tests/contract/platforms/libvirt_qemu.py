@@ -58,7 +58,8 @@ class HostedPlatform(LibvirtPlatform):
             for path in sorted((state / part).rglob("*")):
                 inner = str(path.relative_to(state))
                 if path.is_file() and (not inner.startswith(_THEIR_OWN) or inner.endswith(_CONSOLE_LOG)):
-                    found[inner] = path.stat().st_size
+                    # A copy-on-write file never shrinks again; its disk's size is told with the pools.
+                    found[inner] = 0 if path.suffix == ".qcow2" else path.stat().st_size
         return found
 
     def remove_everything(self, but: set[str]) -> None:
