@@ -90,13 +90,14 @@ class Stubs:
     def __init__(self) -> None:
         self.library = StubLibrary()
 
-    def domain(self, name: str = "web1", state: int = 1, **answers: Any) -> Recorder:
-        """A virDomain in a virDomainState."""
-        active = state not in (0, 5, 6)
+    def domain(self, name: str = "web1", state: int | Queue = 1, **answers: Any) -> Recorder:
+        """A virDomain in a virDomainState, or in several one after the other."""
+        states = state if isinstance(state, Queue) else Queue([state])
+        active = states[0] not in (0, 5, 6)
         ordinary = {
             "name": name,
             "ID": 7 if active else -1,
-            "state": [state, 0],
+            "state": Queue([code, 0] for code in states),
             "isActive": int(active),
             "isPersistent": 1,
             "hasManagedSaveImage": 0,
