@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import html
+import re
+import threading
+from collections.abc import Collection, Mapping
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
@@ -38,6 +41,10 @@ for _prefix, _uri in (
 ):
     ElementTree.register_namespace(_prefix, _uri)
 
+_PREFIX = re.compile(r"""\sxmlns:((?!ns\d+=)[\w.-]+)=(["'])(.*?)\2""")
+_prefixes_lock = threading.Lock()
+"""The prefixes of other tools' metadata are kept as they were; ElementTree knows prefixes only for a whole process."""
+
 _PV_NAMES = ("linux", "xen")
 """libvirt's Xen driver reads a PV domain back with its older name."""
 
@@ -49,14 +56,15 @@ class Domain:
     what was changed in place).
     """
 
-    def __init__(self, root: Element) -> None:
+    def __init__(self, root: Element, prefixes: Mapping[str, str] | None = None) -> None:
         self.root = root
         self.record = read_record(root)
+        self._prefixes = dict(prefixes or {})
 
     @classmethod
     def parse(cls, text: str) -> Domain:
         """What libvirt says of a domain."""
-        return cls(from_libvirt(text))
+        return cls(from_libvirt(text), {prefix: html.unescape(uri) for prefix, _quote, uri in _PREFIX.findall(text)})
 
     @classmethod
     def build(cls, instance: Instance, host: HostFacts, console_log: str | None = None) -> Domain:
@@ -106,7 +114,10 @@ class Domain:
     def text(self) -> str:
         """The XML to define it by."""
         write_record(self.root, self.record)
-        return ElementTree.tostring(self.root, encoding="unicode")
+        with _prefixes_lock:
+            for prefix, uri in self._prefixes.items():
+                ElementTree.register_namespace(prefix, uri)
+            return ElementTree.tostring(self.root, encoding="unicode")
 
     def copy(self) -> Domain:
         """One that can be changed without changing this."""

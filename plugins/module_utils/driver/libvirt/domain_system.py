@@ -10,9 +10,8 @@ from xml.etree.ElementTree import Element, SubElement
 
 from ...model.instance import Boot, Cpu
 from .element import attribute_of, find_or_make, make, remove_all, set_attribute, set_text, text_of
+from .units import KIB_OF
 
-_KIB_OF = {"b": 1 / 1024, "bytes": 1 / 1024, "k": 1, "kib": 1, "m": 1024, "mib": 1024, "g": 1024**2, "gib": 1024**2}
-_KIB_OF.update({"kb": 1000 / 1024, "mb": 1000**2 / 1024, "gb": 1000**3 / 1024, "t": 1024**3, "tib": 1024**3})
 _ORDER = {"hd": "disk", "cdrom": "cdrom", "network": "network"}
 _DEV_OF = {word: dev for dev, word in _ORDER.items()}
 BIOS, UEFI = "bios", "uefi"
@@ -213,5 +212,5 @@ def _mib(element: Element | None) -> int | None:
     """Rounded to whole MiB: Xen's own numbers may be a few KiB off what was asked for."""
     if element is None or not (element.text or "").strip():
         return None
-    factor = _KIB_OF.get(element.get("unit", "KiB").lower(), 1)
+    factor = KIB_OF.get(element.get("unit", "KiB").lower(), 1)
     return round(int((element.text or "").strip()) * factor / 1024)

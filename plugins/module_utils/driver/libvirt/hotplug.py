@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import time
 from typing import TYPE_CHECKING, Callable
@@ -19,8 +20,11 @@ from .xmltext import from_libvirt
 if TYPE_CHECKING:
     import libvirt
 
-UNPLUG_TIMEOUT_S = 20.0
-"""How long a guest may take to let go of a device; one that has not booted far enough never does."""
+UNPLUG_TIMEOUT_S = 60.0
+"""How long a guest may take to let go of a device."""
+
+_ASK_AGAIN_S = 5.0
+"""A guest that is still booting misses the request."""
 
 _POLL_S = 0.1
 _ANOTHER_TIME = ("alias", "address", "target", "link", "backend")
@@ -74,14 +78,21 @@ class HotplugMixin(LibvirtBase):
         device = find(from_libvirt(handle.XMLDesc(0)))
         if device is None:
             return
-        handle.detachDeviceFlags(text_of_device(device), self.libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        deadline = time.monotonic() + UNPLUG_TIMEOUT_S
-        while find(from_libvirt(handle.XMLDesc(0))) is not None:
-            if time.monotonic() > deadline:
+        flag = self.libvirt.VIR_DOMAIN_AFFECT_LIVE
+        handle.detachDeviceFlags(text_of_device(device), flag)
+        now = time.monotonic()
+        deadline, ask_again = now + UNPLUG_TIMEOUT_S, now + _ASK_AGAIN_S
+        while (device := find(from_libvirt(handle.XMLDesc(0)))) is not None:
+            now = time.monotonic()
+            if now > deadline:
                 raise TimeoutExpired(
                     f"the guest did not let go of {what} within {UNPLUG_TIMEOUT_S:g} s; is it still booting?",
                     last_seen="plugged in",
                 )
+            if now > ask_again:
+                ask_again = now + _ASK_AGAIN_S
+                with contextlib.suppress(self.libvirt.libvirtError):  # it is at it, or has just done it
+                    handle.detachDeviceFlags(text_of_device(device), flag)
             time.sleep(_POLL_S)
 
 

@@ -20,6 +20,9 @@ import copy
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from .element import find_or_make
+from .units import KIB_OF
+
 _SINGLE_DEVICES = frozenset(("emulator", "watchdog", "memballoon", "vsock", "tpm", "iommu", "nvram", "crypto"))
 _REPEATED_DEVICES = frozenset(
     (
@@ -37,7 +40,14 @@ _DEVICES = (_SINGLE_DEVICES | _REPEATED_DEVICES) - {"memory"}
 """Tags that mean a device; <memory> on its own is the domain's size."""
 
 
-_OURS = ("name", "uuid", "metadata")
+_OURS = {
+    "name": "the instance is known by it",
+    "uuid": "the instance is known by it",
+    "metadata": "the collection keeps its own record there",
+    "memory": "give memory_mb and max_memory_mb",
+    "currentMemory": "give memory_mb",
+}
+"""Tags that are not for snippets, with the reason."""
 
 
 class SnippetError(ValueError):
@@ -60,26 +70,24 @@ def parse_snippet(text: str) -> Element:
 
 def check_snippet(text: str) -> None:
     """Raise SnippetError for a piece that cannot be merged."""
-    for _path, piece in _pieces(parse_snippet(text)):
-        if piece.tag in _OURS:
-            raise SnippetError(f"<{piece.tag}> is what the collection knows the instance by; it cannot be set this way")
+    for path, piece in _pieces(parse_snippet(text)):
+        if not path and piece.tag in _OURS:
+            raise SnippetError(f"<{piece.tag}> cannot be set this way: {_OURS[piece.tag]}")
 
 
 def merge_snippet(domain: Element, text: str) -> None:
     """Merge a piece into a <domain>."""
     for path, piece in _pieces(parse_snippet(text)):
-        holder = domain
-        if path == "devices":
-            found = domain.find("devices")
-            holder = ElementTree.SubElement(domain, "devices") if found is None else found
-        _merge_child(holder, piece, in_devices=path == "devices")
+        _merge_child(find_or_make(domain, path) if path else domain, piece, in_devices=bool(path))
 
 
 def has_snippet(domain: Element, text: str) -> bool:
     """Whether merging the piece would change nothing."""
-    merged = copy.deepcopy(domain)
-    merge_snippet(merged, text)
-    return _same(domain, merged)
+    for path, piece in _pieces(parse_snippet(text)):
+        there = domain.findall(f"{path}/{piece.tag}" if path else piece.tag)
+        if not any(_contains(element, piece) for element in (there if _is_repeated(piece, bool(path)) else there[:1])):
+            return False
+    return True
 
 
 def _pieces(piece: Element) -> list[tuple[str, Element]]:
@@ -87,20 +95,26 @@ def _pieces(piece: Element) -> list[tuple[str, Element]]:
         return [found for child in piece for found in _pieces(child)]
     if piece.tag == "devices":
         return [("devices", child) for child in piece]
-    return [("devices" if piece.tag in _DEVICES else "", piece)]
+    is_device = piece.tag in _DEVICES or (piece.tag == "memory" and "model" in piece.attrib)
+    return [("devices" if is_device else "", piece)]
 
 
 def _merge_child(holder: Element, piece: Element, in_devices: bool) -> None:
     """Merge the piece into the fitting child of ``holder``, or add it."""
-    is_repeated = piece.tag in _REPEATED_DEVICES if in_devices else piece.tag in _REPEATED_ELSEWHERE
     there = holder.findall(piece.tag)
-    if is_repeated or "{" in piece.tag:
+    if _is_repeated(piece, in_devices):
         if not any(_contains(element, piece) for element in there):
             holder.append(copy.deepcopy(piece))
     elif not there:
         holder.append(copy.deepcopy(piece))
-    else:
+    elif not _contains(there[0], piece):
         _merge_into(there[0], piece)
+
+
+def _is_repeated(piece: Element, in_devices: bool) -> bool:
+    if in_devices:
+        return piece.tag in _REPEATED_DEVICES
+    return piece.tag in _REPEATED_ELSEWHERE or piece.tag.endswith(("}arg", "}env", "}capability", "}device"))
 
 
 def _merge_into(element: Element, piece: Element) -> None:
@@ -112,14 +126,32 @@ def _merge_into(element: Element, piece: Element) -> None:
 
 
 def _contains(element: Element, piece: Element) -> bool:
-    """Whether everything that the piece says is so in the element."""
-    if element.tag != piece.tag or any(element.get(key) != value for key, value in piece.attrib.items()):
+    """Whether everything that the piece says is so in the element, be it in other words."""
+    if element.tag != piece.tag:
         return False
-    text = (piece.text or "").strip()
-    if text and text != (element.text or "").strip():
+    text, wanted = (element.text or "").strip(), (piece.text or "").strip()
+    if "unit" in piece.attrib and wanted.isdigit() and text.isdigit():
+        if _in_bytes(element, text) != _in_bytes(piece, wanted):
+            return False
+        attributes = {key: value for key, value in piece.attrib.items() if key != "unit"}
+    else:
+        if wanted and not _means_the_same(wanted, text):
+            return False
+        attributes = dict(piece.attrib)
+    if not all(_means_the_same(value, element.get(key)) for key, value in attributes.items()):
         return False
-    return all(any(_contains(child, wanted) for child in element) for wanted in piece)
+    return all(any(_contains(child, part) for child in element) for part in piece)
 
 
-def _same(one: Element, other: Element) -> bool:
-    return ElementTree.tostring(one) == ElementTree.tostring(other)
+def _in_bytes(element: Element, text: str) -> float:
+    return int(text) * KIB_OF.get(element.get("unit", "KiB").lower(), 1)
+
+
+def _means_the_same(wanted: str, text: str | None) -> bool:
+    """libvirt writes numbers of addresses as hexadecimal ones, and MAC addresses in lower case."""
+    if text is None or wanted == text:
+        return text is not None
+    try:
+        return int(wanted, 0) == int(text, 0)
+    except ValueError:
+        return ":" in wanted and wanted.lower() == text.lower()
