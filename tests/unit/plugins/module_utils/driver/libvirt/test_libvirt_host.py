@@ -17,7 +17,8 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import
 
 CAPABILITIES = """<capabilities>
 <host><uuid>11111111-2222-3333-4444-555555555555</uuid>
-<cpu><arch>x86_64</arch><model>Skylake</model><vendor>Intel</vendor><topology sockets='1' dies='1' cores='4' threads='2'/>
+<cpu><arch>x86_64</arch><model>Skylake</model><vendor>Intel</vendor>
+<topology sockets='1' dies='1' cores='4' threads='2'/>
 <feature name='vmx'/><feature name='aes'/></cpu></host>
 <guest><os_type>{os_type}</os_type><arch name='x86_64'/></guest></capabilities>"""
 

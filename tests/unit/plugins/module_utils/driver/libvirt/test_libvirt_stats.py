@@ -116,7 +116,7 @@ def test_devices(stubs):
     driver = stubs.opened(domain)
     assert driver.list_disks("web1") == ["vda"]
     assert driver.block_stats("web1", "vda") == BlockStats(1, 2, 3, 4, 0)
-    first, second = driver.list_interfaces("web1")
+    second = driver.list_interfaces("web1")[1]
     assert driver.interface_stats("web1", second) == InterfaceStats(1, 2, 3, 4, 5, 6, 7, 8)
     with pytest.raises(NotFound, match="vdb"):
         driver.block_stats("web1", "vdb")
