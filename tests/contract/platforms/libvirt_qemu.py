@@ -24,6 +24,8 @@ from lab.proc import run
 _THEIR_OWN = ("log/libvirtd.log", "log/virtlogd.log", "log/qemu/", "log/lxc/", "lib/dnsmasq/", "lib/qemu/domain-")
 _THEIR_OWN += ("lib/qemu/channel/", "lib/qemu/ram/", "lib/boot/")
 _CONSOLE_LOG = ".anyvirt-console.log"
+_GROWING = (".log", ".qcow2")
+"""What guests write grows, and a copy-on-write file never shrinks again: its disk's size is told with the pools."""
 
 
 def lab_name(part: str) -> str:
@@ -58,8 +60,7 @@ class HostedPlatform(LibvirtPlatform):
             for path in sorted((state / part).rglob("*")):
                 inner = str(path.relative_to(state))
                 if path.is_file() and (not inner.startswith(_THEIR_OWN) or inner.endswith(_CONSOLE_LOG)):
-                    # A copy-on-write file never shrinks again; its disk's size is told with the pools.
-                    found[inner] = 0 if path.suffix == ".qcow2" else path.stat().st_size
+                    found[inner] = 0 if path.suffix in _GROWING else path.stat().st_size
         return found
 
     def remove_everything(self, but: set[str]) -> None:
