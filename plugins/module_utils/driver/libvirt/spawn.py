@@ -82,8 +82,8 @@ class SpawnMixin(DestroyMixin, CheckMixin):
                     handle.createWithFlags(self.libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
                 done.push("stop the instance", handle.destroy)
             if record.unfinished:
-                record.unfinished = False
-                self._write_record(name, handle, record, power_on)
+                with self.guard(f"write the record of instance {name!r}", name):
+                    self._finish(handle, record, power_on)
 
     def _explain(self, instance: Instance, error: HypervisorError) -> None:
         """Raise a better error than libvirt's when the host lacks something that the instance mentions."""
@@ -162,9 +162,18 @@ class SpawnMixin(DestroyMixin, CheckMixin):
         if new.content:
             self.upload(volume, new.content)
 
-    def _write_record(self, name: str, handle: libvirt.virDomain, record: Record, active: bool) -> None:
-        """Replace the record in the domain's configuration and, where it runs, in the running domain."""
+    def _finish(self, handle: libvirt.virDomain, record: Record, active: bool) -> None:
+        """Write the record without its mark, into the configuration and, where it runs, the running domain."""
         lib = self.libvirt
-        flags = lib.VIR_DOMAIN_AFFECT_CONFIG | (lib.VIR_DOMAIN_AFFECT_LIVE if active else 0)
-        with self.guard(f"write the record of instance {name!r}", name):
-            handle.setMetadata(lib.VIR_DOMAIN_METADATA_ELEMENT, record_text(record), PREFIX, NAMESPACE, flags)
+        record.unfinished = False
+        text, flags = record_text(record), lib.VIR_DOMAIN_AFFECT_CONFIG
+        if text is None:
+            # libvirt would take our element away and leave an empty <metadata> behind.
+            config = Domain.parse(handle.XMLDesc(lib.VIR_DOMAIN_XML_INACTIVE | lib.VIR_DOMAIN_XML_SECURE))
+            config.record = record
+            self.conn.defineXML(config.text())
+            flags = 0
+        if active:
+            flags |= lib.VIR_DOMAIN_AFFECT_LIVE
+        if flags:
+            handle.setMetadata(lib.VIR_DOMAIN_METADATA_ELEMENT, text, PREFIX, NAMESPACE, flags)
