@@ -25,7 +25,7 @@ def rich(platform: Platform, driver: ComputeDriver, name: str = "rich") -> Insta
         "nics": [platform.nic()],
         "description": "rich",
         "metadata": {"owner": "somebody"},
-        "flavor": Flavor("rich", 96, 1, swap_mb=8),
+        "flavor": Flavor("rich", 96, 1, swap_mb=8 if driver.supports("image") else 0),
     }
     if driver.supports("autostart"):
         over["autostart"] = True
