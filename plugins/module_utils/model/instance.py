@@ -19,6 +19,9 @@ from .flavor import Flavor
 DISK = "disk"
 CDROM = "cdrom"
 
+SEED = "seed"
+"""The role of the disk that brings cloud-init its data."""
+
 
 @dataclass
 class Disk:

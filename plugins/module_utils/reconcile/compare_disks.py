@@ -9,7 +9,7 @@ import posixpath
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..model.instance import DISK, Disk, Instance
+from ..model.instance import DISK, SEED, Disk, Instance
 from ..model.units import format_size
 from .desired import Desired
 
@@ -35,7 +35,7 @@ def compare_disks(current: Instance, wanted: Desired, found: Comparison) -> None
     free = [
         index
         for index, disk in enumerate(disks)
-        if disk.role not in ("seed", "swap") and not (index == root and _root_is_not_declared(current, wanted))
+        if disk.role not in (SEED, "swap") and not (index == root and _root_is_not_declared(current, wanted))
     ]
     for number, (disk, index) in enumerate(zip(wanted.disks or (), _match(wanted.disks or [], disks, free))):
         option = f"disks[{number}]"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..model import power_state
 from ..model.flavor import Flavor
-from ..model.instance import Instance
+from ..model.instance import SEED, Disk, Instance
 
 _NOT_SHOWN = frozenset(
     {"cloud_init", "cloud_init_fingerprint", "hypervisor", "nics", "power_state", "pending", "pool_path", "unfinished"}
@@ -62,4 +62,10 @@ def plain(value: Any) -> Any:
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
-    return {key: plain(item) for key, item in vars(value).items() if item is not None}
+    known = {key: plain(item) for key, item in vars(value).items() if item is not None}
+    if isinstance(value, Disk) and value.owned:
+        # Where a pool keeps a volume, and how large a seed becomes, is only known when they are made.
+        known.pop("path", None)
+        if value.role == SEED:
+            known.pop("size_bytes", None)
+    return known
