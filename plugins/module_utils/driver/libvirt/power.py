@@ -13,7 +13,15 @@ from ...errors import InvalidPowerState, TimeoutExpired, Unsupported
 from ...model import power_state
 from ..base import ACPI, AGENT, HARD, SOFT
 from ..uri import ConnectionOptions
-from .errors import AGENT_UNRESPONSIVE, INTERNAL_ERROR, NO_DOMAIN, OPERATION_INVALID, code_of, translate
+from .errors import (
+    AGENT_UNRESPONSIVE,
+    INTERNAL_ERROR,
+    NO_DOMAIN,
+    OPERATION_FAILED,
+    OPERATION_INVALID,
+    code_of,
+    translate,
+)
 from .states import PMSUSPENDED, to_power_state
 from .watch import WatchMixin
 
@@ -21,8 +29,9 @@ if TYPE_CHECKING:
     import libvirt
 
 ASK_AGAIN_S = 10.0
-XEN_SAVE_S = 45.0
-"""How long a Xen guest that cannot be saved yet is tried again."""
+LXC_FREEZE_ATTEMPTS = 5
+XEN_SAVE_S = 90.0
+"""How long a Xen guest that cannot be saved yet is tried again: libxl waits 60 s for one that missed the request."""
 
 
 class PowerMixin(WatchMixin):
@@ -117,7 +126,7 @@ class PowerMixin(WatchMixin):
         state = self._require_state(name, domain, power_state.EXECUTING | {power_state.PAUSED}, "pause")
         if state != power_state.PAUSED:
             with self.guard(f"pause instance {name!r}", name):
-                domain.suspend()
+                self._freeze(domain)
 
     def unpause(self, name: str) -> None:
         self.require("pause")
@@ -178,6 +187,18 @@ class PowerMixin(WatchMixin):
         if state not in wanted:
             raise InvalidPowerState(f"cannot {verb} instance {name!r}: it is {power_state.name(state)}")
         return state
+
+    def _freeze(self, domain: libvirt.virDomain) -> None:
+        """Pause it. A container has one second to stand still, which is short on a busy host: it is tried again."""
+        attempts = LXC_FREEZE_ATTEMPTS if self.kind == "lxc" else 1
+        while True:
+            attempts -= 1
+            try:
+                domain.suspend()
+                return
+            except self.libvirt.libvirtError as error:
+                if not attempts or code_of(error) != OPERATION_FAILED:
+                    raise
 
     def _is_persistent(self, domain: libvirt.virDomain) -> bool:
         with self.guard("read the state of an instance"):

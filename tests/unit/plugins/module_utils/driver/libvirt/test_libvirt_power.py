@@ -14,6 +14,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.err
     INTERNAL_ERROR,
     NO_DOMAIN,
     NO_SUPPORT,
+    OPERATION_FAILED,
     OPERATION_INVALID,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.states import PMSUSPENDED, to_power_state
@@ -117,6 +118,18 @@ def test_unpausing(stubs, code: int, call: str):
     domain = stubs.domain(state=code, resume=0, pMWakeup=0)
     stubs.opened(domain).unpause("web1")
     assert domain.called[-1] == call
+
+
+def test_a_container_that_does_not_stand_still_at_once(stubs):
+    busy = stubs.Error(OPERATION_FAILED, "Suspend operation failed", 17)
+    domain = stubs.domain(suspend=stubs.Queue([busy, busy, 0]))
+    stubs.opened(domain, uri="lxc:///").pause("web1")
+    assert domain.called.count("suspend") == 3
+    for uri, attempts in (("lxc:///", power.LXC_FREEZE_ATTEMPTS), ("qemu:///system", 1)):
+        domain = stubs.domain(suspend=busy)
+        with pytest.raises(HypervisorError):
+            stubs.opened(domain, uri=uri).pause("web1")
+        assert domain.called.count("suspend") == attempts
 
 
 def test_nothing_to_pause_or_unpause(stubs):
