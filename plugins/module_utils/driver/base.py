@@ -120,7 +120,7 @@ class ComputeDriver(ABC):
         found = support(self.capabilities, feature)
         if not found.works:
             hint = f": {found.note}" if found.note else ""
-            raise Unsupported(f"the {self.name} driver cannot {FEATURES[feature]}{hint}")
+            raise Unsupported(f"the {self.name} driver does not support this: {FEATURES[feature]}{hint}")
 
     # -- the host ---------------------------------------------------------------------------------------------------
 
