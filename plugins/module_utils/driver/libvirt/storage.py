@@ -229,7 +229,11 @@ def volume_document(name: str, size_bytes: int, volume_format: str, backing: Bac
     ElementTree.SubElement(root, "name").text = name
     ElementTree.SubElement(root, "capacity", unit="bytes").text = str(size_bytes)
     ElementTree.SubElement(root, "allocation", unit="bytes").text = "0"
-    ElementTree.SubElement(ElementTree.SubElement(root, "target"), "format", type=volume_format)
+    target = ElementTree.SubElement(root, "target")
+    ElementTree.SubElement(target, "format", type=volume_format)
+    if volume_format == "qcow2":
+        # libvirt's default is the version of 2010, which cannot hold the bitmaps of checkpoints.
+        ElementTree.SubElement(target, "compat").text = "1.1"
     if backing is not None:
         store = ElementTree.SubElement(root, "backingStore")
         ElementTree.SubElement(store, "path").text = backing.path
