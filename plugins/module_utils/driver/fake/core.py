@@ -159,6 +159,8 @@ def _parse_uri(options: ConnectionOptions) -> tuple[str, str]:
     if not is_file_name(host):
         raise InvalidUri(f"uri: {host!r} cannot be a host's name; {_EXAMPLE}")
     path = unquote(parts.path)
+    if path and not path.startswith("/"):
+        raise InvalidUri(f"uri: the path in {options.uri!r} is not absolute; {_EXAMPLE}")
     if "\0" in path:
         raise InvalidUri(f"uri: the path has a null character in it; {_EXAMPLE}")
     return (os.path.normpath(path) if path.strip("/") else default_root()), host

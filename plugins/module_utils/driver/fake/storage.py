@@ -42,9 +42,10 @@ class StorageMixin(HostMixin):
         return DEFAULT_POOL if DEFAULT_POOL in pools else next(iter(pools), DEFAULT_POOL)
 
     def _complete_disks(self, instance: Instance) -> list[Disk]:
-        """The disks of a new instance, its flavor's and its seed among them, with all names given."""
+        """The disks of a new instance, its seed among them, with all names given. Those of its flavor only where its
+        disks are not spelled out: who does that may have decided against them."""
         disks = list(instance.disks or [])
-        flavor = instance.flavor
+        flavor = instance.flavor if instance.disks is None else None
         root_bytes = flavor.root_gb * GIB if flavor and flavor.root_gb else None
         has_root = any(disk.role == ROOT or (disk.image and disk.image == instance.image) for disk in disks)
         if not has_root and (instance.image or (root_bytes and not disks)):

@@ -54,6 +54,7 @@ def open_driver(uri: str) -> FakeDriver:
         ("fake:///path?host=", "cannot be a host's name"),
         ("fake:///path?host=../etc", "cannot be a host's name"),
         ("fake:///path%00", "null character"),
+        ("fake:path", "not absolute"),
         ("fake:///path#1", "fragment"),
     ],
 )
@@ -259,6 +260,7 @@ def test_flavors_give_disks(driver, make):
     driver.spawn(make("imaged", flavor=small, disks=None, cloud_init=None, image="/images/cirros.qcow2"))
     driver.spawn(make("whole", disks=None, cloud_init=None, image="/images/cirros.qcow2"))
     driver.spawn(make("none", disks=None, cloud_init=None))
+    driver.spawn(make("diskless", flavor=small, disks=[], cloud_init=None))
     found = {
         name: [(disk.role, disk.device, disk.size_bytes, disk.image) for disk in instance.disks or []]
         for name, instance in driver.get_instances().items()
@@ -268,6 +270,7 @@ def test_flavors_give_disks(driver, make):
         "imaged": [("root", "vda", 20 * GIB, "/images/cirros.qcow2"), ("swap", "vdb", GIB // 2, None)],
         "whole": [("root", "vda", GIB // 8, "/images/cirros.qcow2")],
         "none": [],
+        "diskless": [],
     }
 
 
