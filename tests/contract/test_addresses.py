@@ -48,6 +48,7 @@ def test_by_agent(driver: ComputeDriver, platform: Platform):
     nics = [platform.nic(mac=MAC), Nic(bridge=platform.bridge, mac=BRIDGED)]
     platform.spawned(driver, "talking", nics=nics, power_on=True)
     platform.wait_ready(driver, "talking")
+    platform.give_bridged_address("talking")
 
     def told() -> bool:
         addresses = driver.get_addresses(["talking"], ask_guest=True).get("talking", [])

@@ -91,6 +91,10 @@ class Platform(ABC):
         """Let a guest that was just started come so far that it can be given devices."""
         self.wait_ready(driver, name)
 
+    def give_bridged_address(self, name: str) -> None:
+        """Have the ready guest give itself an address on its second NIC, where it has none from anybody."""
+        raise NotImplementedError(f"guests of {self.name} do as they like")
+
     # -- looking at the platform ------------------------------------------------------------------------------------
 
     @abstractmethod

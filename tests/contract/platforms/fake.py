@@ -92,6 +92,9 @@ class FakePlatform(Platform):
             with suppress(OSError):
                 path.parent.rmdir()
 
+    def give_bridged_address(self, name: str) -> None:
+        """Its guests have one on each NIC."""
+
     def define_foreign(self, name: str) -> None:
         raise NotImplementedError("the fake is used by nobody but us")
 

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -118,6 +120,22 @@ class QemuPlatform(HostedPlatform):
     def console(self, driver: ComputeDriver, name: str) -> bytes:
         log = self.lab.outer_path(f"/var/log/libvirt/qemu/{name}{_CONSOLE_LOG}")
         return log.read_bytes() if log.exists() else b""
+
+    def give_bridged_address(self, name: str) -> None:
+        import libvirt
+        import libvirt_qemu
+
+        arguments = {"path": "/bin/busybox", "arg": "ip address add 10.99.0.9/24 dev eth1".split()}
+        order = json.dumps({"execute": "guest-exec", "arguments": arguments})
+        deadline = time.monotonic() + self.boot_timeout_s
+        with self.connection() as connection:
+            while True:
+                try:
+                    libvirt_qemu.qemuAgentCommand(connection.lookupByName(name), order, 10, 0)
+                    return
+                except libvirt.libvirtError:  # its agent does not listen yet
+                    assert time.monotonic() < deadline
+                    time.sleep(0.2)
 
     def burden(self, name: str, what: str) -> None:
         """An instance on which hangs what libvirt refuses to undefine: ``nvram``, ``snapshots`` or ``checkpoints``."""

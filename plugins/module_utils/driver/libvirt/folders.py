@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+import random
+import threading
+import time
 import uuid
 from typing import TYPE_CHECKING, Callable, TypeVar
 from xml.etree import ElementTree
 
+from ..uri import ConnectionOptions
 from .connection import LibvirtBase
-from .errors import NO_STORAGE_POOL, OPERATION_FAILED, code_of
+from .errors import NO_STORAGE_POOL, OPERATION_FAILED, OPERATION_INVALID, code_of
 
 if TYPE_CHECKING:
     import libvirt
@@ -18,7 +22,10 @@ if TYPE_CHECKING:
 PREFIX = "anyvirt-look-"
 """How the names of our passing pools begin."""
 
-_ATTEMPTS = 5
+_ATTEMPTS = 8
+_PAUSE_S = 0.05
+_TAKEN_AWAY = frozenset({NO_STORAGE_POOL, OPERATION_FAILED, OPERATION_INVALID})
+"""What libvirt says when another process has just removed, or is just making, the pool over a folder."""
 _DROP_ATTEMPTS = 2
 _T = TypeVar("_T")
 
@@ -26,19 +33,25 @@ _T = TypeVar("_T")
 class FoldersMixin(LibvirtBase):
     """Looking into folders."""
 
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self._turn = threading.Lock()
+
     def in_folder(self, folder: str, look: Callable[[libvirt.virStoragePool], _T]) -> _T:
         """What ``look`` returns, given a fresh pool over a folder: one that is there already, or else a passing one.
 
         libvirt allows one pool for each folder, so a passing one of another process, or one that a killed process left,
-        is used too and then removed; whoever used it as well tries again.
+        is used too and then removed; whoever used it as well tries again. Our own threads take turns.
         """
         attempt = 1
         while True:
             try:
-                return self._look_once(folder, look)
+                with self._turn:
+                    return self._look_once(folder, look)
             except self.libvirt.libvirtError as error:
-                if code_of(error) not in (NO_STORAGE_POOL, OPERATION_FAILED) or attempt == _ATTEMPTS:
+                if code_of(error) not in _TAKEN_AWAY or attempt == _ATTEMPTS:
                     raise
+            time.sleep(random.uniform(0, _PAUSE_S * attempt))
             attempt += 1
 
     def _look_once(self, folder: str, look: Callable[[libvirt.virStoragePool], _T]) -> _T:
