@@ -34,7 +34,7 @@ class LiveMixin(CheckMixin, HotplugMixin):
     def live_options(self, current: Instance, desired: Instance, options: Collection[str]) -> set[str]:
         if current.power_state in power_state.OFF:
             return set(options)
-        live = UNFELT & set(options)
+        live = {option for option in options if option in UNFELT}
         if current.power_state in PLUGGABLE:
             live |= {option for option in options if self._fits_running(current, desired, option)}
         return live
