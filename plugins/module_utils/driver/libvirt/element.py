@@ -59,9 +59,9 @@ def set_attribute(element: Element, name: str, value: str | None) -> None:
         element.set(name, value)
 
 
-def make(tag: str, attributes: Mapping[str, str | None] = {}, text: str | None = None) -> Element:
+def make(tag: str, attributes: Mapping[str, str | None] | None = None, text: str | None = None) -> Element:
     """A new element; attributes that are None are left out."""
-    element = Element(tag, {key: value for key, value in attributes.items() if value is not None})
+    element = Element(tag, {key: value for key, value in (attributes or {}).items() if value is not None})
     element.text = text
     return element
 

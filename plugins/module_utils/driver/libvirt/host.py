@@ -130,7 +130,7 @@ class HostMixin(StatsMixin):
         if self.kind == "xen":  # there the host's own memory is the management domain's, not the instances'
             return int(self.conn.getFreeMemory()) // MIB
         stats = self.conn.getMemoryStats(self.libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS, 0)
-        return sum(stats.get(part, 0) for part in ("free", "buffers", "cached")) // 1024
+        return sum(int(stats.get(part, 0)) for part in ("free", "buffers", "cached")) // 1024
 
     def _pool_stats(self, refresh: bool) -> list[PoolStats]:
         with self.guard("read the storage pools"):

@@ -189,7 +189,9 @@ def test_an_interrupted_creation_is_mended(instance_module: RunModule, folder: P
         f"from {virt_instance.__name__} import main\n"
         f"with patch_module_args({ {'uri': f'fake://{folder}', **WEB}!r}): main()\n"
     )
-    killed = subprocess.run([sys.executable, "-c", script], env=dict(os.environ), capture_output=True, text=True)
+    killed = subprocess.run(
+        [sys.executable, "-c", script], env=dict(os.environ), capture_output=True, text=True, check=False
+    )
     assert killed.returncode == 137, killed.stderr
     result = instance_module(**{**WEB, "state": state})
     assert result["changed"]

@@ -110,7 +110,7 @@ def test_metadata_becomes_texts():
 
 def test_cloud_init_from_dictionaries_is_always_the_same_text():
     data = {"user_data": {"users": [{"name": "ann"}]}, "meta_data": {"role": "web"}}
-    first, second = (read(name="a", cloud_init=data).instance.cloud_init for _ in range(2))
+    first, second = (read(name="a", cloud_init=data).instance.cloud_init for _turn in range(2))
     assert first == second
     assert first is not None
     assert first.user_data.startswith("#cloud-config\n{")

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils import errors as ours
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt import errors
 
-CODES = [name for name, value in vars(errors).items() if name.isupper() and type(value) is int]
+CODES = [name for name, value in vars(errors).items() if name.isupper() and isinstance(value, int)]
 
 
 @pytest.mark.parametrize("name", CODES)
@@ -61,12 +61,12 @@ def test_the_numbers_are_the_librarys(name: str):
 )
 def test_kinds(stubs, code: int, domain: int, text: str, expected: type[ours.AnyvirtError]):
     found = errors.translate(stubs.Error(code, text, domain), "do it", "web1")
-    assert type(found) is expected
+    assert found.__class__ is expected
     assert "web1" in str(found) if expected is ours.InstanceNotFound else str(found) == f"cannot do it: {text}"
 
 
 def test_an_unnamed_instance_that_is_gone(stubs):
-    assert type(errors.translate(stubs.Error(errors.NO_DOMAIN), "list")) is ours.HypervisorError
+    assert errors.translate(stubs.Error(errors.NO_DOMAIN), "list").__class__ is ours.HypervisorError
 
 
 def test_other_exceptions_pass(stubs):
