@@ -38,6 +38,8 @@ def write_memory(domain: Element, memory_mb: int | None, max_memory_mb: int | No
     if present is None:
         return
     limit = present if limit is None else max(limit, present)
+    if (present, limit) == (now, most):
+        return
     for tag, value in (("memory", limit), ("currentMemory", present)):
         element = find_or_make(domain, tag)
         if _mib(element) != value:
