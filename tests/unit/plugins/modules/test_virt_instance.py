@@ -52,6 +52,13 @@ def test_check_mode_foretells_what_comes(instance_module: RunModule) -> None:
     assert foretold["after"] == made["after"] == seen["after"]
 
 
+def test_what_is_added_is_named(instance_module: RunModule) -> None:
+    instance_module(name="a", memory_mb=64)
+    added = instance_module(name="a", disks=[{"size": "1G"}], networks=["default"])["instance"]
+    assert added["after"] == instance_module(name="a")["instance"]["after"]
+    assert added["after"]["disks"][0]["device"] == "vda"
+
+
 def test_secrets_are_nowhere(instance_module: RunModule) -> None:
     for result in (
         instance_module(**WEB, password="topsecret", _ansible_diff=True),

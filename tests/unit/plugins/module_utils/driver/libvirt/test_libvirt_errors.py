@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils import errors as ours
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt import errors
 
-CODES = [name for name, value in vars(errors).items() if name.isupper() and isinstance(value, int)]
+CODES = [name for name, value in vars(errors).items() if name.isupper() and value.__class__ is int]
 
 
 @pytest.mark.parametrize("name", CODES)
