@@ -19,11 +19,11 @@ from .errors import translate, translated
 if TYPE_CHECKING:
     import libvirt
 
-KEEPALIVE_INTERVAL_S = 5
 KEEPALIVE_COUNT = 2
+KEEPALIVE_INTERVAL_S = 5
 """A daemon that is silent for interval x (count + 1) seconds counts as gone, and so do the calls that wait for it. The
 interval is shorter where ``call_timeout_s`` is. A daemon that is alive may take its time for a call, and ends it itself
-when a guest's QEMU hangs."""
+when a guest's QEMU hangs. Xen's daemon may fall silent while it works, so there ``call_timeout_s`` alone counts."""
 
 _HIDDEN = "***"
 _HARMLESS = frozenset(
@@ -131,8 +131,8 @@ class LibvirtBase(ComputeDriver):
         return translated(self.libvirt, what, name)
 
     def _keepalive_interval_s(self) -> int:
-        wanted = int(self.options.call_timeout_s / (KEEPALIVE_COUNT + 1))
-        return max(1, min(KEEPALIVE_INTERVAL_S, wanted))
+        wanted = max(1, int(self.options.call_timeout_s / (KEEPALIVE_COUNT + 1)))
+        return wanted if self.kind == "xen" else min(KEEPALIVE_INTERVAL_S, wanted)
 
     def _connect_in_time(self) -> libvirt.virConnect:
         """Connect in a thread of its own: a frozen daemon accepts the connection and then says nothing, for ever."""

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Callable
 
 from ..base import Watch
+from ..uri import ConnectionOptions
 from .connection import LibvirtBase
 from .errors import NO_SUPPORT, OPERATION_UNSUPPORTED, code_of, translated
 
@@ -26,48 +27,21 @@ wait is never longer than this."""
 class DomainWatch(Watch):
     """Wakes up on life cycle, reboot and guest agent events of some instances, and at the latest after ``POLL_S``."""
 
-    def __init__(self, library: Any, connection: libvirt.virConnect, names: Collection[str]) -> None:
-        self._libvirt = library
-        self._connection = connection
+    def __init__(self, events: Events, names: Collection[str]) -> None:
+        self._events = events
         self._names = frozenset(names)
-        self._callbacks: list[int] = []
         self._changed = threading.Condition()
         self._news = False
         self._rebooted: set[str] = set()
 
     def __enter__(self) -> DomainWatch:
-        try:
-            for event, callback in (
-                (self._libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._notice),
-                (self._libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._notice_reboot),
-                (self._libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._notice),
-            ):
-                self._register(event, callback)
-        except BaseException:
-            self._deregister()
-            raise
+        self._events.add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._deregister()
-
-    def _register(self, event: int, callback: Callable[..., None]) -> None:
-        with translated(self._libvirt, "watch the instances"):
-            try:
-                self._callbacks.append(self._connection.domainEventRegisterAny(None, event, callback, None))
-            except self._libvirt.libvirtError as error:
-                if code_of(error) not in (NO_SUPPORT, OPERATION_UNSUPPORTED):
-                    raise
-                # This hypervisor has no such event; looking from time to time finds it too.
-
-    def _deregister(self) -> None:
-        callbacks, self._callbacks = self._callbacks, []
-        for callback in callbacks:
-            # With the connection its callbacks are gone.
-            with suppress(self._libvirt.libvirtError):
-                self._connection.domainEventDeregisterAny(callback)
+        self._events.remove(self)
 
     def wait(self, timeout_s: float) -> None:
         with self._changed:
@@ -79,21 +53,91 @@ class DomainWatch(Watch):
         with self._changed:
             return name in self._rebooted
 
-    def _notice(self, _connection: object, domain: libvirt.virDomain, *_details: object) -> None:
-        if domain.name() in self._names:
+    def notice(self, name: str, rebooted: bool) -> None:
+        """Something happened to an instance."""
+        if name in self._names:
             with self._changed:
                 self._news = True
+                if rebooted:
+                    self._rebooted.add(name)
                 self._changed.notify_all()
 
+
+class Events:
+    """Gives a connection's events to all watches over it: libvirt takes one callback for each kind of event."""
+
+    def __init__(self, library: Any, connection: libvirt.virConnect) -> None:
+        self.connection = connection
+        self._libvirt = library
+        self._lock = threading.Lock()
+        self._callbacks: list[int] = []
+        self._watches: tuple[DomainWatch, ...] = ()
+        """Replaced and never changed, so that the thread that brings the events needs no lock."""
+
+    def add(self, watch: DomainWatch) -> None:
+        """Tell ``watch`` of what happens from now on."""
+        with self._lock:
+            if not self._watches:
+                self._register_all()
+            self._watches = (*self._watches, watch)
+
+    def remove(self, watch: DomainWatch) -> None:
+        """Tell it nothing any more."""
+        with self._lock:
+            self._watches = tuple(other for other in self._watches if other is not watch)
+            if not self._watches:
+                self._deregister_all()
+
+    def _register_all(self) -> None:
+        lib = self._libvirt
+        try:
+            for event, callback in (
+                (lib.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._notice),
+                (lib.VIR_DOMAIN_EVENT_ID_REBOOT, self._notice_reboot),
+                (lib.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._notice),
+            ):
+                self._register(event, callback)
+        except BaseException:
+            self._deregister_all()
+            raise
+
+    def _register(self, event: int, callback: Callable[..., None]) -> None:
+        with translated(self._libvirt, "watch the instances"):
+            try:
+                self._callbacks.append(self.connection.domainEventRegisterAny(None, event, callback, None))
+            except self._libvirt.libvirtError as error:
+                if code_of(error) not in (NO_SUPPORT, OPERATION_UNSUPPORTED):
+                    raise
+                # This hypervisor has no such event; looking from time to time finds it too.
+
+    def _deregister_all(self) -> None:
+        callbacks, self._callbacks = self._callbacks, []
+        for callback in callbacks:
+            # With the connection its callbacks are gone.
+            with suppress(self._libvirt.libvirtError):
+                self.connection.domainEventDeregisterAny(callback)
+
+    def _notice(
+        self, _connection: object, domain: libvirt.virDomain, *_details: object, rebooted: bool = False
+    ) -> None:
+        name = domain.name()
+        for watch in self._watches:
+            watch.notice(name, rebooted)
+
     def _notice_reboot(self, connection: object, domain: libvirt.virDomain, *_details: object) -> None:
-        if domain.name() in self._names:
-            with self._changed:
-                self._rebooted.add(domain.name())
-        self._notice(connection, domain)
+        self._notice(connection, domain, rebooted=True)
 
 
 class WatchMixin(LibvirtBase):
     """Watches."""
 
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self._events: Events | None = None
+        self._events_lock = threading.Lock()
+
     def watch(self, names: Collection[str]) -> DomainWatch:
-        return DomainWatch(self.libvirt, self.conn, names)
+        with self._events_lock:
+            if self._events is None or self._events.connection is not self.conn:
+                self._events = Events(self.libvirt, self.conn)
+            return DomainWatch(self._events, names)

@@ -116,10 +116,20 @@ def test_a_connection_that_cannot_be_watched_is_closed(stubs):
     assert host.called[-1] == "close"
 
 
-@pytest.mark.parametrize(("limit_s", "interval_s"), [(60.0, 5), (15.0, 5), (6.0, 2), (0.5, 1)])
-def test_the_time_limit_is_kept_by_keepalive(stubs, limit_s: float, interval_s: int):
+@pytest.mark.parametrize(
+    ("uri", "limit_s", "interval_s"),
+    [
+        ("qemu:///system", 60.0, 5),
+        ("qemu:///system", 15.0, 5),
+        ("lxc:///", 6.0, 2),
+        ("qemu:///system", 0.5, 1),
+        ("xen:///system", 60.0, 20),
+        ("xen:///system", 6.0, 2),
+    ],
+)
+def test_the_time_limit_is_kept_by_keepalive(stubs, uri: str, limit_s: float, interval_s: int):
     host = stubs.connection()
-    stubs.driver(host, call_timeout_s=limit_s).open()
+    stubs.driver(host, uri, call_timeout_s=limit_s).open()
     assert ("setKeepAlive", interval_s, connection.KEEPALIVE_COUNT) in host.calls
 
 

@@ -31,6 +31,7 @@ class Events:
     def register(self, domain: Any, event: int, callback: Any, data: Any) -> int:
         if event in self.refused:
             raise self.refused[event]
+        assert event not in [other for other, unused in self.registered.values()], "callback already tracked"
         self.number += 1
         self.registered[self.number] = (event, callback)
         return self.number
@@ -88,6 +89,30 @@ def test_nothing_is_left_behind(stubs):
     with events.driver.watch(["web1"]):
         assert len(events.registered) == 3
     assert not events.registered
+
+
+def test_watches_share_a_connection(stubs, slow_poll):
+    events = Events(stubs)
+    with events.driver.watch(["web1"]) as outer:
+        with events.driver.watch(["web1", "web2"]) as inner:
+            events.happen("LIFECYCLE", stubs.domain("web2"))
+            assert waited(inner) < 1
+            assert waited(outer, 0.1) >= 0.09
+        events.happen("LIFECYCLE", stubs.domain("web1"))
+        assert waited(outer) < 1
+    assert not events.registered
+
+
+def test_a_watch_after_connecting_again(stubs):
+    events = Events(stubs)
+    with events.driver.watch(["web1"]):
+        pass
+    first = events.driver.conn
+    events.driver.close()
+    events.driver._conn = stubs.connection()
+    with events.driver.watch(["web1"]):
+        assert events.driver.conn.called.count("domainEventRegisterAny") == 3
+    assert first.called.count("domainEventRegisterAny") == 3
 
 
 def test_a_hypervisor_without_such_an_event(stubs):
