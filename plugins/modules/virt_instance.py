@@ -98,7 +98,7 @@ options:
             disk.
         type: int
       swap_mb: &swap_mb
-        description: Size in MiB of an extra blank disk for swap, made with the instance. V(0) is none.
+        description: Size in MiB of an extra blank disk for swap. V(0) is none. The disk keeps its size once it exists.
         type: int
       image: &image
         description:
@@ -288,7 +288,7 @@ options:
               line.
             type: str
           timeout:
-            description: Seconds to wait. When they are not given, 300.
+            description: Seconds to wait for a line or an address. When they are not given, 300.
             type: float
       delete_volumes: &delete_volumes
         description:

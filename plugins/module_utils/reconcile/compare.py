@@ -97,7 +97,7 @@ def compare(current: Instance, wanted: Desired, differing_extras: DifferingExtra
     _compare_metadata(current, wanted, found)
     _compare_cloud_init(current, wanted, found)
     _compare_extras(current, wanted, differing_extras, extras_option, found)
-    if wanted.disks is not None or wanted.root_bytes is not None or wanted.swap_bytes:
+    if wanted.disks is not None or wanted.root_bytes is not None or wanted.swap_option:
         compare_disks(current, wanted, found)
     if wanted.instance.nics is not None:
         compare_nics(current, wanted, found)

@@ -29,9 +29,8 @@ def compare_disks(current: Instance, wanted: Desired, found: Comparison) -> None
     added: list[Disk] = []
     if wanted.root_bytes is not None:
         _grow_root(wanted, wanted.root_bytes, disks, root, whole, changed, found)
-    if wanted.swap_bytes and not any(disk.role == "swap" for disk in disks):
-        added.append(Disk(role="swap", size_bytes=wanted.swap_bytes))
-        changed.append(("swap_mb", None, format_size(wanted.swap_bytes)))
+    if wanted.swap_option:
+        _compare_swap(wanted, disks, added, changed, found)
     free = [
         index
         for index, disk in enumerate(disks)
@@ -93,6 +92,24 @@ def _grow_root(
         whole[root] = replace(whole[root], size_bytes=new)
         changed.append(("root_gb", format_size(old), format_size(new)))
         found.grows = True
+
+
+def _compare_swap(
+    wanted: Desired, disks: list[Disk], added: list[Disk], changed: list[tuple[str, Any, Any]], found: Comparison
+) -> None:
+    old = next((disk for disk in disks if disk.role == "swap"), None)
+    if old is None:
+        if wanted.swap_bytes:
+            added.append(Disk(role="swap", size_bytes=wanted.swap_bytes))
+            changed.append(("swap_mb", None, format_size(wanted.swap_bytes)))
+        return
+    if old.size_bytes in (None, wanted.swap_bytes):
+        return
+    message = f"the swap disk has {format_size(old.size_bytes or 0)}, and keeps its size as long as the instance exists"
+    if wanted.swap_option == "swap_mb":
+        found.refuse(wanted.where + wanted.swap_option, message)
+    else:
+        found.warnings.append(f"{wanted.where}{wanted.swap_option}: {message}")
 
 
 def _compare_disk(

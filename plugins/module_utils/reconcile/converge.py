@@ -191,8 +191,9 @@ def _plan_one(
 
 
 def _look_again(driver: ComputeDriver, planned: Sequence[Planned]) -> None:
-    """Replace what was foretold by what is, in one read: where guests run, more can come of a plan than it says."""
-    unsure = [item for item in planned if item.plan and (item.error is not None or _is_felt(item))]
+    """Replace what was foretold by what is, in one read: where guests run, more can come of a plan than it says, and
+    the driver names what is added."""
+    unsure = [item for item in planned if item.plan and (item.error is not None or _is_felt(item) or _adds(item))]
     if not unsure:
         return
     try:
@@ -208,6 +209,10 @@ def _look_again(driver: ComputeDriver, planned: Sequence[Planned]) -> None:
 
 def _is_felt(item: Planned) -> bool:
     return item.after is not None and item.after.power_state not in power_state.OFF
+
+
+def _adds(item: Planned) -> bool:
+    return item.before is not None and any(change.field in ("disks", "nics") for change, _applied in item.changes)
 
 
 def _result(driver: ComputeDriver, planned: Sequence[Planned], task: Task) -> dict[str, Any]:

@@ -76,10 +76,9 @@ def new_disk_options(wanted: Desired) -> list[str]:
     elif wanted.root_bytes is not None and not wanted.first_is_root:
         made.append(wanted.root_option)
     if wanted.swap_bytes:
-        swap = "swap_mb" if wanted.flavor is None else "flavor"
         if wanted.first_is_root:
-            return [declared[0], swap, *declared[1:]]
-        made.append(swap)
+            return [declared[0], wanted.swap_option, *declared[1:]]
+        made.append(wanted.swap_option)
     return made + declared
 
 

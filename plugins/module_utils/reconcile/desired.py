@@ -62,7 +62,7 @@ class Desired:
         instance: The fields that the task mentions, except those below.
         flavor: The flavor asked for; its sizes are in ``instance`` already where nothing overrides them.
         root_bytes: Size of the root disk; ``root_option`` is the option that asks for it.
-        swap_bytes: Size of the swap disk; 0 for none.
+        swap_bytes: Size of the swap disk; 0 for none. ``swap_option`` is the option that says so, or empty.
         disks: As declared; the root and swap disks of flavor and image are not among them.
         first_is_root: The first of ``disks`` is the root disk.
         metadata: Keys to set, or to remove where the value is None.
@@ -75,6 +75,7 @@ class Desired:
     root_bytes: int | None = None
     root_option: str = "root_gb"
     swap_bytes: int = 0
+    swap_option: str = ""
     disks: list[Disk] | None = None
     first_is_root: bool = False
     metadata: dict[str, str | None] | None = None

@@ -109,12 +109,14 @@ def _read_size(reader: Reader, wanted: Desired, flavors: Mapping[str, Flavor]) -
     instance.max_vcpus = reader.whole("max_vcpus", *VCPUS)
     root_gb = reader.whole("root_gb", *ROOT_GB)
     swap_mb = reader.whole("swap_mb", *SWAP_MB)
+    wanted.swap_option = "" if swap_mb is None else "swap_mb"
     if flavor is not None:
         instance.memory_mb = flavor.memory_mb if instance.memory_mb is None else instance.memory_mb
         instance.vcpus = flavor.vcpus if instance.vcpus is None else instance.vcpus
         if root_gb is None and flavor.root_gb:
             root_gb, wanted.root_option = flavor.root_gb, "flavor"
-        swap_mb = flavor.swap_mb if swap_mb is None else swap_mb
+        if swap_mb is None and flavor.swap_mb:
+            swap_mb, wanted.swap_option = flavor.swap_mb, "flavor"
     wanted.root_bytes = root_gb * GIB if root_gb else None
     wanted.swap_bytes = (swap_mb or 0) * MIB
     for option, most in (("memory_mb", "max_memory_mb"), ("vcpus", "max_vcpus")):
@@ -300,6 +302,8 @@ def _read_wait(reader: Reader, wanted: Desired) -> Wait:
             reader.complain("pattern", f"is not a regular expression: {error}")
     elif pattern is not None:
         reader.complain("pattern", f"makes no sense with for: {what}")
+    if what == want.FOR_STATE and timeout_s is not None:
+        reader.complain("timeout", "makes no sense with for: state; what a guest gets to stop is shutdown.timeout")
     if what != want.FOR_STATE and wanted.state not in _RUNS_AFTERWARDS:
         reader.complain("for", f"{what} never comes with state {wanted.state}, in which nothing runs")
     return Wait(what, pattern, timeout_s or Wait().timeout_s)

@@ -164,3 +164,14 @@ def test_the_same_flavor_is_no_change():
 def test_a_volume_of_an_adopted_instance_is_known_by_its_file():
     adopted = replace(IS, image=None, disks=[Disk("vda", role="root", path="/srv/pool/data.qcow2")])
     assert options(differing(adopted, disks=[{"volume": "data.qcow2", "pool": "p"}])) == []
+
+
+def test_a_swap_disk_keeps_its_size():
+    is_now = replace(IS, disks=[*(IS.disks or []), Disk("vdc", role="swap", size_bytes=GIB, volume="s", pool="p")])
+    assert differing(is_now, swap_mb=1024).changes == []
+    assert [problem.option for problem in differing(is_now, swap_mb=512).problems] == ["swap_mb"]
+    assert [problem.option for problem in differing(is_now, swap_mb=0).problems] == ["swap_mb"]
+    flavor = {"memory_mb": 512, "vcpus": 1, "swap": 512}
+    found = differing(is_now, flavor=flavor)
+    assert options(found) == ["flavor"]
+    assert "swap disk has 1G" in found.warnings[0]
