@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +13,7 @@ from ...model import power_state
 from ...model.instance import Instance, InstanceInfo
 from ..uri import ConnectionOptions
 from .domain import Domain
+from .domain_disks import ROOT
 from .errors import NO_DOMAIN, code_of
 from .hostfacts import HostFacts, host_facts
 from .pending import pending_options
@@ -200,9 +202,18 @@ class InstancesMixin(StatsMixin):
                 raise
         self.documents[name] = config
         instance = config.to_instance()
+        self._measure_root(domain, instance)
         instance.autostart = seen.autostart
         instance.power_state = seen.state
         instance.persistent = seen.persistent
         if running is not None:
             instance.pending = pending_options(running, config)
         return instance
+
+    def _measure_root(self, domain: libvirt.virDomain, instance: Instance) -> None:
+        """Find out the size of a root disk that was there before the instance: nothing else tells whether it is to
+        grow. Only QEMU's driver can; a disk that is not there has no size."""
+        root = next((disk for disk in instance.disks or [] if disk.role == ROOT), None)
+        if self.kind == "qemu" and root is not None and root.size_bytes is None and root.path is not None:
+            with contextlib.suppress(self.libvirt.libvirtError):
+                root.size_bytes = int(domain.blockInfo(root.device)[0])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -91,19 +92,32 @@ class ResizeMixin(SpawnMixin):
                 self._grow_volume(name, disk, done)
 
     def _grow_volume(self, name: str, disk: Disk, done: UndoStack) -> None:
-        size_bytes = disk.size_bytes or 0
-        with self.guard(f"grow disk {disk.device} of instance {name!r}", name):
-            if disk.pool is not None and disk.volume is not None:
+        if disk.pool is not None and disk.volume is not None:
+            with self.guard(f"grow disk {disk.device} of instance {name!r}", name):
                 handle = self._lookup_volume(self.conn.storagePoolLookupByName(disk.pool), disk.volume)
-            else:
-                handle = self.conn.storageVolLookupByPath(disk.path)
-            before = handle.info()[1]
-            handle.resize(size_bytes, 0)
+                self._grow(handle, disk, done)
+            return
+        folder, file_name = posixpath.split(disk.path or "")
+        with self.guard(f"grow disk {disk.device} of instance {name!r}", name):
+            # It may be in no pool, or in one that has not heard of it.
+            self.in_folder(folder, lambda pool: self._grow(pool.storageVolLookupByName(file_name), disk, done))
 
-        def shrink() -> None:
-            handle.resize(before, self.libvirt.VIR_STORAGE_VOL_RESIZE_SHRINK)
+    def _grow(self, handle: libvirt.virStorageVol, disk: Disk, done: UndoStack) -> None:
+        before, shrink = handle.info()[1], self.libvirt.VIR_STORAGE_VOL_RESIZE_SHRINK
+        handle.resize(disk.size_bytes or before, 0)
+        if disk.volume is not None:
+            done.push(f"give disk {disk.device} its size back", lambda: _drop(handle.resize(before, shrink)))
+            return
+        folder, file_name = posixpath.split(disk.path or "")
 
-        done.push(f"give disk {disk.device} its size back", shrink)
+        def put_back() -> None:
+            self.in_folder(folder, lambda pool: pool.storageVolLookupByName(file_name).resize(before, shrink))
+
+        done.push(f"give disk {disk.device} its size back", put_back)
+
+
+def _drop(_result: object) -> None:
+    """Undo actions return nothing."""
 
 
 def _refuse_to_shrink() -> None:
