@@ -79,7 +79,7 @@ def _read(reader: Reader, default_name: str | None) -> Flavor | None:
         if len(used) > 1:
             reader.complain(used[1], f"is another word for {used[0]}; give one of them")
         elif used and field == "rxtx":
-            values[field] = reader.seconds(used[0])
+            values[field] = reader.share(used[0])
         elif used:
             values[field] = reader.whole(used[0], *(ROOT_GB if field == "root_gb" else SWAP_MB))
     values["name"] = reader.name("name") if reader.given("name") else default_name

@@ -169,7 +169,7 @@ class Planner:
                     )
                 moves = [] if wanted.state == PRESENT else power.steps(state, goal)
                 steps += [*self._update(current, found, live), *moves]
-                planned.power_cycled = goal == REBOOTED and state in power_state.EXECUTING
+                planned.power_cycled = goal == REBOOTED
                 self._note(planned, found, live, APPLIED_PENDING)
         self._finish(planned, found, current, goal, live)
         return planned
@@ -177,11 +177,12 @@ class Planner:
     def _finish(self, planned: Planned, found: Comparison, current: Instance, goal: str, live: set[str]) -> None:
         wanted = planned.wanted
         stays = settled(current.power_state) == goal and not planned.power_cycled
-        final = current.power_state if stays or not planned.plan else STATE_OF[goal]
+        on_its_way = current.power_state == power_state.SHUTDOWN and goal == wanted.state
+        final = current.power_state if (stays and not on_its_way) or not planned.plan else STATE_OF[goal]
         if settled(current.power_state) != settled(final):
             planned.changes.append((_state_change(current.power_state, final), APPLIED_LIVE))
         if planned.plan:
-            self._refuse_locked(wanted, current, found)
+            self._refuse_locked(wanted, current, found, stays)
             was_off = current.power_state in power_state.OFF or (planned.power_cycled and wanted.state != REBOOTED)
             planned.started = was_off and final in power_state.ACTIVE
             planned.after = _predict(current, found, final, live, was_off)
@@ -267,12 +268,13 @@ class Planner:
         return Step(say, remove)
 
     @staticmethod
-    def _refuse_locked(wanted: Desired, current: Instance, found: Comparison | None = None) -> None:
+    def _refuse_locked(
+        wanted: Desired, current: Instance, found: Comparison | None = None, stays: bool = False
+    ) -> None:
         if not current.locked or wanted.override_lock:
             return
         unlocks = found is not None and wanted.instance.locked is False
-        only_that = unlocks and found is not None and found.fields == {"locked"} and wanted.state == PRESENT
-        if only_that:
+        if unlocks and stays and found is not None and found.fields == {"locked"}:
             return
         hint = "; unlock it in a task of its own first" if unlocks else ""
         raise InstanceLocked(

@@ -46,9 +46,7 @@ class Plan:
         """
         with UndoStack() as done:
             for step in self.steps:
-                undo = self._do(step)
-                if undo is not None:
-                    done.push(f"undo: {step.say}", undo)
+                done.push(f"undo: {step.say}", self._do(step) or _cannot)
 
     @staticmethod
     def _do(step: Step) -> Undo | None:
@@ -61,3 +59,8 @@ class Plan:
             unexpected = UnexpectedError(f"something went wrong that should not: {type(error).__name__}: {error}")
             unexpected.step = step.say
             raise unexpected from error
+
+
+def _cannot() -> None:
+    """How to undo a step that knows no way back: those of a failed plan are to be told too."""
+    raise AnyvirtError("there is no way back")

@@ -138,6 +138,20 @@ class Reader:
             return None
         return number
 
+    def share(self, option: str) -> float | None:
+        """A number of more than zero, in comparison with those of others."""
+        value = self.data.get(option)
+        if value is None:
+            return None
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = 0.0
+        if isinstance(value, bool) or not 0 < number < float("inf"):
+            self.complain(option, f"has to be a number of more than 0, not {value!r}")
+            return None
+        return number
+
     def size(self, option: str) -> int | None:
         """Bytes meant by a size such as ``10G``."""
         value = self.data.get(option)

@@ -112,6 +112,30 @@ def test_a_failed_plan_says_what_was_undone(instance_module: RunModule, folder: 
     assert result["instance"]["after"]["memory_mb"] == 512
 
 
+def test_a_step_without_a_way_back_is_told(instance_module: RunModule, folder: Path) -> None:
+    for state in ("running", "suspended"):
+        instance_module(**{**WEB, "state": state} if state == "running" else {"name": "web1", "state": state})
+    dial(folder, faults=[{"operation": "redefine", "error": "hypervisor_error"}])
+    result = instance_module(name="web1", state="stopped", vcpus=2, shutdown={"method": "forced"})
+    assert result["changed"], "its saved memory is lost"
+    assert result["error"]["rolled_back"] is False
+    assert result["error"]["not_undone"] == ["undo: stop web1 at once: there is no way back"]
+
+
+def test_a_paused_guest_is_rebooted(instance_module: RunModule) -> None:
+    instance_module(**{**WEB, "state": "paused"})
+    assert instance_module(name="web1", state="rebooted")["instance"]["power_cycled"]
+
+
+def test_check_mode_foretells_the_end_of_a_shutdown(instance_module: RunModule, folder: Path) -> None:
+    dial(folder, guests={"*": {"shutdown_s": 1}})
+    instance_module(**WEB)
+    instance_module(name="web1", state="stopped", shutdown={"timeout": 0.1})
+    foretold = instance_module(name="web1", state="stopped", _ansible_check_mode=True)["instance"]
+    stopped = instance_module(name="web1", state="stopped")["instance"]
+    assert foretold["power_state"] == stopped["power_state"] == "shutoff"
+
+
 def test_one_of_many_fails(instance_module: RunModule, folder: Path) -> None:
     dial(folder, faults=[{"operation": "start", "instance": "b", "error": "insufficient_capacity"}])
     result = instance_module(memory_mb=64, state="running", instances=[{"name": name} for name in "abc"])
@@ -128,7 +152,7 @@ def test_locked(instance_module: RunModule) -> None:
         assert instance_module(name="a", **change)["error"]["kind"] == "instance_locked"
     assert not instance_module(name="a", memory_mb=64, locked=True)["changed"]
     assert instance_module(name="a", vcpus=2, override_lock=True)["changed"]
-    assert instance_module(name="a", locked=False)["changed"]
+    assert instance_module(name="a", state="stopped", memory_mb=64, locked=False)["changed"]
     assert instance_module(name="a", state="absent")["changed"]
 
 
