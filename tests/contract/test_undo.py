@@ -72,10 +72,9 @@ def test_spawn(driver: ComputeDriver, platform: Platform, power_on: bool):
 def test_spawn_in_a_pool_made_on_demand(driver: ComputeDriver, platform: Platform):
     """The pool outlives the instance, but not a spawn that failed."""
     disks = [Disk(size_bytes=MIB)]
-    instance = driver.complete(
-        platform.small("pooled", pool="on-demand", pool_path=platform.new_pool_path, disks=disks)
-    )
+    wanted = platform.small("pooled", pool="on-demand", pool_path=platform.new_pool_path, disks=disks)
     with where_supported(driver, "image"):
+        instance = driver.complete(wanted)
         before = platform.snapshot()
         number, whole = 0, False
         while not whole:

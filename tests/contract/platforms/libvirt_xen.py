@@ -28,12 +28,15 @@ class XenPlatform(LibvirtPlatform):
     pool_folder = XenHost.pool_folder
     undefine_flags = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
 
+    image = "/srv/contract.qcow2"
+
     def __init__(self) -> None:
         super().__init__()
         self.lab = XenHost(f"contract-{os.getpid()}")
         self.lab.start()
         try:
             self.uri = self.lab.uri
+            self.lab.run(f"mkdir -p /srv && qemu-img create -q -f qcow2 {self.image} 8M")
             self.define_pool()
         except BaseException:
             self.lab.stop()

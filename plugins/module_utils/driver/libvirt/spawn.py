@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...errors import AlreadyExists, AnyvirtError, HypervisorError, InvalidInput, Problem
+from ...errors import AlreadyExists, AnyvirtError, HypervisorError, InsufficientCapacity, InvalidInput, Problem
 from ...model.instance import CloudInit, Disk, Instance
-from ...model.units import format_size
+from ...model.units import MIB, format_size
 from ...undo import UndoStack
 from ..seed import build_seed
 from .check import CheckMixin
@@ -89,10 +89,23 @@ class SpawnMixin(DestroyMixin, CheckMixin):
         """Raise a better error than libvirt's when the host lacks something that the instance mentions."""
         try:
             self.require_host_has(instance)
+            self._require_memory(instance)
         except AnyvirtError as reason:
             reason.undone, reason.not_undone = error.undone, error.not_undone
             reason.rolled_back = error.rolled_back
             raise reason from error
+
+    def _require_memory(self, instance: Instance) -> None:
+        """Raise when the host has less memory left than the instance needs, where that is why a start fails: the other
+        hypervisors' hosts overcommit."""
+        if self.kind != "xen" or instance.memory_mb is None:
+            return
+        with self.guard("read the host's free memory"):
+            free_mb = self.conn.getFreeMemory() // MIB
+        if instance.memory_mb > free_mb:
+            raise InsufficientCapacity(
+                f"instance {instance.name!r} needs {instance.memory_mb} MiB of memory; the host has {free_mb} MiB left"
+            )
 
     # -- what it is made of -----------------------------------------------------------------------------------------
 
