@@ -13,7 +13,7 @@ from ..errors import Problem
 from ..model.instance import Instance
 from .compare_disks import compare_disks
 from .compare_nics import compare_nics
-from .desired import Desired
+from .desired import CUSTOM, Desired, topology_option, topology_size
 from .views import is_document
 
 
@@ -94,6 +94,7 @@ def compare(current: Instance, wanted: Desired, differing_extras: DifferingExtra
     _compare_image(current, wanted, found)
     for name in _GROUPS:
         _compare_group(name, current, wanted.instance, found)
+    _check_topology(current, wanted, found)
     _compare_metadata(current, wanted, found)
     _compare_cloud_init(current, wanted, found)
     _compare_extras(current, wanted, differing_extras, extras_option, found)
@@ -149,12 +150,38 @@ def _compare_group(name: str, current: Instance, wanted: Instance, found: Compar
         old = getattr(old_group, option)
         if new is not None and new != old and not (new == "" and old is None):
             differing[option] = (old, new)
+    _drop_what_goes_with(differing, old_group)
     if differing:
         whole = replace(old_group, **{option: new for option, (_old, new) in differing.items()})
         for option, (old, new) in differing.items():
             found.add(f"{name}.{option}", name, old, new, whole)
         setattr(
             found.declared, name, type(new_group)(**{option: new or None for option, (_old, new) in differing.items()})
+        )
+
+
+def _drop_what_goes_with(differing: dict[str, tuple[Any, Any]], old_group: Any) -> None:
+    """A ramdisk and a command line go with their kernel, a processor's model with the mode that needs one."""
+    if differing.get("kernel", ("", None))[1] == "":
+        for option in ("initrd", "cmdline"):
+            if getattr(old_group, option):
+                differing[option] = (getattr(old_group, option), "")
+    if differing.get("mode", ("", CUSTOM))[1] != CUSTOM and old_group.model is not None:
+        differing["model"] = (old_group.model, None)
+
+
+def _check_topology(current: Instance, wanted: Desired, found: Comparison) -> None:
+    cpu = found.desired.cpu
+    option = None if cpu is None or wanted.instance.cpu is None else topology_option(wanted.instance.cpu)
+    limit = found.desired.max_vcpus or current.max_vcpus or found.desired.vcpus or current.vcpus
+    if cpu is None or option is None or limit is None:
+        return
+    count = topology_size(cpu)
+    if count != limit:
+        found.refuse(
+            f"{wanted.where}cpu.{option}",
+            f"sockets x cores x threads comes to {count}, but {current.name} can have {limit} vCPUs; "
+            "give max_vcpus beside it, or other numbers",
         )
 
 

@@ -13,7 +13,7 @@ from ..driver.base import ComputeDriver
 from ..errors import Problem
 from ..model.instance import Disk, Instance, Nic
 from ..model.mac import stable_mac
-from .desired import SUSPENDED, Desired
+from .desired import SUSPENDED, Desired, topology_option, topology_size
 
 
 def problems_with_new(wanted: Desired) -> list[Problem]:
@@ -26,6 +26,16 @@ def problems_with_new(wanted: Desired) -> list[Problem]:
                 f"there is no instance {wanted.name!r} yet, and a new one needs memory_mb or flavor",
             )
         )
+    cpu, boot = wanted.instance.cpu, wanted.instance.boot
+    topology = None if cpu is None or wanted.instance.vcpus or wanted.instance.max_vcpus else topology_option(cpu)
+    if cpu is not None and topology is not None and topology_size(cpu) != 1:
+        problems.append(Problem(f"{wanted.where}cpu.{topology}", "a new instance has one vCPU unless vcpus says more"))
+    if boot is not None and not boot.kernel and not wanted.instance.hypervisor:  # whose extras may bring a kernel
+        problems += [
+            Problem(f"{wanted.where}boot.{option}", "is for a kernel that is booted directly, and there is none")
+            for option in ("initrd", "cmdline")
+            if getattr(boot, option)
+        ]
     if wanted.state == SUSPENDED:
         problems.append(
             Problem(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ..driver.base import OWN
 from ..model.flavor import Flavor
-from ..model.instance import Disk, Instance
+from ..model.instance import Cpu, Disk, Instance
 
 PRESENT = "present"
 RUNNING = "running"
@@ -24,9 +24,22 @@ LIVE = "live"
 NEXT_BOOT = "next_boot"
 RESTART = "restart"
 
+CUSTOM = "custom"
+"""The processor mode that names a model."""
+
 FOR_STATE = "state"
 FOR_CONSOLE = "console"
 FOR_ADDRESS = "address"
+
+
+def topology_option(cpu: Cpu) -> str | None:
+    """The first option that says something about sockets, cores and threads."""
+    return next((option for option in ("sockets", "cores", "threads") if getattr(cpu, option) is not None), None)
+
+
+def topology_size(cpu: Cpu) -> int:
+    """The number of virtual processors that sockets, cores and threads come to."""
+    return (cpu.sockets or 1) * (cpu.cores or 1) * (cpu.threads or 1)
 
 
 class Shutdown(NamedTuple):

@@ -332,7 +332,7 @@ def _say_change(change: Change) -> str:
 
     if change.old in (None, ""):
         return f"{change.option} {short(change.new)}"
-    if change.new is None:
+    if change.new in (None, ""):
         return f"{change.option} without {short(change.old)}"
     return f"{change.option} {short(change.old)} -> {short(change.new)}"
 

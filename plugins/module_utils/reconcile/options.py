@@ -184,14 +184,14 @@ def _read_cpu(reader: Reader, instance: Instance) -> Cpu | None:
         cpu.mode = "custom"
     if cpu.model and cpu.mode != "custom":
         inner.complain("model", f"makes no sense with mode {cpu.mode}; use mode custom")
-    topology = [value for value in (cpu.sockets, cpu.cores, cpu.threads) if value is not None]
-    if topology:
-        count = (cpu.sockets or 1) * (cpu.cores or 1) * (cpu.threads or 1)
+    topology = want.topology_option(cpu)
+    if topology is not None:
+        count = want.topology_size(cpu)
         limit = instance.max_vcpus or instance.vcpus
         if limit is not None and count != limit:
             option = "max_vcpus" if instance.max_vcpus else "vcpus"
             inner.complain(
-                "sockets" if cpu.sockets else "cores" if cpu.cores else "threads",
+                topology,
                 f"sockets x cores x threads is {count}, but {option} is {limit}",
             )
     return cpu

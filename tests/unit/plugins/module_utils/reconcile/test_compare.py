@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.flavor import BUILT_IN
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Disk, Instance, Nic
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Cpu, Disk, Instance, Nic
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.compare import Comparison, compare
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.options import read_desired
 
@@ -175,3 +175,15 @@ def test_a_swap_disk_keeps_its_size():
     found = differing(is_now, flavor=flavor)
     assert options(found) == ["flavor"]
     assert "swap disk has 1G" in found.warnings[0]
+
+
+def test_what_goes_with_a_kernel_or_a_model_goes_with_it():
+    is_now = replace(IS, boot=Boot(kernel="/k", initrd="/i", cmdline="quiet"), cpu=Cpu(mode="custom", model="EPYC"))
+    found = differing(is_now, boot={"kernel": ""}, cpu={"mode": "host-model"})
+    assert options(found) == ["boot.kernel", "boot.initrd", "boot.cmdline", "cpu.mode", "cpu.model"]
+    assert found.desired.cpu == Cpu(mode="host-model")
+
+
+def test_a_topology_has_to_fit_the_vcpus_that_there_are():
+    assert [problem.option for problem in differing(cpu={"cores": 2}).problems] == ["cpu.cores"]
+    assert differing(cpu={"cores": 2}, vcpus=2).problems == []
