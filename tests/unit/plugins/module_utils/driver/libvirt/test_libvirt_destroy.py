@@ -77,7 +77,7 @@ def test_all_volumes_are_those_that_it_writes_alone(stubs: Any):
             ("disk", "outside", ""),
         ]
     )
-    deleted = []
+    deleted: list[str] = []
 
     def missing() -> None:
         raise stubs.Error(50)
@@ -88,7 +88,7 @@ def test_all_volumes_are_those_that_it_writes_alone(stubs: Any):
             path=f"/p/{name}",
             XMLDesc=f"<volume><target><path>/p/{name}</path></target></volume>",
             storagePoolLookupByVolume=stubs.Recorder(name="p"),
-            delete=lambda flags: deleted.append(name) or 0,
+            delete=lambda flags: deleted.append(name),
             upload=0,
         )
 
