@@ -95,6 +95,11 @@ def code_of(error: libvirt.libvirtError) -> int:
     return error.get_error_code() or 0
 
 
+def is_busy(error: libvirt.libvirtError) -> bool:
+    """Whether a pool cannot be looked through anew because one of its volumes is being read or written."""
+    return "asynchronous jobs running" in str(error)
+
+
 def translate(error: libvirt.libvirtError, what: str, name: str | None = None) -> AnyvirtError:
     """Our error for libvirt's.
 

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 from ..uri import ConnectionOptions
 from .connection import LibvirtBase
-from .errors import NO_STORAGE_POOL, OPERATION_FAILED, OPERATION_INVALID, code_of
+from .errors import NO_STORAGE_POOL, OPERATION_FAILED, OPERATION_INVALID, code_of, is_busy
 
 if TYPE_CHECKING:
     import libvirt
@@ -54,10 +54,18 @@ class FoldersMixin(LibvirtBase):
             time.sleep(random.uniform(0, _PAUSE_S * attempt))
             attempt += 1
 
+    def refresh_unless_busy(self, pool: libvirt.virStoragePool) -> None:
+        """Make libvirt look through the pool again; one in which somebody reads or writes is left as it was seen."""
+        try:
+            pool.refresh(0)
+        except self.libvirt.libvirtError as error:
+            if not is_busy(error):
+                raise
+
     def _look_once(self, folder: str, look: Callable[[libvirt.virStoragePool], _T]) -> _T:
         try:
             pool = self.conn.storagePoolLookupByTargetPath(folder)
-            pool.refresh(0)
+            self.refresh_unless_busy(pool)
         except self.libvirt.libvirtError as error:
             if code_of(error) != NO_STORAGE_POOL:
                 raise

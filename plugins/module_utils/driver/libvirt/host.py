@@ -13,6 +13,7 @@ from ...model.host import CpuInfo, HostStats, PoolStats
 from ...model.units import GIB, MIB
 from .errors import NO_STORAGE_POOL, code_of
 from .folders import PREFIX as PASSING_POOL
+from .folders import FoldersMixin
 from .stats import StatsMixin
 from .xmltext import from_libvirt
 
@@ -25,7 +26,7 @@ _SAME_FILE_SYSTEM = 0.01
 to lie on one file system, whose room must not be counted twice."""
 
 
-class HostMixin(StatsMixin):
+class HostMixin(StatsMixin, FoldersMixin):
     """Looking at the host."""
 
     def init_host(self) -> list[str]:
@@ -144,7 +145,7 @@ class HostMixin(StatsMixin):
         try:
             active = bool(pool.isActive())
             if refresh and active:
-                pool.refresh(0)
+                self.refresh_unless_busy(pool)
             _state, total, used, available = pool.info() if active else (0, 0, 0, 0)
             kind = from_libvirt(pool.XMLDesc(0)).get("type", "")
         except self.libvirt.libvirtError as error:

@@ -11,7 +11,11 @@ import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.errors import NO_STORAGE_POOL, NO_SUPPORT
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.folders import PREFIX
-from ansible_collections.anyvirt.compute.plugins.module_utils.errors import IncompatibleCpu, Unsupported
+from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
+    HypervisorError,
+    IncompatibleCpu,
+    Unsupported,
+)
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.host import CpuInfo
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import GIB, MIB
 
@@ -93,6 +97,14 @@ def test_pools_are_refreshed_when_asked(stubs, refresh: bool):
     host(stubs, pools=[ours, off]).get_host_stats(refresh)
     assert ("refresh" in ours.called) is refresh
     assert "refresh" not in off.called
+
+
+def test_a_pool_at_work_is_taken_as_it_was_seen(stubs):
+    busy = pool(stubs, "a", refresh=stubs.Error(1, "internal error: pool 'a' has asynchronous jobs running.", 18))
+    assert host(stubs, pools=[busy]).get_host_stats(refresh=True).local_gb == 10
+    broken = pool(stubs, "a", refresh=stubs.Error(38, "cannot open directory", 18))
+    with pytest.raises(HypervisorError):
+        host(stubs, pools=[broken]).get_host_stats(refresh=True)
 
 
 def test_identity(stubs):
