@@ -9,7 +9,7 @@ import random
 import threading
 import time
 import uuid
-from typing import TYPE_CHECKING, Callable, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from xml.etree import ElementTree
 
 from ..uri import ConnectionOptions
@@ -54,18 +54,10 @@ class FoldersMixin(LibvirtBase):
             time.sleep(random.uniform(0, _PAUSE_S * attempt))
             attempt += 1
 
-    def refresh_unless_busy(self, pool: libvirt.virStoragePool) -> None:
-        """Make libvirt look through the pool again; one in which somebody reads or writes is left as it was seen."""
-        try:
-            pool.refresh(0)
-        except self.libvirt.libvirtError as error:
-            if not is_busy(error):
-                raise
-
     def _look_once(self, folder: str, look: Callable[[libvirt.virStoragePool], _T]) -> _T:
         try:
             pool = self.conn.storagePoolLookupByTargetPath(folder)
-            self.refresh_unless_busy(pool)
+            refresh_unless_busy(self.libvirt, pool)
         except self.libvirt.libvirtError as error:
             if code_of(error) != NO_STORAGE_POOL:
                 raise
@@ -86,6 +78,15 @@ class FoldersMixin(LibvirtBase):
                     return
             else:
                 return
+
+
+def refresh_unless_busy(library: Any, pool: libvirt.virStoragePool) -> None:
+    """Make libvirt look through the pool again; one in which somebody reads or writes is left as it was seen."""
+    try:
+        pool.refresh(0)
+    except library.libvirtError as error:
+        if not is_busy(error):
+            raise
 
 
 def pool_document(name: str, folder: str) -> str:

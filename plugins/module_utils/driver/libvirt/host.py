@@ -13,8 +13,7 @@ from ...model.host import CpuInfo, HostStats, PoolStats
 from ...model.units import GIB, MIB
 from .errors import NO_STORAGE_POOL, code_of
 from .folders import PREFIX as PASSING_POOL
-from .folders import FoldersMixin
-from .stats import StatsMixin
+from .folders import refresh_unless_busyfrom .stats import StatsMixin
 from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ _SAME_FILE_SYSTEM = 0.01
 to lie on one file system, whose room must not be counted twice."""
 
 
-class HostMixin(StatsMixin, FoldersMixin):
+class HostMixin(StatsMixin):
     """Looking at the host."""
 
     def init_host(self) -> list[str]:
@@ -145,7 +144,7 @@ class HostMixin(StatsMixin, FoldersMixin):
         try:
             active = bool(pool.isActive())
             if refresh and active:
-                self.refresh_unless_busy(pool)
+                refresh_unless_busy(self.libvirt, pool)
             _state, total, used, available = pool.info() if active else (0, 0, 0, 0)
             kind = from_libvirt(pool.XMLDesc(0)).get("type", "")
         except self.libvirt.libvirtError as error:
