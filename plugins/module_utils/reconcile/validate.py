@@ -16,6 +16,7 @@ from ..model.units import parse_size
 
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_ .+@()-]*[A-Za-z0-9_.+@()-])?")
 _NAME_LIMIT = 120
+_SECTOR = 512
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _CONTROL_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
@@ -153,12 +154,12 @@ class Reader:
         return number
 
     def size(self, option: str) -> int | None:
-        """Bytes meant by a size such as ``10G``."""
+        """Bytes meant by a size such as ``10G``, in whole sectors: no disk can have another size."""
         value = self.data.get(option)
         if value is None:
             return None
         try:
-            return parse_size(value)
+            return -(-parse_size(value) // _SECTOR) * _SECTOR
         except ValueError as error:
             self.complain(option, str(error))
             return None

@@ -162,3 +162,8 @@ def test_every_problem_is_found():
         "instances[1].flavor.vcpus",
         "instances[1].wait.timeout",
     ]
+
+
+def test_sizes_of_disks_are_whole_sectors():
+    [disk] = read(name="a", disks=[{"size": "0.3G"}]).disks or []
+    assert disk.size_bytes == 322122752
