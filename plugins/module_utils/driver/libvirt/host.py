@@ -13,7 +13,8 @@ from ...model.host import CpuInfo, HostStats, PoolStats
 from ...model.units import GIB, MIB
 from .errors import NO_STORAGE_POOL, code_of
 from .folders import PREFIX as PASSING_POOL
-from .folders import refresh_unless_busyfrom .stats import StatsMixin
+from .folders import refresh_unless_busy
+from .stats import StatsMixin
 from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
