@@ -145,7 +145,8 @@ class QemuPlatform(HostedPlatform):
         run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "1M"])
         self.define_xml(
             f"<domain type='qemu'><name>{name}</name><memory unit='MiB'>96</memory><os><type arch='x86_64'>hvm</type>"
-            f"{loader if what == 'nvram' else ''}</os><devices><disk type='file' device='disk'>"
+            f"{loader if what == 'nvram' else ''}</os><features><acpi/></features>"
+            "<devices><disk type='file' device='disk'>"
             f"<driver name='qemu' type='qcow2'/><source file='{self.pool_folder}/{name}.qcow2'/><target dev='vda'/>"
             "</disk></devices></domain>"
         )

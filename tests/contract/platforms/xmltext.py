@@ -9,10 +9,14 @@ import xml.etree.ElementTree as ET
 
 
 def canonical(xml: str) -> str:
-    """The same text for documents that mean the same: attributes in order, one element a line, no blank text."""
-    root = ET.fromstring(xml)
-    for element in root.iter():
-        element.text = (element.text or "").strip() or None
-        element.tail = None
-    ET.indent(root)
-    return ET.canonicalize(ET.tostring(root, encoding="unicode"))
+    """The same text for documents that mean the same: an element a line, attributes in order, prefixes resolved."""
+    return "\n".join(_lines(ET.fromstring(xml), ""))
+
+
+def _lines(element: ET.Element, indent: str) -> list[str]:
+    attributes = "".join(f' {name}="{value}"' for name, value in sorted(element.attrib.items()))
+    text = (element.text or "").strip()
+    start, end = f"{indent}<{element.tag}{attributes}>{text}", f"</{element.tag}>"
+    if len(element) == 0:
+        return [start + end]
+    return [start, *(line for child in element for line in _lines(child, indent + "  ")), indent + end]
