@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import libvirt
 
 ASK_AGAIN_S = 10.0
+XEN_ASK_AGAIN_S = 30.0
+"""How often a guest is asked to reboot. Xen keeps the request until the guest takes it, and one too many makes a guest
+that is slow reboot twice."""
 LXC_FREEZE_ATTEMPTS = 5
 XEN_SAVE_S = 90.0
 """How long a Xen guest that cannot be saved yet is tried again: libxl waits 60 s for one that missed the request."""
@@ -270,7 +273,7 @@ class PowerMixin(WatchMixin):
                     )
                 if now >= next_ask and not rebooted and state in power_state.EXECUTING:
                     self._ask_for_reboot(name, domain)
-                    next_ask = now + ASK_AGAIN_S
+                    next_ask = now + (XEN_ASK_AGAIN_S if self.kind == "xen" else ASK_AGAIN_S)
                 watch.wait(deadline - now)
 
     def _ask_for_reboot(self, name: str, domain: libvirt.virDomain) -> None:
