@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import html
 import re
-import threading
 from collections.abc import Collection, Mapping
 from typing import Any
-from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from ...model.instance import Console, Instance
@@ -30,20 +28,19 @@ from .domain_system import (
 from .element import find_or_make, insert_after, make, set_attribute, set_text, text_of
 from .hostfacts import HostFacts
 from .merge import merge_snippet, parse_snippet
-from .metadata import read_record, write_record
+from .metadata import NAMESPACE, PREFIX, read_record, write_record
+from .writexml import write_xml
 from .xmltext import from_libvirt
 
-for _prefix, _uri in (
-    ("qemu", "http://libvirt.org/schemas/domain/qemu/1.0"),
-    ("lxc", "http://libvirt.org/schemas/domain/lxc/1.0"),
-    ("xen", "http://libvirt.org/schemas/domain/xen/1.0"),
-    ("libosinfo", "http://libosinfo.org/xmlns/libvirt/domain/1.0"),
-):
-    ElementTree.register_namespace(_prefix, _uri)
+_PREFIXES = {
+    NAMESPACE: PREFIX,
+    "http://libvirt.org/schemas/domain/qemu/1.0": "qemu",
+    "http://libvirt.org/schemas/domain/lxc/1.0": "lxc",
+    "http://libvirt.org/schemas/domain/xen/1.0": "xen",
+    "http://libosinfo.org/xmlns/libvirt/domain/1.0": "libosinfo",
+}
 
 _PREFIX = re.compile(r"""\sxmlns:((?!ns\d+=)[\w.-]+)=(["'])(.*?)\2""")
-_prefixes_lock = threading.Lock()
-"""The prefixes of other tools' metadata are kept as they were; ElementTree knows prefixes only for a whole process."""
 
 _PV_NAMES = ("linux", "xen")
 """libvirt's Xen driver reads a PV domain back with its older name."""
@@ -59,12 +56,12 @@ class Domain:
     def __init__(self, root: Element, prefixes: Mapping[str, str] | None = None) -> None:
         self.root = root
         self.record = read_record(root)
-        self._prefixes = dict(prefixes or {})
+        self._prefixes = {**_PREFIXES, **(prefixes or {})}
 
     @classmethod
     def parse(cls, text: str) -> Domain:
         """What libvirt says of a domain."""
-        return cls(from_libvirt(text), {prefix: html.unescape(uri) for prefix, _quote, uri in _PREFIX.findall(text)})
+        return cls(from_libvirt(text), {html.unescape(uri): prefix for prefix, _quote, uri in _PREFIX.findall(text)})
 
     @classmethod
     def build(cls, instance: Instance, host: HostFacts, console_log: str | None = None) -> Domain:
@@ -114,10 +111,7 @@ class Domain:
     def text(self) -> str:
         """The XML to define it by."""
         write_record(self.root, self.record)
-        with _prefixes_lock:
-            for prefix, uri in self._prefixes.items():
-                ElementTree.register_namespace(prefix, uri)
-            return ElementTree.tostring(self.root, encoding="unicode")
+        return write_xml(self.root, self._prefixes)
 
     def copy(self) -> Domain:
         """One that can be changed without changing this."""

@@ -235,7 +235,7 @@ def test_a_change_changes_only_that(what: str):
             assert cpu is not None
             root.remove(cpu)
             root.append(cpu)
-        expected = ElementTree.tostring(wanted, encoding="unicode")
+        expected = Domain(wanted, {"http://example.org/app": "app"}).text()
     assert canonical(domain.text()) == canonical(expected)
 
 
@@ -339,3 +339,17 @@ def test_xen_names_a_pv_guest_by_its_older_name():
 def test_sizes_that_xen_rounds_down_are_what_was_asked():
     domain = Domain.parse("<domain type='xen'><name>x</name><memory unit='KiB'>196264</memory></domain>")
     assert domain.to_instance().memory_mb == 192
+
+
+def test_namespaces_stay_where_they_are_declared():
+    text = (
+        '<domain type="qemu"><name>x</name><metadata><a:one xmlns:a="http://a/?x&amp;y" b="&lt;&quot;&#10;">'
+        '<a:two/></a:one><b:one xmlns:b="http://b"><a:other xmlns:a="http://c">t &amp; t</a:other><b:two/></b:one>'
+        "</metadata></domain>"
+    )
+    domain = Domain.parse(text)
+    assert canonical(domain.text()) == canonical(text)
+    assert domain.text().count("xmlns:") == 3
+    domain.record.locked = True
+    without = domain.text().replace('<anyvirt:instance xmlns:anyvirt="urn:anyvirt:compute:1" locked="yes"/>', "")
+    assert canonical(without) == canonical(text)
