@@ -145,7 +145,7 @@ def test_no_disk_counters_there(stubs):
 
 
 def lease(mac: str, address: str) -> dict[str, Any]:
-    return {"mac": mac, "ipaddr": address, "prefix": 24}
+    return {"mac": mac, "ipaddr": address, "prefix": 24, "expirytime": 0}
 
 
 def told(mac: str | None, *addresses: str) -> dict[str, Any]:
