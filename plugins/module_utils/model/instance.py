@@ -188,12 +188,17 @@ class InstanceInfo(NamedTuple):
 
 
 class Address(NamedTuple):
-    """An address of an instance; ``source`` tells who said so: ``lease``, ``agent``, ``arp`` or ``metrics``."""
+    """An address of an instance; ``source`` tells who said so: ``lease``, ``agent``, ``arp`` or ``metrics``.
+
+    ``expires_s`` is when a lease ends, in seconds since 1970, or 0 where that is not known. A guest that starts renews
+    its lease, which then differs in it from what it was.
+    """
 
     mac: str
     address: str
     prefix: int
     source: str
+    expires_s: int = 0
 
 
 class BlockStats(NamedTuple):

@@ -39,6 +39,8 @@ def _carry_out_one(item: Planned, gone: list[AnyvirtError]) -> None:
         item.error = HypervisorUnavailable(f"not tried, since the hypervisor went away: {gone[0]}")
         return
     try:
+        if item.wait is not None:
+            item.wait.prepare()
         item.plan.run()
     except AnyvirtError as error:
         item.error = error
@@ -48,7 +50,7 @@ def _carry_out_one(item: Planned, gone: list[AnyvirtError]) -> None:
     if item.wait is None:
         return
     try:
-        item.addresses = item.wait()
+        item.addresses = item.wait.wait()
     except AnyvirtError as error:
         _left_as_it_is(item, error)
     except Exception as error:  # a bug in one instance's wait is no reason to lose the others' results

@@ -21,6 +21,7 @@ from .instances import Planned, Planner, compared
 from .options import read_desired
 from .results import diff_of, planned_as_dict
 from .task import Task
+from .views import address_as_dict
 
 
 def reconcile_instances(task: Task) -> dict[str, Any]:
@@ -267,7 +268,7 @@ def _add_addresses(driver: ComputeDriver, planned: Sequence[Planned], results: S
             known = {}  # it is an extra; the task's own work is done
     for item, result in zip(planned, results):
         if item.name in running:
-            result["addresses"] = [address._asdict() for address in item.addresses or known.get(item.name, ())]
+            result["addresses"] = [address_as_dict(address) for address in item.addresses or known.get(item.name, ())]
 
 
 def _add_consoles(driver: ComputeDriver, planned: Sequence[Planned], results: Sequence[dict[str, Any]]) -> None:

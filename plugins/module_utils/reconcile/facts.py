@@ -15,7 +15,7 @@ from ..errors import InvalidInput, LibraryMissing, Problem
 from ..model import power_state
 from ..model.instance import Instance, InstanceInfo
 from .task import Task
-from .views import instance_as_dict, pending_as_dict
+from .views import address_as_dict, instance_as_dict, pending_as_dict
 
 CONSTANT_COST = ("host", "cpu", "instances", "stats")
 """Subsets that cost the same number of hypervisor calls however many instances there are; what ``all`` means."""
@@ -130,7 +130,7 @@ def _instances(driver: ComputeDriver, subsets: Collection[str], patterns: Sequen
             entry["stats"] = dict(stats[info.name])
         if info.name in configs:
             entry["config"] = _config(configs[info.name], driver.name)
-            entry["addresses"] = [address._asdict() for address in addresses.get(info.name, ())]
+            entry["addresses"] = [address_as_dict(address) for address in addresses.get(info.name, ())]
         facts.append(entry)
     return facts
 

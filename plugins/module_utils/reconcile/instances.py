@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Callable
+from typing import Any
 
 from ..driver.base import OWN, ComputeDriver
 from ..errors import AnyvirtError, InstanceLocked, InstanceProtected, InvalidInput, InvalidPowerState
@@ -20,7 +20,7 @@ from .creation import new_instance, with_macs
 from .desired import ABSENT, FOR_STATE, NEXT_BOOT, PAUSED, PRESENT, REBOOTED, RESTART, RUNNING, STOPPED, Desired
 from .plan import Plan, Step
 from .power import STATE_OF, Power, settled
-from .wait import wait_after
+from .wait import GuestWait
 
 APPLIED_LIVE = "live"
 APPLIED_PENDING = "pending"
@@ -38,7 +38,9 @@ class Planned:
         before: As it was; None when it did not exist.
         after: As it will be, as far as can be told beforehand; None when it will not exist.
         changes: Each with how it is applied: ``live``, ``pending`` or ``restart``.
-        wait: Run when the plan is done; None when there is nothing to wait for.
+        started: The plan starts it from off.
+        rebooted: The plan reboots it in place, so that its console's log goes on.
+        wait: What is waited for when the plan is done; None when there is nothing.
         removed: What a removal took away, in words; known when it is done.
         error: Why it cannot be done, or why it failed.
     """
@@ -50,7 +52,8 @@ class Planned:
     changes: list[tuple[Change, str]] = field(default_factory=list)
     power_cycled: bool = False
     started: bool = False
-    wait: Callable[[], list[Any] | None] | None = None
+    rebooted: bool = False
+    wait: GuestWait | None = None
     addresses: list[Any] | None = None
     removed: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -169,7 +172,7 @@ class Planner:
                     )
                 moves = [] if wanted.state == PRESENT else power.steps(state, goal)
                 steps += [*self._update(current, found, live), *moves]
-                planned.power_cycled = goal == REBOOTED
+                planned.power_cycled = planned.rebooted = goal == REBOOTED
                 self._note(planned, found, live, APPLIED_PENDING)
         self._finish(planned, found, current, goal, live)
         return planned
@@ -259,7 +262,8 @@ class Planner:
                 f"{power_state.name(state)}; ask for state: running beside it"
             )
         nics = planned.after.nics if planned.after is not None else None
-        planned.wait = wait_after(self.driver, wanted, [nic.mac for nic in nics or [] if nic.mac])
+        macs = [nic.mac for nic in nics or [] if nic.mac]
+        planned.wait = GuestWait(self.driver, wanted, macs, planned.started, planned.rebooted)
 
     def _remove(self, planned: Planned, delete_volumes: str, say: str) -> Step:
         def remove() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..model import power_state
 from ..model.flavor import Flavor
-from ..model.instance import SEED, Disk, Instance
+from ..model.instance import SEED, Address, Disk, Instance
 
 _NOT_SHOWN = frozenset(
     {"cloud_init", "cloud_init_fingerprint", "hypervisor", "nics", "power_state", "pending", "pool_path", "unfinished"}
@@ -45,6 +45,11 @@ def pending_as_dict(instance: Instance, extras_option: str) -> dict[str, Any]:
         running, configured = ("other data", "the given data") if field == "cloud_init" else values
         pending[option] = {"running": plain(running), "configured": plain(configured)}
     return pending
+
+
+def address_as_dict(address: Address) -> dict[str, Any]:
+    """An address, without what changes by itself."""
+    return {"mac": address.mac, "address": address.address, "prefix": address.prefix, "source": address.source}
 
 
 def is_document(value: Any) -> bool:

@@ -20,25 +20,47 @@ _LOOK_AGAIN_S = 2.0
 """Consoles, leases and agents send no events on every hypervisor: this is how long something can go unnoticed."""
 
 _CONSOLE_BYTES = 1024 * 1024
+_RECOGNIZABLE_BYTES = 4096
 
 
-def wait_after(driver: ComputeDriver, wanted: Desired, macs: Collection[str]) -> Callable[[], list[Address] | None]:
-    """What to call when the plan is done; returns the addresses that were waited for."""
-    name, timeout_s = wanted.name, wanted.wait.timeout_s
-    if wanted.wait.what == FOR_CONSOLE:
-        driver.require("console_output")
-        pattern = wanted.wait.pattern or ""
+class GuestWait:
+    """What a task waits for when its plan is done.
 
-        def wait_console() -> None:
-            wait_for_console(driver, name, pattern, timeout_s)
+    A guest that the plan reboots in place keeps the log of its console, and a guest that it starts has a lease from its
+    last run: neither is what the task waits for.
 
-        return wait_console
-    driver.require("addresses")
-    return lambda: wait_for_address(driver, name, macs, timeout_s)
+    Raises:
+        Unsupported: the hypervisor cannot tell it.
+    """
+
+    def __init__(
+        self, driver: ComputeDriver, wanted: Desired, macs: Collection[str], started: bool, rebooted: bool
+    ) -> None:
+        self._for_console = wanted.wait.what == FOR_CONSOLE
+        driver.require("console_output" if self._for_console else "addresses")
+        self._driver = driver
+        self._wanted = wanted
+        self._macs = macs
+        self._started = started
+        self._rebooted = rebooted
+        self._old_console = b""
+
+    def prepare(self) -> None:
+        """To be called before the plan is carried out."""
+        if self._rebooted and self._for_console:
+            self._old_console = self._driver.get_console_output(self._wanted.name, _CONSOLE_BYTES)
+
+    def wait(self) -> list[Address] | None:
+        """To be called afterwards; the addresses, when they were waited for."""
+        driver, name, wait = self._driver, self._wanted.name, self._wanted.wait
+        if self._for_console:
+            wait_for_console(driver, name, wait.pattern or "", wait.timeout_s, self._old_console)
+            return None
+        return wait_for_address(driver, name, self._macs, wait.timeout_s, fresh=self._started or self._rebooted)
 
 
-def wait_for_console(driver: ComputeDriver, name: str, pattern: str, timeout_s: float) -> None:
-    """Return when the guest has written what fits ``pattern`` since it was last started.
+def wait_for_console(driver: ComputeDriver, name: str, pattern: str, timeout_s: float, old: bytes = b"") -> None:
+    """Return when the guest has written what fits ``pattern`` since it was last started, or after ``old``.
 
     Raises:
         TimeoutExpired: it did not in time.
@@ -49,7 +71,8 @@ def wait_for_console(driver: ComputeDriver, name: str, pattern: str, timeout_s: 
 
     def look() -> bool:
         nonlocal seen
-        text = driver.get_console_output(name, _CONSOLE_BYTES).decode("utf-8", "replace").replace("\r\n", "\n")
+        output = _after(old, driver.get_console_output(name, _CONSOLE_BYTES))
+        text = output.decode("utf-8", "replace").replace("\r\n", "\n")
         lines = [line for line in text.splitlines() if line.strip()]
         if lines:
             seen = f"{lines[-1].strip()[:200]!r} on its console"
@@ -58,10 +81,20 @@ def wait_for_console(driver: ComputeDriver, name: str, pattern: str, timeout_s: 
     _wait(driver, name, look, lambda: seen, f"instance {name!r} wrote nothing that fits {pattern!r}", timeout_s)
 
 
-def wait_for_address(driver: ComputeDriver, name: str, macs: Collection[str], timeout_s: float) -> list[Address]:
+def _after(old: bytes, output: bytes) -> bytes:
+    """What was written after ``old``; the beginning of both may have been cut off meanwhile."""
+    end = old[-_RECOGNIZABLE_BYTES:]
+    position = output.rfind(end) if end else -1
+    return output if position < 0 else output[position + len(end) :]
+
+
+def wait_for_address(
+    driver: ComputeDriver, name: str, macs: Collection[str], timeout_s: float, fresh: bool = False
+) -> list[Address]:
     """Wait until one of its NICs has an address with which others can reach it; all of these addresses.
 
     Leases are asked first, and the guest's agent where they tell nothing; an agent that is silent is nothing unusual.
+    With ``fresh`` the guest has just been started, and the leases of now are those of its last run.
 
     Raises:
         TimeoutExpired: none had one in time.
@@ -70,11 +103,12 @@ def wait_for_address(driver: ComputeDriver, name: str, macs: Collection[str], ti
     found: list[Address] = []
     seen = "no address at all"
     ours = {mac.lower() for mac in macs}
+    stale = {address for address in driver.get_addresses([name]).get(name, []) if address.expires_s} if fresh else set()
 
     def look() -> bool:
         nonlocal found, seen
         for ask_guest in (False, True):
-            known = driver.get_addresses([name], ask_guest=ask_guest).get(name, [])
+            known = [it for it in driver.get_addresses([name], ask_guest=ask_guest).get(name, []) if it not in stale]
             found = [address for address in known if _is_good(address) and (not ours or address.mac.lower() in ours)]
             if found:
                 return True

@@ -27,7 +27,7 @@ class AddressesMixin(InstancesMixin):
         ``names`` that was not read yet.
 
         A lease lasts longer than a run of the instance. So those of instances that are off are not told, and right
-        after a start it is the address that the guest is going to get again.
+        after a start it is the address that the guest is going to get again: ``expires_s`` tells when it has got it.
         """
         wanted = frozenset(names)
         if not wanted:
@@ -58,7 +58,8 @@ class AddressesMixin(InstancesMixin):
             for network in self.conn.listAllNetworks(self.libvirt.VIR_CONNECT_LIST_NETWORKS_ACTIVE):
                 for lease in self._leases_of(network):
                     mac = (lease["mac"] or "").lower()
-                    leases.setdefault(mac, []).append(Address(mac, lease["ipaddr"], lease["prefix"], "lease"))
+                    address = Address(mac, lease["ipaddr"], lease["prefix"], "lease", lease["expirytime"] or 0)
+                    leases.setdefault(mac, []).append(address)
         return leases
 
     def _leases_of(self, network: libvirt.virNetwork) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from unittest import mock
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AnyvirtError,
@@ -84,7 +85,7 @@ def test_nothing_more_is_tried_when_the_hypervisor_is_gone():
 def test_a_wait_in_vain_leaves_what_was_done():
     undone: list[str] = []
     item = planned("a", lambda: lambda: undone.append("a"))
-    item.wait = fail(TimeoutExpired("no address", "nothing"))
+    item.wait = mock.Mock(wait=fail(TimeoutExpired("no address", "nothing")))
     carry_out([item], 1)
     assert undone == []
     assert item.error is not None

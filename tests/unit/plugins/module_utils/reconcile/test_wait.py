@@ -89,3 +89,21 @@ def test_a_console_line():
 def test_the_last_console_line_is_told():
     with pytest.raises(TimeoutExpired, match="'half way'"):
         wait_for_console(driver(console=[b"one\r\nhalf way\r\n"]), "a", "login", 0.01)
+
+
+def test_what_was_written_before_a_reboot_does_not_count():
+    old = b"booting\r\nlogin: "
+    guest = driver(console=[old, old + b"rebooting\r\n", old + b"rebooting\r\nlogin: "])
+    wait_for_console(guest, "a", "^login:", 60, old)
+    assert guest.moment == 2  # type: ignore[attr-defined]
+
+
+def test_a_log_that_begins_anew_counts_whole():
+    wait_for_console(driver(console=[b"login: "]), "a", "^login:", 60, b"something else\r\n")
+
+
+def test_the_lease_of_the_last_run_does_not_count():
+    old, new = (address("10.0.0.5")._replace(expires_s=expires_s) for expires_s in (1000, 2000))
+    guest = driver(leases=[[old], [old], [new]])
+    assert wait_for_address(guest, "a", [MAC], 60, fresh=True) == [new]
+    assert wait_for_address(driver(leases=[[old]]), "a", [MAC], 60) == [old]
