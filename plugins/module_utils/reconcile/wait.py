@@ -82,9 +82,12 @@ def wait_for_console(driver: ComputeDriver, name: str, pattern: str, timeout_s: 
 
 
 def _after(old: bytes, output: bytes) -> bytes:
-    """What was written after ``old``; the beginning of both may have been cut off meanwhile."""
+    """What was written after ``old``."""
+    if output.startswith(old):
+        return output[len(old) :]
+    # The log begins anew, or it is so long by now that its beginning is cut off.
     end = old[-_RECOGNIZABLE_BYTES:]
-    position = output.rfind(end) if end else -1
+    position = output.find(end)
     return output if position < 0 else output[position + len(end) :]
 
 
