@@ -26,8 +26,6 @@ def pending_options(running: Domain, config: Domain) -> dict[str, tuple[Any, Any
         has, gets = getattr(now, name), getattr(then, name)
         if has is not None and gets is not None and abs(has - gets) > _MEMORY_TOLERANCE_MB:
             pending[name] = (has, gets)
-    if "max_memory_mb" not in pending and _has_not_shrunk(pending.get("memory_mb")):
-        del pending["memory_mb"]
     for name in ("vcpus", "max_vcpus", "nics", "boot", "console"):
         if getattr(now, name) != getattr(then, name):
             pending[name] = (getattr(now, name), getattr(then, name))
@@ -39,12 +37,6 @@ def pending_options(running: Domain, config: Domain) -> dict[str, tuple[Any, Any
     if extras:
         pending["hypervisor"] = (extras, {key: then.hypervisor.get(key) for key in extras})
     return pending
-
-
-def _has_not_shrunk(memory: tuple[int, int] | None) -> bool:
-    """Whether the guest only holds more memory than it should: it starts with the most that it can have and gives some
-    back when it has a balloon driver. Another start changes nothing about one that has none."""
-    return memory is not None and memory[0] > memory[1]
 
 
 def _sources(instance: Instance) -> list[tuple[Any, ...]]:
