@@ -157,7 +157,7 @@ class Planner:
         else:
             live = self._live(current, found, wanted) if fields else set()
             waiting = fields - live
-            cycle_for = waiting | (self._mentioned(wanted) & set(current.pending))
+            cycle_for = waiting | (self._mentioned(wanted) & _ended_by_restart(current))
             if cycle_for and (wanted.apply == RESTART or goal == REBOOTED):
                 off = replace(current, power_state=power_state.SHUTOFF)
                 final = RUNNING if goal == REBOOTED else goal
@@ -291,6 +291,17 @@ _VOLUMES = {
     "all": "and all volumes that only it uses",
     "none": "and keep its volumes",
 }
+
+
+def _ended_by_restart(current: Instance) -> set[str]:
+    """Fields whose change is in force after a restart. A guest that holds more memory than it should, within what it may
+    have, starts with just as much again: it has no balloon driver, or gives the memory back in a moment."""
+    pending = set(current.pending)
+    if "memory_mb" in pending and "max_memory_mb" not in pending:
+        running, configured = current.pending["memory_mb"]
+        if running > configured:
+            pending.remove("memory_mb")
+    return pending
 
 
 def compared(driver: ComputeDriver, wanted: Desired, current: Instance) -> Comparison:
