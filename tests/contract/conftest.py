@@ -15,6 +15,7 @@ from contract.platforms import NAMES, make_platform
 from contract.platforms.base import Platform
 
 _NOWHERE = "none of --drivers"
+_SLOW_TO_START = ("xen",)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -23,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "on(*platforms): the test makes sense on these platforms only")
+    config.addinivalue_line("markers", "thorough: a repetition, left out where each start takes many seconds")
 
 
 def chosen_platforms(config: pytest.Config) -> list[str]:
@@ -44,11 +46,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Drop tests of platforms that were not chosen; that is no skipped test, since nobody asked for it."""
+    """Drop tests of platforms that were not chosen; those are no skipped tests, since nobody asked for them."""
 
     def has_a_place(item: pytest.Item) -> bool:
         callspec = getattr(item, "callspec", None)
-        return callspec is None or callspec.params.get("host") != _NOWHERE
+        host = callspec.params.get("host") if callspec is not None else None
+        return host != _NOWHERE and not (host in _SLOW_TO_START and item.get_closest_marker("thorough"))
 
     nowhere = [item for item in items if not has_a_place(item)]
     if nowhere:

@@ -31,7 +31,7 @@ OPTIONS: dict[str, tuple[str | None, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("when", ["new", "off", "running"])
+@pytest.mark.parametrize("when", ["new", "off", pytest.param("running", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("option", OPTIONS)
 def test_one_option(driver: ComputeDriver, platform: Platform, option: str, when: str):
     feature, over = OPTIONS[option]

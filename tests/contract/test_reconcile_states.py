@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
@@ -24,14 +26,20 @@ WANTED = {
 }
 """Wanted state -> what comes of each state; what is not named stays."""
 FEATURE_OF = {"paused": "pause", "suspended": "suspend"}
-QUICK_ONLY = {("paused", "suspended"), ("suspended", "paused"), ("nothing", "paused")}
 
 
-@pytest.mark.parametrize("before", STATES)
-@pytest.mark.parametrize("wanted", WANTED)
+def pairs() -> list[Any]:
+    """Every state that is, with every one that is wanted."""
+    found = []
+    for before in STATES:
+        for wanted in WANTED:
+            marks = [pytest.mark.thorough] if before in FEATURE_OF or wanted == "paused" else []
+            found.append(pytest.param(before, wanted, marks=marks))
+    return found
+
+
+@pytest.mark.parametrize(("before", "wanted"), pairs())
 def test_from_each_state(driver: ComputeDriver, platform: Platform, before: str, wanted: str):
-    if not platform.starts_quickly and (before, wanted) in QUICK_ONLY:
-        return
     if before in FEATURE_OF and not driver.supports(FEATURE_OF[before]):
         return
     params = small(platform, "one", state=wanted, shutdown={"method": "forced"})

@@ -95,7 +95,7 @@ def test_spawn_in_a_pool_made_on_demand(driver: ComputeDriver, platform: Platfor
         assert number > 3
 
 
-@pytest.mark.parametrize("running", [False, True])
+@pytest.mark.parametrize("running", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_destroy(driver: ComputeDriver, platform: Platform, running: bool):
     """It undefines first and deletes after: when it fails the instance is whole or gone, and the next one ends it."""
     empty = platform.snapshot()
