@@ -210,7 +210,9 @@ class ComputeDriver(ABC):
 
     def complete(self, instance: Instance) -> Instance:
         """A copy of a new instance in which what the driver decides by itself is filled in: device names, formats,
-        buses, NIC models and the like, as they will be read back. Asks no hypervisor beyond what is already known."""
+        buses, NIC models and the like, as they will be read back. Asks no hypervisor beyond what is already known.
+
+        Where ``disks`` is None the flavor says which blank disks there are; a list is the whole list."""
         return instance
 
     # -- life and death ---------------------------------------------------------------------------------------------

@@ -294,8 +294,8 @@ _VOLUMES = {
 
 
 def _ended_by_restart(current: Instance) -> set[str]:
-    """Fields whose change is in force after a restart. A guest that holds more memory than it should, within what it may
-    have, starts with just as much again: it has no balloon driver, or gives the memory back in a moment."""
+    """Fields whose change is in force after a restart. A guest that holds more memory than it should, within what it
+    may have, starts with just as much again: it has no balloon driver, or gives the memory back in a moment."""
     pending = set(current.pending)
     if "memory_mb" in pending and "max_memory_mb" not in pending:
         running, configured = current.pending["memory_mb"]

@@ -127,9 +127,9 @@ def seed_disk() -> Disk:
 
 
 def _wanted_disks(instance: Instance) -> list[Disk]:
-    """The disks, with those of image, flavor and seed among them."""
+    """The disks, with those of image, flavor and seed among them. A flavor has no say where the disks are given."""
     disks = [replace(disk) for disk in instance.disks or []]
-    flavor = instance.flavor
+    flavor = instance.flavor if instance.disks is None else None
     root_bytes = flavor.root_gb * GIB if flavor is not None and flavor.root_gb else None
     has_root = any(disk.role == ROOT or (disk.image and disk.image == instance.image) for disk in disks)
     if not has_root and (instance.image or (root_bytes and not disks)):
