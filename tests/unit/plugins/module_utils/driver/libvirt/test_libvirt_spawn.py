@@ -88,7 +88,7 @@ def test_xen_does_not_say_that_it_is_short_of_memory(stubs: Any, free_mb: int, k
     driver = host(stubs, domain, "xen+tcp://far/", getFreeMemory=free_mb << 20)
     with pytest.raises(kind) as caught:
         driver.spawn(plain(hypervisor={"os_type": "xen"}))
-    assert type(caught.value) is kind
+    assert caught.value.__class__ is kind
 
 
 def test_disks_that_cannot_be_made(stubs: Any):
