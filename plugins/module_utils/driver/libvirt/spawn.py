@@ -129,7 +129,15 @@ class SpawnMixin(DestroyMixin, CheckMixin):
                 parts.disks.append(replace(disk, format=disk.format or self.image_facts(disk.path).format))
             else:
                 parts.disks.append(disk)
+        self._require_new(parts)
         return parts
+
+    def _require_new(self, parts: _Parts) -> None:
+        """Raise when a volume to be made is there: once it stands in the record of an unfinished instance it would be
+        taken for what a killed spawn left."""
+        made_later = None if parts.pool is None else parts.pool.name
+        for taken in self.existing((new.pool, new.volume) for new in parts.volumes if new.pool != made_later):
+            raise AlreadyExists(f"there is a volume {taken.name!r} in the storage pool {taken.pool!r} already")
 
     def _missing_pool(self, instance: Instance) -> PoolFacts | None:
         """The pool to be made for the instance, if any volume goes there and it is not there yet."""
