@@ -35,5 +35,5 @@ def message_of(error: AnyvirtError) -> str:
     if error.not_undone:
         return f"{text}. Not undone: {'; '.join(error.not_undone)}"
     if error.rolled_back:
-        return f"{text}. Everything is as it was before"
+        return f"{text}. What was done is taken back: {'; '.join(error.undone)}"
     return text

@@ -81,7 +81,7 @@ def test_errors():
     assert described["kind"] == "timeout"
     assert described["last_seen"] == "nothing"
     assert described["rolled_back"] is True
-    assert message_of(error) == "start a: never came; last seen: nothing. Everything is as it was before"
+    assert message_of(error) == "start a: never came; last seen: nothing. What was done is taken back: undo: x"
     problems = error_as_dict(InvalidInput([Problem("name", "is bad")]))["problems"]
     assert problems == [{"option": "name", "message": "is bad"}]
     assert error_as_dict(ValueError("x"))["kind"] == "unexpected_error"
