@@ -27,6 +27,9 @@ _RUNS_AFTERWARDS = (want.PRESENT, want.RUNNING, want.REBOOTED)
 _TASK_WIDE = {"name", "instances", "flavors", "workers"}
 
 
+_OPTION = re.compile(r"\w+")
+
+
 def read_desired(params: Mapping[str, Any], driver_name: str) -> list[Desired]:
     """What the task wants, an entry for each instance.
 
@@ -56,8 +59,26 @@ def read_desired(params: Mapping[str, Any], driver_name: str) -> list[Desired]:
     wanted = [_read_instance(reader, flavors, driver_name) for reader in readers]
     _find_duplicates(wanted, problems)
     if problems:
-        raise InvalidInput(dict.fromkeys(problems))
+        raise InvalidInput(dict.fromkeys(problems if many is None else _told_once(problems, params, many)))
     return wanted
+
+
+def _told_once(problems: list[Problem], shared: Mapping[str, Any], many: list[Mapping[str, Any]]) -> list[Problem]:
+    """What is wrong with an option that all entries share is that option's problem, not one of each entry."""
+    entries: dict[tuple[str, str], set[str]] = {}
+    for option, message in problems:
+        where, _, rest = option.partition("].")
+        entries.setdefault((rest, message), set()).add(where)
+    told = []
+    for option, message in problems:
+        _, _, rest = option.partition("].")
+        key = _OPTION.match(rest)
+        is_shared = (
+            key is not None and shared.get(key[0]) is not None and all(entry.get(key[0]) is None for entry in many)
+        )
+        in_all = len(entries[rest, message]) == len(many)
+        told.append(Problem(rest, message) if is_shared and in_all else Problem(option, message))
+    return told
 
 
 def check_options(params: Mapping[str, Any]) -> None:

@@ -167,3 +167,17 @@ def test_every_problem_is_found():
 def test_sizes_of_disks_are_whole_sectors():
     [disk] = read(name="a", disks=[{"size": "0.3G"}]).disks or []
     assert disk.size_bytes == 322122752
+
+
+def test_what_is_wrong_with_a_shared_option_is_told_once():
+    entries = [{"name": "a"}, {"name": "b"}]
+    assert complaints(memory_mb=0, instances=entries) == ["memory_mb"]
+    assert complaints(memory_mb=0, instances=[{"name": "a"}, {"name": "b", "memory_mb": 0}]) == [
+        "instances[0].memory_mb",
+        "instances[1].memory_mb",
+    ]
+    assert complaints(boot={"kernel": "relative"}, instances=entries) == ["boot.kernel"]
+    assert complaints(instances=[{"name": "a", "vcpus": 0}, {"name": "b", "vcpus": 0}]) == [
+        "instances[0].vcpus",
+        "instances[1].vcpus",
+    ]
