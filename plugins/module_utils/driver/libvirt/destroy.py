@@ -48,9 +48,10 @@ class DestroyMixin(LogsMixin, RemainsMixin, InstancesMixin):
         doomed = self.unneeded(self._candidates(domain, delete_volumes), but=name)
         with UndoStack() as done:
             note = self.note_removal(name, doomed, done) if doomed else None
-            if active:
+            # The start of an unfinished one may still go on in the daemon, and undefining would not wait for it.
+            if active or domain.record.unfinished:
                 self._cut_off(name, handle)
-                if persistent:
+                if active and persistent:
                     done.push("start the instance anew", lambda: self._start_again(handle, state == _PAUSED))
             if self.has_console_log(domain):
                 self.remove_console_log(name)  # here, since nothing would tell of it after the domain
