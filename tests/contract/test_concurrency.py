@@ -19,6 +19,15 @@ PROCESSES = 8
 OPERATIONS = 25
 
 
+# A driver that bears only one change at a time says so, and is given no more.
+SEVERAL_AT_ONCE = ("fake", "libvirt", "lxc")
+
+
+def test_who_bears_several_changes_at_once_says_so(driver: ComputeDriver, host: Platform):
+    assert (driver.max_workers is None) == (host.name in SEVERAL_AT_ONCE)
+
+
+@pytest.mark.on(*SEVERAL_AT_ONCE)
 def test_threads_on_one_driver(driver: ComputeDriver, platform: Platform):
     """Several lives at once, each of its own instance."""
 
@@ -41,6 +50,7 @@ def test_threads_on_one_driver(driver: ComputeDriver, platform: Platform):
     assert driver.list_instances() == [name for name in names if int(name[-1]) % 2 == 0]
 
 
+@pytest.mark.on(*SEVERAL_AT_ONCE)
 def test_threads_read_while_others_write(driver: ComputeDriver, platform: Platform):
     """An instance that goes away between two calls of a listing is no error."""
 

@@ -122,6 +122,11 @@ class ComputeDriver(ABC):
             hint = f": {found.note}" if found.note else ""
             raise Unsupported(f"the {self.name} driver does not support this: {FEATURES[feature]}{hint}")
 
+    @property
+    def max_workers(self) -> int | None:
+        """How many instances the hypervisor bears to have changed at once; None when it sets no limit."""
+        return None
+
     # -- the host ---------------------------------------------------------------------------------------------------
 
     @abstractmethod

@@ -32,7 +32,8 @@ def reconcile_instances(task: Task) -> dict[str, Any]:
     with driver:
         planned = _plan(driver, wanted)
         if not task.check_mode:
-            carry_out(planned, task.params.get("workers") or DEFAULT_WORKERS)
+            workers = task.params.get("workers") or DEFAULT_WORKERS
+            carry_out(planned, min(workers, driver.max_workers or workers))
             _look_again(driver, planned)
         for item in planned:
             for warning in item.warnings:

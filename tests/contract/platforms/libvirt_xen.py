@@ -34,14 +34,17 @@ class XenPlatform(LibvirtPlatform):
     def __init__(self) -> None:
         super().__init__()
         self.lab = XenHost(f"contract-{os.getpid()}")
-        self.lab.start()
         try:
-            self.uri = self.lab.uri
-            self.lab.run(f"mkdir -p /srv && qemu-img create -q -f qcow2 {self.image} 8M")
-            self.define_pool()
+            self._start()
         except BaseException:
             self.lab.stop()
             raise
+
+    def _start(self) -> None:
+        self.lab.start()
+        self.uri = self.lab.uri
+        self.lab.run(f"mkdir -p /srv && qemu-img create -q -f qcow2 {self.image} 8M")
+        self.define_pool()
 
     def small(self, name: str, **over: Any) -> Instance:
         boot = Boot(kernel=self.lab.guest_kernel, initrd=self.lab.guest_initrd, cmdline="console=hvc0 quiet")
@@ -72,9 +75,7 @@ class XenPlatform(LibvirtPlatform):
         except libvirt.libvirtError:
             # Its libvirtd is gone, which the test has to answer for; the next one gets a fresh host.
             self.lab.stop()
-            self.lab.start()
-            self.uri = self.lab.uri
-            self.define_pool()
+            self._start()
             raise
         for log in self.lab.run(f"ls {self.lab.console_logs}").split():
             if log.removeprefix("guest-").removesuffix(".log") not in but and log.startswith("guest-"):

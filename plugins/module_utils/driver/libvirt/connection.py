@@ -83,6 +83,11 @@ class LibvirtBase(ComputeDriver):
         """Which of libvirt's drivers the URI asks for: ``qemu``, ``lxc`` or ``xen``."""
         return self.options.split().scheme.partition("+")[0]
 
+    @property
+    def max_workers(self) -> int | None:
+        # libvirt's Xen driver (version 9.0) was seen to crash when two domains were started at once.
+        return 1 if self.kind == "xen" else None
+
     def open(self) -> None:
         if self._conn is not None:
             return
