@@ -17,8 +17,8 @@ from contract.platforms.base import Platform
 _NOWHERE = "none of --drivers"
 _SLOW_TO_START = ("xen",)
 
-# The Xen host is a whole machine in an emulator, and once in some hundred tests its libvirtd dies of a segmentation fault.
-# A test in which that happens runs a second time, on a host started anew, and the report counts it as a rerun.
+# The Xen host is a whole machine in an emulator, and once in some hundred tests its libvirtd dies of a segmentation
+# fault. A test in which that happens runs a second time, on a host started anew, and the report counts it as a rerun.
 _EMULATED = ("xen",)
 _DAEMON_DIED = "HypervisorUnavailable|client socket is closed|End of file while reading data|Connection reset by peer"
 
