@@ -67,11 +67,11 @@ def _told_once(problems: list[Problem], shared: Mapping[str, Any], many: list[Ma
     """What is wrong with an option that all entries share is that option's problem, not one of each entry."""
     entries: dict[tuple[str, str], set[str]] = {}
     for option, message in problems:
-        where, _, rest = option.partition("].")
+        where, rest = option.partition("].")[::2]
         entries.setdefault((rest, message), set()).add(where)
     told = []
     for option, message in problems:
-        _, _, rest = option.partition("].")
+        rest = option.partition("].")[2]
         key = _OPTION.match(rest)
         is_shared = (
             key is not None and shared.get(key[0]) is not None and all(entry.get(key[0]) is None for entry in many)
