@@ -30,7 +30,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Callable, ClassVar
 
-from ..errors import InvalidPowerState, Problem, TimeoutExpired, Unsupported
+from ..errors import HypervisorError, InvalidPowerState, Problem, TimeoutExpired, Unsupported
 from ..model import power_state
 from ..model.host import CpuInfo, HostStats
 from ..model.instance import Address, BlockStats, Instance, InstanceInfo, InterfaceStats, Nic, VncConsole
@@ -392,7 +392,7 @@ class ComputeDriver(ABC):
     ) -> int:
         """Wait for a state and meanwhile ``ask`` for it, at once and each ``ask_again_s`` seconds."""
         now = time.monotonic()
-        deadline, next_ask = now + timeout_s, now
+        deadline, next_ask, asked = now + timeout_s, now, False
         with self.watch([name]) as watch:
             while True:
                 state = self.get_info(name).state
@@ -405,8 +405,13 @@ class ComputeDriver(ABC):
                         f"instance {name!r} was not {aims} after {timeout_s:g} s", last_seen=power_state.name(state)
                     )
                 if ask is not None and now >= next_ask:
-                    ask()
-                    next_ask = now + ask_again_s
+                    try:
+                        ask()
+                    except HypervisorError:
+                        if not asked:
+                            raise
+                        # One that is just on its way cannot be asked again; its state will tell.
+                    next_ask, asked = now + ask_again_s, True
                 watch.wait(min(deadline, next_ask if ask is not None else deadline) - now)
 
     @abstractmethod

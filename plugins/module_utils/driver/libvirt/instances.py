@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...model import power_state
@@ -93,7 +92,7 @@ class InstancesMixin(StatsMixin):
     def get_info(self, name: str) -> InstanceInfo:
         domain = self.lookup(name)
         with self.guard(f"read instance {name!r}", name):
-            code, most, present, vcpus, cpu_time = domain.info()
+            code, most, present, vcpus, cpu_time = self.info_of(domain)
             state = to_power_state(code)
             if state in power_state.OFF and self.supports("suspend") and domain.hasManagedSaveImage():
                 state = power_state.SUSPENDED
@@ -115,6 +114,8 @@ class InstancesMixin(StatsMixin):
         with self.guard("list the instances"):
             seen = self._survey(names)
         names = sorted(seen)
+        from concurrent.futures import ThreadPoolExecutor  # takes long to import, and facts do without
+
         # The daemon answers several at once, and most of the time goes by on the way to it and back.
         with ThreadPoolExecutor(_READERS) as readers:
             instances = readers.map(lambda name: self._read_instance(name, seen[name]), names)
@@ -184,7 +185,7 @@ class InstancesMixin(StatsMixin):
     def _sizes_one_by_one(self, seen: Iterable[Seen]) -> Iterable[tuple[str, tuple[int, int, int, int]]]:
         for one in seen:
             try:
-                most, present, vcpus, cpu_time = one.domain.info()[1:5]
+                most, present, vcpus, cpu_time = self.info_of(one.domain)[1:5]
             except self.libvirt.libvirtError as error:
                 if code_of(error) != NO_DOMAIN:
                     raise

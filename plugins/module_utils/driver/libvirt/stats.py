@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Callable, TypeVar
 from xml.etree import ElementTree
@@ -13,7 +14,7 @@ from xml.etree import ElementTree
 from ...errors import InvalidPowerState, NotFound
 from ...model.instance import BlockStats, InterfaceStats
 from .connection import LibvirtBase
-from .errors import NO_DOMAIN, OPERATION_INVALID, code_of
+from .errors import INTERNAL_ERROR, NO_DOMAIN, OPERATION_INVALID, code_of
 from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
@@ -53,6 +54,9 @@ _NET = {
     for way in ("rx", "tx")
     for what, name in (("bytes", "bytes"), ("pkts", "packets"), ("errs", "errs"), ("drop", "drop"))
 }
+
+_GOING_DOWN_S = 10.0
+_LOOK_AGAIN_S = 0.1
 
 
 class StatsMixin(LibvirtBase):
@@ -105,7 +109,18 @@ class StatsMixin(LibvirtBase):
                 flags = self.libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | self._do_not_wait
                 found = self.conn.getAllDomainStats(self.libvirt.VIR_DOMAIN_STATS_VCPU, flags)
                 return {domain.name(): record.get("vcpu.current", 0) for domain, record in found}
-            return {domain.name(): info[3] for domain, info in self._each_active(lambda domain: domain.info())}
+            return {domain.name(): info[3] for domain, info in self._each_active(self.info_of)}
+
+    def info_of(self, domain: libvirt.virDomain) -> list[int]:
+        """virDomainGetInfo. Of a domain that is just going down libxl tells nothing, and all of it a moment later."""
+        deadline = time.monotonic() + _GOING_DOWN_S
+        while True:
+            try:
+                return list(domain.info())
+            except self.libvirt.libvirtError as error:
+                if self.kind != "xen" or code_of(error) != INTERNAL_ERROR or time.monotonic() >= deadline:
+                    raise
+                time.sleep(_LOOK_AGAIN_S)
 
     def is_host_itself(self, domain: libvirt.virDomain) -> bool:
         """Xen lists its management domain among the others; it is no instance."""
@@ -149,7 +164,7 @@ class StatsMixin(LibvirtBase):
 
     def _record(self, domain: libvirt.virDomain) -> Record:
         """What virConnectGetAllDomainStats would tell, as far as a domain alone tells it."""
-        _state, maximum_kib, memory_kib, vcpus, cpu_time_ns = domain.info()
+        _state, maximum_kib, memory_kib, vcpus, cpu_time_ns = self.info_of(domain)
         record: Record = {
             "cpu.time": cpu_time_ns,
             "vcpu.current": vcpus,

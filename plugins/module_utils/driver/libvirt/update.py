@@ -67,7 +67,7 @@ class UpdateMixin(LiveMixin, ResizeMixin):
         self.require("memory_live")
         handle = self.lookup(name)
         with self.guard(f"set the memory of instance {name!r}", name):
-            state, most, *_rest = handle.info()
+            state, most, *_rest = self.info_of(handle)
             if to_power_state(state) not in power_state.EXECUTING:
                 raise InvalidPowerState(
                     f"instance {name!r} is {power_state.name(to_power_state(state))}; only a running guest can be "
