@@ -47,7 +47,7 @@ def test_from_each_state(driver: ComputeDriver, platform: Platform, before: str,
         platform.spawned(driver, "one")
         bring_to(driver, "one", before)
     foretold = run(platform, check=True, **params)
-    assert foretold.calls.writes == []
+    assert foretold.calls.lasting_writes == []
     assert _state(driver) == before, "check mode changes nothing"
     outcome = run(platform, **params)
     after = WANTED[wanted].get(before, before)

@@ -17,6 +17,9 @@ class Call(NamedTuple):
     writes: bool
 
 
+_PASSING_POOLS = ("virStoragePoolCreateXML", "virStoragePoolRefresh", "virStoragePoolDestroy")
+
+
 class Record(list[Call]):
     """The calls of an operation in their order; complete when the recording has ended."""
 
@@ -27,6 +30,11 @@ class Record(list[Call]):
     @property
     def writes(self) -> list[str]:
         return [call.name for call in self if call.writes]
+
+    @property
+    def lasting_writes(self) -> list[str]:
+        """The same without libvirt's passing pools, through which alone it shows a file that is in no pool."""
+        return [name for name in self.writes if name not in _PASSING_POOLS]
 
 
 class Calls(ABC):
