@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import Any
 
 import libvirt
@@ -117,8 +116,7 @@ class LibvirtPlatform(Platform):
                     kept_files |= {source.get("file") for source in root.iterfind(".//source[@file]")}
                     continue
                 with contextlib.suppress(libvirt.libvirtError):  # it does not run, or goes down just now
-                    with suppress(libvirt.libvirtError):  # it goes down by itself at this moment
-                        domain.destroy()
+                    domain.destroy()
                 with contextlib.suppress(libvirt.libvirtError):  # a transient one is gone by now
                     domain.undefineFlags(self.undefine_flags)
             for pool in connection.listAllStoragePools():
