@@ -25,6 +25,10 @@ _UNDEFINE_FLAGS = (
 _POOL_XML = "<pool type='dir'><name>{name}</name><target><path>{path}</path></target></pool>"
 
 
+GROWING = (".log", ".qcow2")
+"""What guests write grows, and a copy-on-write file never shrinks again: its disk's size is told with the pools."""
+
+
 class LibvirtPlatform(Platform):
     pool_folder = "/var/lib/libvirt/images"
     undefine_flags = _UNDEFINE_FLAGS

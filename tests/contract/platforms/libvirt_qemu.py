@@ -17,7 +17,7 @@ from typing import Any
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Console, Instance
-from contract.platforms.libvirt_base import LibvirtPlatform
+from contract.platforms.libvirt_base import GROWING, LibvirtPlatform
 from lab.guest import build_guest
 from lab.hosts import BRIDGE, NETWORK, LibvirtHost
 from lab.proc import run
@@ -26,8 +26,6 @@ from lab.proc import run
 _THEIR_OWN = ("log/libvirtd.log", "log/virtlogd.log", "log/qemu/", "log/lxc/", "lib/dnsmasq/", "lib/qemu/domain-")
 _THEIR_OWN += ("lib/qemu/channel/", "lib/qemu/ram/", "lib/boot/")
 _CONSOLE_LOG = ".anyvirt-console.log"
-_GROWING = (".log", ".qcow2")
-"""What guests write grows, and a copy-on-write file never shrinks again: its disk's size is told with the pools."""
 
 
 def lab_name(part: str) -> str:
@@ -62,7 +60,7 @@ class HostedPlatform(LibvirtPlatform):
             for path in sorted((state / part).rglob("*")):
                 inner = str(path.relative_to(state))
                 if path.is_file() and (not inner.startswith(_THEIR_OWN) or inner.endswith(_CONSOLE_LOG)):
-                    found[inner] = 0 if path.suffix in _GROWING else path.stat().st_size
+                    found[inner] = 0 if path.suffix in GROWING else path.stat().st_size
         return found
 
     def remove_everything(self, but: set[str]) -> None:

@@ -13,7 +13,7 @@ import libvirt
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Instance, Nic
-from contract.platforms.libvirt_base import LibvirtPlatform
+from contract.platforms.libvirt_base import GROWING, LibvirtPlatform
 from lab.xen import XenHost
 
 _DOM0 = "Domain-0"
@@ -67,7 +67,7 @@ class XenPlatform(LibvirtPlatform):
         folders = "/etc/libvirt/libxl /var/lib/libvirt/images /var/lib/libvirt/libxl"
         listing = self.lab.run(f"find {folders} -type f -exec stat -c '%n %s' {{}} + 2>/dev/null || true")
         lines = (line.rsplit(" ", 1) for line in listing.splitlines())
-        return {path: int(size) for path, size in lines}
+        return {path: 0 if path.endswith(GROWING) else int(size) for path, size in lines}
 
     def remove_everything(self, but: set[str]) -> None:
         try:
