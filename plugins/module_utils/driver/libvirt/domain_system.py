@@ -28,18 +28,26 @@ def read_memory(domain: Element) -> tuple[int | None, int | None]:
     return (most if current is None else current), most
 
 
-def write_memory(domain: Element, memory_mb: int | None, max_memory_mb: int | None) -> None:
-    """Set one or both; the maximum is never less than the present value."""
-    now, most = read_memory(domain)
-    present = now if memory_mb is None else memory_mb
-    limit = most if max_memory_mb is None else max_memory_mb
+def _present_and_limit(
+    now: tuple[int | None, int | None], present: int | None, limit: int | None
+) -> tuple[int, int] | None:
+    """A size and the most to which it can grow, where one or both are to be set; None when nothing changes."""
+    present = now[0] if present is None else present
+    limit = now[1] if limit is None else limit
     if present is None:
         present = limit
     if present is None:
+        return None
+    wanted = (present, present if limit is None else max(limit, present))
+    return None if wanted == now else wanted
+
+
+def write_memory(domain: Element, memory_mb: int | None, max_memory_mb: int | None) -> None:
+    """Set one or both; the maximum is never less than the present value."""
+    change = _present_and_limit(read_memory(domain), memory_mb, max_memory_mb)
+    if change is None:
         return
-    limit = present if limit is None else max(limit, present)
-    if (present, limit) == (now, most):
-        return
+    present, limit = change
     for tag, value in (("memory", limit), ("currentMemory", present)):
         element = find_or_make(domain, tag)
         if _mib(element) != value:
@@ -57,16 +65,10 @@ def read_vcpus(domain: Element) -> tuple[int | None, int | None]:
 
 def write_vcpus(domain: Element, vcpus: int | None, max_vcpus: int | None) -> None:
     """Set one or both; the maximum is never less than the present value."""
-    now, most = read_vcpus(domain)
-    present = now if vcpus is None else vcpus
-    limit = most if max_vcpus is None else max_vcpus
-    if present is None:
-        present = limit
-    if present is None:
+    change = _present_and_limit(read_vcpus(domain), vcpus, max_vcpus)
+    if change is None:
         return
-    limit = present if limit is None else max(limit, present)
-    if (present, limit) == (now, most):
-        return
+    present, limit = change
     element = find_or_make(domain, "vcpu")
     element.text = str(limit)
     set_attribute(element, "current", None if present == limit else str(present))
