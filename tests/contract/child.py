@@ -12,7 +12,10 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
 
 TESTS = Path(__file__).resolve().parents[1]
 
@@ -35,12 +38,12 @@ def start(**task: Any) -> subprocess.Popen[bytes]:
     return child
 
 
-def as_nobody(secret: Path, uri: str) -> str:
-    """The kind of error that somebody without rights gets at uri; secret is taken from everybody meanwhile."""
+def as_nobody(secret: Path, options: ConnectionOptions) -> str:
+    """The kind of error that somebody without rights gets there; secret is taken from everybody meanwhile."""
     mode = secret.stat().st_mode
     secret.chmod(0)
     try:
-        child = start(operation="open", uri=uri, user=65534)
+        child = start(operation="open", options=options, user=65534)
         output, errors = child.communicate(timeout=60)
     finally:
         secret.chmod(mode)
@@ -52,14 +55,11 @@ def main() -> None:
     """What the child does."""
     import importable  # noqa: F401
 
-    from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import (
-        ConnectionOptions,
-        get_connection,
-    )
+    from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import get_connection
     from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError
 
     task = pickle.loads(sys.stdin.buffer.read())
-    driver = get_connection(ConnectionOptions(task["uri"]))
+    driver = get_connection(task["options"])
     if task["operation"] == "open":
         if os.geteuid() == 0:  # anybody else is kept out as it is
             os.setuid(task["user"])

@@ -64,12 +64,14 @@ OF_RUNNING: dict[str, Callable[[ComputeDriver], Any]] = {
 
 TO_SPAWN: dict[str, dict[str, Any]] = {
     "image": {"image": "/images/some.qcow2"},
-    "existing_volume": {"disks": [Disk(path="/images/some.img")]},
+    "existing_volume": {"disks": [Disk(volume="some.img", pool="some")]},
+    "existing_file": {"disks": [Disk(path="/images/some.img")]},
     "kernel_boot": {"boot": Boot(kernel="/boot/vmlinuz")},
     "uefi": {"boot": Boot(firmware="uefi")},
     "cloud_init": {"cloud_init": CloudInit(user_data="#cloud-config\n")},
     "autostart": {"autostart": True},
     "vnc_console": {"console": Console(vnc=True)},
+    "vnc_address": {"console": Console(vnc=True, vnc_port=5999)},
 }
 
 

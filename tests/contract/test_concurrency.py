@@ -74,7 +74,12 @@ def test_threads_read_while_others_write(driver: ComputeDriver, platform: Platfo
 def test_processes_lose_no_update(driver: ComputeDriver, platform: Platform):
     """Eight processes, two hundred operations: each process creates, changes and removes; what stays is all there."""
     children = [
-        child.start(uri=platform.uri, operation="churn", instance=platform.small(f"process-{number}"), count=OPERATIONS)
+        child.start(
+            options=platform.options(),
+            operation="churn",
+            instance=platform.small(f"process-{number}"),
+            count=OPERATIONS,
+        )
         for number in range(PROCESSES)
     ]
     for process in children:
@@ -92,7 +97,7 @@ def test_two_processes_spawn_one_name(driver: ComputeDriver, platform: Platform)
     """One of them makes it, the others hear that the name is taken and break nothing."""
     before = platform.snapshot()
     instance = driver.complete(platform.small("contested", nics=[platform.nic()]))
-    spawn = {"uri": platform.uri, "operation": "spawn", "instance": instance, "power_on": False}
+    spawn = {"options": platform.options(), "operation": "spawn", "instance": instance, "power_on": False}
     children = [child.start(**spawn) for _turn in range(3)]
     results = [(process.communicate(timeout=120), process.returncode) for process in children]
     assert sorted(code for _output, code in results) == [0, 1, 1], results

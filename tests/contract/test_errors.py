@@ -113,14 +113,14 @@ def test_permission_denied(platform: QemuPlatform):
     """The socket is there and its mode says no: seen as another user, in a child process."""
     from contract.child import as_nobody
 
-    assert as_nobody(platform.lab.socket, platform.uri) == PermissionDenied.kind
+    assert as_nobody(platform.lab.socket, platform.options()) == PermissionDenied.kind
 
 
 @pytest.mark.on("fake")
 def test_a_folder_that_cannot_be_written(platform: FakePlatform):
     from contract.child import as_nobody
 
-    assert as_nobody(platform.folder, platform.uri) == PermissionDenied.kind
+    assert as_nobody(platform.folder, platform.options()) == PermissionDenied.kind
 
 
 @pytest.mark.on("libvirt", "lxc")

@@ -25,10 +25,10 @@ NAME = "rich"
 def run_and_kill(platform: Platform, chance: random.Random, duration_s: float, changes: int, **task: Any) -> bool:
     """Run the task in a child and kill it somewhere in the middle; whether it was killed."""
     if platform.name == "fake":
-        process = child.start(uri=platform.uri, die_at=chance.randint(1, changes), **task)
+        process = child.start(options=platform.options(), die_at=chance.randint(1, changes), **task)
         output, errors = process.communicate(timeout=60)
     else:
-        process = child.start(uri=platform.uri, **task)
+        process = child.start(options=platform.options(), **task)
         assert process.stdout is not None
         process.stdout.readline()
         time.sleep(chance.uniform(0, duration_s))

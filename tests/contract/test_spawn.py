@@ -153,7 +153,7 @@ def test_a_taken_name_is_refused(driver: ComputeDriver, platform: Platform):
 def test_what_does_not_exist_is_refused(
     driver: ComputeDriver, platform: Platform, what: str, error: type[AnyvirtError]
 ):
-    features = {"image": "image", "pool": "image", "volume": "existing_volume", "path": "existing_volume"}
+    features = {"image": "image", "pool": "image", "volume": "existing_volume", "path": "existing_file"}
     over: dict[str, Any] = {
         "network": {"nics": [Nic(network="nowhere")]},
         "bridge": {"nics": [Nic(bridge="nowhere0")]},

@@ -73,7 +73,7 @@ def test_spawn_in_a_pool_made_on_demand(driver: ComputeDriver, platform: Platfor
     """The pool outlives the instance, but not a spawn that failed."""
     disks = [Disk(size_bytes=MIB)]
     wanted = platform.small("pooled", pool="on-demand", pool_path=platform.new_pool_path, disks=disks)
-    with where_supported(driver, "image"):
+    with where_supported(driver, "image", "new_pool"):
         instance = driver.complete(wanted)
         before = platform.snapshot()
         number, whole = 0, False

@@ -45,7 +45,7 @@ CHANGES: dict[str, tuple[list[str], Change]] = {
         lambda now, platform: {"nics": [*now.nics, platform.nic(mac="52:54:00:01:02:03")]},
     ),
     "no nic": (["nics"], lambda now, _: {"nics": []}),
-    "vnc": (["vnc_console"], lambda now, _: {"console": Console(serial=True, vnc=True, vnc_listen="127.0.0.1")}),
+    "vnc": (["vnc_address"], lambda now, _: {"console": Console(serial=True, vnc=True, vnc_listen="127.0.0.1")}),
     "command line": (["kernel_boot"], lambda now, _: {"boot": replace(now.boot, cmdline="console=ttyS0 quiet new=1")}),
     "cpu": (["vcpus_live"], lambda now, _: {"cpu": Cpu(sockets=1, cores=1, threads=1)}),
     "seed": (["cloud_init"], lambda now, _: {"cloud_init": CloudInit(user_data="#cloud-config\n")}),

@@ -11,7 +11,9 @@ from typing import NamedTuple
 FEATURES: Mapping[str, str] = {
     "spawn": "create and start instances",
     "image": "root disk made from an image file, copy on write",
-    "existing_volume": "root disk on an existing volume or file",
+    "existing_volume": "disks on existing volumes",
+    "existing_file": "disks on existing files and block devices of the host",
+    "new_pool": "create a storage pool on demand",
     "kernel_boot": "boot a kernel and ramdisk directly",
     "uefi": "UEFI firmware",
     "cloud_init": "cloud-init data on a NoCloud seed disk",
@@ -32,6 +34,7 @@ FEATURES: Mapping[str, str] = {
     "nics": "change NICs, effective at the next start",
     "console_output": "read the serial console's log",
     "vnc_console": "VNC console",
+    "vnc_address": "choose where the VNC console listens",
     "addresses": "find out an instance's addresses",
     "diagnostics": "diagnostics of running instances",
     "block_stats": "disk counters",

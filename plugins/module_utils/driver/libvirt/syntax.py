@@ -34,7 +34,7 @@ def needed_features(instance: Instance) -> Iterator[tuple[str, str]]:
         yield "image", "image"
     for number, disk in enumerate(instance.disks or []):
         if disk.role != SEED:
-            yield f"disks[{number}]", "existing_volume" if _is_there_already(disk) else "image"
+            yield f"disks[{number}]", _disk_feature(disk)
     if instance.boot is not None:
         for option in ("kernel", "initrd", "cmdline"):
             if getattr(instance.boot, option):
@@ -45,6 +45,8 @@ def needed_features(instance: Instance) -> Iterator[tuple[str, str]]:
         yield "cloud_init", "cloud_init"
     if instance.console is not None and instance.console.vnc:
         yield "console.vnc", "vnc_console"
+    if instance.console is not None and (instance.console.vnc_listen or instance.console.vnc_port):
+        yield "console.vnc", "vnc_address"
     if instance.nics:
         yield "nics", "nics"
 
@@ -66,8 +68,11 @@ def syntax_problems(kind: str, instance: Instance) -> list[Problem]:
     ]
 
 
-def _is_there_already(disk: Disk) -> bool:
-    return not disk.owned and (disk.volume is not None or disk.path is not None or disk.kind == CDROM)
+def _disk_feature(disk: Disk) -> str:
+    """What a disk needs of the driver: that it is made, or that it can be one that is there already."""
+    if disk.owned or (disk.volume is None and disk.path is None and disk.kind != CDROM):
+        return "image"
+    return "existing_volume" if disk.path is None else "existing_file"
 
 
 def _choice(option: str, value: str | None, choices: tuple[str, ...]) -> Iterator[Problem]:
