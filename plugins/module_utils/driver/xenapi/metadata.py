@@ -1,0 +1,150 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the collection keeps with a VM and with a VDI: one key of ours, holding JSON, in their other_config."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+from ...model.flavor import Flavor
+
+KEY = "anyvirt"
+"""Our key in the other_config of VMs, VDIs and VIFs."""
+
+BY_BRIDGE = "bridge"
+"""A VIF's value of our key: the task named the bridge, not the network."""
+
+CLONE_TAG = "anyvirt-clone:"
+"""Begins the key that marks a VDI while it is cloned, so that a clone that carries it is known as one cut short; the
+rest of the key is the record's id."""
+
+
+@dataclass
+class Record:
+    """What is known of an instance beyond the VM's own fields.
+
+    Attributes:
+        id: Names the instance's volumes' owner; never changes.
+        vm_uuid: The VM that this was written for. A copy of the VM carries the record too, and is not ours.
+        pool: The storage pool named by the task.
+        unfinished: A spawn has not come to its end.
+        deferred: Options that wait for the next start: name -> plain value.
+    """
+
+    id: str = ""
+    vm_uuid: str | None = None
+    flavor: Flavor | None = None
+    image: str | None = None
+    pool: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    locked: bool = False
+    protected: bool = False
+    cloud_init_fingerprint: str | None = None
+    unfinished: bool = False
+    deferred: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class VolumeRecord:
+    """What is known of a volume that was made for an instance.
+
+    Attributes:
+        owner: The id of the instance's record.
+        instance: The instance's name.
+        role: ``root``, ``swap``, ``seed`` or ``data``.
+        image: What it was made from.
+        size_bytes: The size asked for; repositories round it up.
+        doomed: Its instance is being destroyed, and it goes along.
+    """
+
+    owner: str
+    instance: str
+    role: str = "data"
+    image: str | None = None
+    size_bytes: int | None = None
+    doomed: bool = False
+
+
+_TYPES: Mapping[str, type] = {
+    **dict.fromkeys(("flavor", "metadata", "deferred"), dict),
+    **dict.fromkeys(("locked", "protected", "unfinished", "doomed"), bool),
+    "size_bytes": int,
+}
+"""Of values that are no texts."""
+
+_Kept = TypeVar("_Kept", Record, VolumeRecord)
+
+
+def new_id() -> str:
+    """An id for a new record."""
+    return str(uuid.uuid4())
+
+
+def read_record(vm: Mapping[str, Any]) -> Record | None:
+    """The record of a VM, given the VM's own; None for one made by others, copies of ours among them."""
+    record = _read(vm, Record)
+    if record is None or not (record.unfinished or record.vm_uuid == vm.get("uuid")):
+        return None
+    if record.flavor is not None:
+        record.flavor = _read_flavor(record.flavor)
+    return record
+
+
+def read_volume_record(vdi: Mapping[str, Any]) -> VolumeRecord | None:
+    """The record of a volume, given the VDI's own; None for one made by others."""
+    return _read(vdi, VolumeRecord)
+
+
+def with_record(other_config: Mapping[str, str], record: Record | VolumeRecord | None) -> dict[str, str]:
+    """An other_config with the record in the place of ours; None takes ours away. All other keys stay."""
+    kept = {key: value for key, value in other_config.items() if key != KEY}
+    if record is not None:
+        kept[KEY] = to_text(record)
+    return kept
+
+
+def to_text(record: Record | VolumeRecord) -> str:
+    """The record as the value of our key; what is empty is left out."""
+    values = asdict(record)
+    if isinstance(record, Record) and record.flavor is not None:
+        values["flavor"] = record.flavor.as_dict()
+    return json.dumps({name: value for name, value in values.items() if value not in (None, False, {}, "")})
+
+
+def foreign_keys(other_config: Mapping[str, str]) -> dict[str, str]:
+    """An other_config without what is ours."""
+    return {key: value for key, value in other_config.items() if key != KEY and not key.startswith(CLONE_TAG)}
+
+
+def _read(owner: Mapping[str, Any], kind: type[_Kept]) -> _Kept | None:
+    """Anybody who may change the VM may write into our key: what is no record of ours is none."""
+    text = owner.get("other_config", {}).get(KEY)
+    try:
+        values = json.loads(text) if text else None
+    except ValueError:
+        return None
+    if not isinstance(values, dict):
+        return None
+    known = {name.name for name in fields(kind)}
+    try:
+        return kind(
+            **{
+                name: value
+                for name, value in values.items()
+                if name in known and isinstance(value, _TYPES.get(name, str))
+            }
+        )
+    except TypeError:  # owner or instance are missing
+        return None
+
+
+def _read_flavor(values: Any) -> Flavor | None:
+    try:
+        return Flavor(**values)
+    except TypeError:
+        return None
