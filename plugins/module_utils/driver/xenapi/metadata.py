@@ -130,15 +130,12 @@ def _read(owner: Mapping[str, Any], kind: type[_Kept]) -> _Kept | None:
         return None
     if not isinstance(values, dict):
         return None
-    known = {name.name for name in fields(kind)}
+    known = {one.name for one in fields(kind)}
+    usable: dict[str, Any] = {
+        name: value for name, value in values.items() if name in known and isinstance(value, _TYPES.get(name, str))
+    }
     try:
-        return kind(
-            **{
-                name: value
-                for name, value in values.items()
-                if name in known and isinstance(value, _TYPES.get(name, str))
-            }
-        )
+        return kind(**usable)
     except TypeError:  # owner or instance are missing
         return None
 
