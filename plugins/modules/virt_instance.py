@@ -103,6 +103,8 @@ options:
       image: &image
         description:
           - Absolute path of an image file on the hypervisor's host. The root disk is a copy-on-write child of it.
+          - On XenServer and XCP-ng it is the path of a raw image file where the module runs, which is uploaded, or the
+            name of a virtual disk of the pool, which is cloned, copy on write where its storage can do that.
           - An instance that exists is never given another image; asking for one is an error.
         type: str
       pool: &pool
@@ -115,7 +117,7 @@ options:
         description:
           - Disks and CD-ROMs, in the order in which the guest sees them, after the root disk made from O(image) or by
             O(root_gb). Without these two the first one is the root disk.
-          - Each is a dictionary. One of C(size) (such as V(10G), makes a blank volume), C(image) (path; makes a
+          - Each is a dictionary. One of C(size) (such as V(10G), makes a blank volume), C(image) (as in O(image), makes a
             copy-on-write child of it), C(volume) (an existing one in C(pool)) and C(path) (an existing file or block
             device on the host) says where its data is. A CD-ROM may have none, which is an empty drive.
           - More keys are C(pool), C(kind) (V(disk) or V(cdrom)), C(bus) (V(virtio), V(scsi), V(sata), V(ide), V(usb)
@@ -324,6 +326,44 @@ options:
             description: XML of a whole domain that a new instance starts from. The other options go before what it
               says.
             type: str
+      xenapi: &xenapi
+        description:
+          - What only XenServer and XCP-ng know, for what the other options do not cover. Other hypervisors do not look
+            at it.
+          - Of the dictionaries here, keys that are not given stay as they are, and a key with the value V(null) is
+            taken away.
+        type: dict
+        suboptions:
+          template:
+            description:
+              - Name of a VM template that a new instance is a clone of, with the template's disks. The first of these
+                is the root disk. The other options go before what the template says.
+            type: str
+          domain_type:
+            description:
+              - How the guest is virtualized. When it is not given, a new instance is V(pv) with C(kernel) of O(boot) or
+                with O(xenapi.bootloader), what its template is, or else V(hvm).
+            type: str
+            choices: [hvm, pv, pvh]
+          platform:
+            description: Keys of the VM's platform, such as C(viridian), C(nx) or C(device-model).
+            type: dict
+          vcpus_params:
+            description: Parameters of the virtual processors, such as C(weight), C(cap) or C(mask).
+            type: dict
+          xenstore_data:
+            description:
+              - What the guest finds in XenStore when it starts. Each key begins with C(vm-data/).
+            type: dict
+          other_config:
+            description: Keys that other tools look at. Those of this collection are its own.
+            type: dict
+          affinity:
+            description: Name of the host to run on if it can; the empty text leaves the choice to the pool.
+            type: str
+          bootloader:
+            description: The program that finds the kernel on a paravirtualized guest's disk, such as V(pygrub).
+            type: str
   state: *state
   flavor: *flavor
   flavors:
@@ -360,6 +400,7 @@ options:
   wait: *wait
   delete_volumes: *delete_volumes
   libvirt: *libvirt
+  xenapi: *xenapi
   workers:
     description: How many instances are changed at the same time.
     type: int
@@ -487,6 +528,35 @@ EXAMPLES = r"""
 #       machine: q35
 #       xml:
 #         - <memoryBacking><locked/></memoryBacking>
+#
+# A clone of a template on XenServer or XCP-ng, whose password is in the environment:
+#
+# - anyvirt.compute.virt_instance:
+#     uri: xenapi://pool-master.example.com
+#     username: root
+#     name: web3
+#     memory_mb: 2048
+#     vcpus: 2
+#     networks: [Pool-wide network associated with eth0]
+#     xenapi:
+#       template: Debian Bookworm with our agent
+#       xenstore_data:
+#         vm-data/hostname: web3
+#     state: running
+#
+# A root disk cloned from a virtual disk of the pool, grown to 20 GiB, on storage other than the pool's default:
+#
+# - anyvirt.compute.virt_instance:
+#     uri: xenapi://pool-master.example.com
+#     name: web4
+#     memory_mb: 2048
+#     image: debian-12-golden
+#     root_gb: 20
+#     pool: Fast storage
+#     networks: [Pool-wide network associated with eth0]
+#     xenapi:
+#       affinity: xen2
+#     state: running
 """
 
 RETURN = r"""
@@ -733,6 +803,16 @@ INSTANCE_OPTIONS: dict[str, Option] = {
         os_type=TEXT,
         xml={"type": "list", "elements": "str"},
         template=TEXT,
+    ),
+    "xenapi": group(
+        template=TEXT,
+        domain_type=choice("hvm", "pv", "pvh"),
+        platform={"type": "dict"},
+        vcpus_params={"type": "dict"},
+        xenstore_data={"type": "dict"},
+        other_config={"type": "dict"},
+        affinity=TEXT,
+        bootloader=TEXT,
     ),
 }
 

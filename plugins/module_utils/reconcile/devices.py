@@ -55,7 +55,7 @@ def _read_disk(reader: Reader, pool: str | None) -> Disk:
     disk = Disk(
         device=reader.name("device"),
         kind=reader.choice("kind", (DISK, CDROM)) or DISK,
-        image=reader.path("image"),
+        image=reader.path_or_name("image"),
         volume=reader.name("volume"),
         pool=reader.name("pool"),
         path=reader.path("path"),

@@ -98,7 +98,7 @@ def _read_instance(reader: Reader, flavors: Mapping[str, Flavor], driver_name: s
     wanted = Desired(reader.where, instance)
     wanted.state = reader.choice("state", STATES) or want.PRESENT
     _read_size(reader, wanted, flavors)
-    instance.image = reader.path("image")
+    instance.image = reader.path_or_name("image")
     instance.pool = reader.name("pool")
     instance.pool_path = reader.path("pool_path")
     if instance.pool_path is not None and not reader.given("pool"):

@@ -177,6 +177,16 @@ class Reader:
             return None
         return posixpath.normpath(value)
 
+    def path_or_name(self, option: str) -> str | None:
+        """An absolute path, or a name; which of the two a hypervisor knows is its driver's matter."""
+        value = self.text(option)
+        if value is None or value.startswith("/"):
+            return self.path(option)
+        if not value.strip():
+            self.complain(option, "must not be empty")
+            return None
+        return value
+
     def path_or_empty(self, option: str) -> str | None:
         """A path, or the empty text that takes away what is there."""
         return "" if self.data.get(option) == "" else self.path(option)

@@ -20,6 +20,7 @@ from ...errors import (
 )
 from ...model.instance import Boot, Console, Cpu, Instance, Nic
 from ...model.mac import stable_mac
+from ..imagepath import image_path_problems
 from .records import macs_of
 from .storage import StorageMixin
 from .store import INSTANCES, Record, View, is_file_name
@@ -55,6 +56,7 @@ class ChecksMixin(StorageMixin):
             for option, value in (("volume", disk.volume), ("pool", disk.pool)):
                 if value is not None and not is_file_name(value):
                     problems.append(Problem(f"disks[{number}].{option}", f"{value!r} cannot be its name"))
+        problems += image_path_problems(instance)
         if instance.pool is not None and not is_file_name(instance.pool):
             problems.append(Problem("pool", f"{instance.pool!r} cannot be a pool's name"))
         return problems

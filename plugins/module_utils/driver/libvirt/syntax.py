@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from ...errors import Problem
 from ...model.instance import CDROM, Disk, Instance
+from ..imagepath import image_path_problems
 from .domain_disks import SEED
 from .merge import SnippetError, check_snippet, parse_snippet
 
@@ -55,6 +56,7 @@ def syntax_problems(kind: str, instance: Instance) -> list[Problem]:
     """What is wrong with the values for a kind of hypervisor (``qemu``, ``lxc`` or ``xen``)."""
     return [
         *_name_problems(instance),
+        *image_path_problems(instance),
         *(
             problem
             for number, disk in enumerate(instance.disks or [])
