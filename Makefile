@@ -6,8 +6,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Which hypervisors the tests use. fake needs nothing; the others need root and Debian's packages.
-DRIVERS ?= fake libvirt lxc xen
+# Which hypervisors the tests use. fake and xenapi need nothing; the others need root and Debian's packages.
+DRIVERS ?= fake xenapi libvirt lxc xen
 # Where everything goes that is made here: both folders can be deleted at any time (make clean).
 VENV ?= .venv
 BUILD ?= build
@@ -20,7 +20,7 @@ export DRIVERS VENV BUILD PYTEST_ARGS SANITY_ARGS BENCH_ARGS
 bin := $(abspath $(VENV))/bin
 build := $(abspath $(BUILD))
 copy := $(build)/ansible_collections/anyvirt/compute
-real_drivers := $(filter-out fake,$(DRIVERS))
+libvirt_drivers := $(filter-out fake xenapi,$(DRIVERS))
 
 # Ansible's tools keep caches and temporary files in the home folder: give them one of ours. Everything below runs the
 # programs of the virtual environment, and Ansible wants a UTF-8 locale.
@@ -41,7 +41,7 @@ endif
 .PHONY: help
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r target text; do printf '  make %-12s %s\n' "$$target" "$$text"; done
-	@printf '\nTests on the fake hypervisor alone, without root: make test DRIVERS=fake\n'
+	@printf '\nTests that need no root: make test DRIVERS="fake xenapi"\n'
 
 # -- what a newcomer wants -----------------------------------------------------------------------------------------
 
@@ -61,20 +61,20 @@ install: $(VENV)/.base stage ## Build the tarball and install it under build/ins
 .PHONY: test
 test: check-drivers ## Everything: packages, lint, sanity, units, lab, contract, integration, molecule
 	@python=$$(tools/find-python.sh 3.11); \
-	"$$python" tools/run_steps.py $(if $(real_drivers),host) lint sanity units $(if $(filter libvirt lxc,$(DRIVERS)),lab-libvirt) contract integration molecule
+	"$$python" tools/run_steps.py $(if $(libvirt_drivers),host) lint sanity units $(if $(filter xenapi,$(DRIVERS)),lab-xenapi) $(if $(filter libvirt lxc,$(DRIVERS)),lab-libvirt) contract integration molecule
 
 .PHONY: check-drivers
 check-drivers:
-	@unknown="$(filter-out fake libvirt lxc xen,$(DRIVERS))"; \
-	if [ -n "$$unknown" ]; then echo "DRIVERS: there is no '$$unknown'; choose from fake libvirt lxc xen." >&2; exit 1; fi; \
-	if [ -n "$(real_drivers)" ] && { [ "$$(id -u)" != 0 ] || ! [ -e /etc/debian_version ]; }; then \
-		echo "The tests on $(real_drivers) install packages and start daemons: they need root on Debian or Ubuntu." >&2; \
-		echo "Without: make test DRIVERS=fake" >&2; exit 1; fi
+	@unknown="$(filter-out fake xenapi libvirt lxc xen,$(DRIVERS))"; \
+	if [ -n "$$unknown" ]; then echo "DRIVERS: there is no '$$unknown'; choose from fake xenapi libvirt lxc xen." >&2; exit 1; fi; \
+	if [ -n "$(libvirt_drivers)" ] && { [ "$$(id -u)" != 0 ] || ! [ -e /etc/debian_version ]; }; then \
+		echo "The tests on $(libvirt_drivers) install packages and start daemons: they need root on Debian or Ubuntu." >&2; \
+		echo "Without: make test DRIVERS='fake xenapi'" >&2; exit 1; fi
 
 .PHONY: host
 host: check-drivers $(VENV)/.base stage ## Install what the tests on real hypervisors need, through roles/hypervisor
 	@$(run) $(from_copy) tools/converge-twice.sh "$(build)/host.log" tests/host.yml
-	@$(MAKE) --no-print-directory $(VENV)/.hypervisors
+	@$(MAKE) --no-print-directory $(VENV)/.libvirt
 
 .PHONY: lint
 lint: lint-style lint-types lint-layers lint-yaml lint-ansible lint-docs lint-licences ## Style, types, layers, documentation, licences
@@ -124,22 +124,25 @@ sanity: $(VENV)/.dev stage ## ansible-test sanity
 units: $(VENV)/.dev stage ## ansible-test units
 	@cd "$(copy)" && $(run) ansible-test units --local --python $(python_minor) --color no
 
-.PHONY: lab lab-libvirt lab-xen
-lab: lab-libvirt lab-xen ## What the tests run on, tested by itself: guests and hosts
+.PHONY: lab lab-xenapi lab-libvirt lab-xen
+lab: lab-xenapi lab-libvirt lab-xen ## What the tests run on, tested by itself: guests and hosts
 
-lab-libvirt: $(VENV)/.dev $(VENV)/.hypervisors
-	$(bin)/python -m pytest tests/lab_selftest $(PYTEST_ARGS)
+lab-xenapi: $(VENV)/.dev
+	$(bin)/python -m pytest tests/lab_selftest/test_xenapi_*.py $(PYTEST_ARGS)
+
+lab-libvirt: $(VENV)/.dev $(VENV)/.libvirt
+	$(bin)/python -m pytest tests/lab_selftest/test_lab.py $(PYTEST_ARGS)
 
 # Takes minutes; make test leaves it out because the contract suite runs on the same host.
-lab-xen: $(VENV)/.dev $(VENV)/.hypervisors
+lab-xen: $(VENV)/.dev $(VENV)/.libvirt
 	$(bin)/python -m pytest tests/lab $(PYTEST_ARGS)
 
 .PHONY: contract
-contract: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) ## The contract suite, on every driver of DRIVERS
+contract: check-drivers $(VENV)/.dev $(if $(libvirt_drivers),$(VENV)/.libvirt) ## The contract suite, on every driver of DRIVERS
 	$(bin)/python -m pytest tests/contract $(PYTEST_ARGS)
 
 .PHONY: integration
-integration: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) stage ## The modules through playbooks
+integration: check-drivers $(VENV)/.dev $(if $(libvirt_drivers),$(VENV)/.libvirt) stage ## The modules through playbooks
 	PATH="$(bin):$$PATH" LC_ALL=C.UTF-8 python tools/integration.py "$(copy)" "$(build)/home"
 
 .PHONY: molecule
@@ -147,7 +150,7 @@ molecule: $(VENV)/.dev stage ## The molecule scenario, on the fake hypervisor
 	cd "$(copy)/extensions" && $(run) $(from_copy) ANSIBLE_CALLBACK_RESULT_FORMAT=yaml molecule test
 
 .PHONY: bench
-bench: check-drivers $(VENV)/.dev $(if $(real_drivers),$(VENV)/.hypervisors) stage ## Measure, and print a table of ratios
+bench: check-drivers $(VENV)/.dev $(if $(libvirt_drivers),$(VENV)/.libvirt) stage ## Measure, and print a table of ratios
 	cd tests && $(run) ANSIBLE_COLLECTIONS_PATH="$(build)" python -m bench $(BENCH_ARGS)
 
 # -- documentation -------------------------------------------------------------------------------------------------
@@ -187,11 +190,11 @@ $(VENV)/.docs: requirements/docs.txt $(VENV)/.dev
 	@$(bin)/python -m pip --disable-pip-version-check install --quiet -r requirements/docs.txt
 	@touch $@
 
-$(VENV)/.hypervisors: requirements/hypervisors.txt $(VENV)/.base
+$(VENV)/.libvirt: requirements/libvirt.txt $(VENV)/.base
 	@command -v pkg-config >/dev/null && pkg-config --exists libvirt || \
 		{ echo "libvirt-python is compiled here and needs libvirt's headers: run 'make host' (as root) first, or choose DRIVERS=fake." >&2; exit 1; }
-	@echo "Installing the hypervisors' client libraries into $(VENV) ..."
-	@$(bin)/python -m pip --disable-pip-version-check install --quiet -r requirements/hypervisors.txt
+	@echo "Installing the client library of libvirt into $(VENV) ..."
+	@$(bin)/python -m pip --disable-pip-version-check install --quiet -r requirements/libvirt.txt
 	@touch $@
 
 .PHONY: clean

@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the integration targets with ansible-test, once for each driver of the environment variable DRIVERS.
 
-A target says in its ``aliases`` file which drivers it is for, one a line: ``drivers/fake``, ``drivers/libvirt``,
-``drivers/lxc``, ``drivers/xen``. It finds these variables: ``anyvirt_driver`` and ``anyvirt_uri``; for a guest that
-boots on a real hypervisor ``anyvirt_kernel``, ``anyvirt_initrd`` and ``anyvirt_cmdline``, on libvirt ``anyvirt_image``
-as well, a bootable disk; on lxc ``anyvirt_lxc_root``, the root file system of a container.
+A target says in its ``aliases`` file which drivers it is for, one a line: ``drivers/fake``, ``drivers/xenapi``,
+``drivers/libvirt``, ``drivers/lxc``, ``drivers/xen``. It finds these variables: ``anyvirt_driver`` and ``anyvirt_uri``,
+on xenapi ``anyvirt_username`` and ``anyvirt_password`` too; for a guest that boots on a real hypervisor
+``anyvirt_kernel``, ``anyvirt_initrd`` and ``anyvirt_cmdline``, on libvirt and xenapi ``anyvirt_image`` as well, a
+bootable disk; on lxc ``anyvirt_lxc_root``, the root file system of a container.
 """
 
 from __future__ import annotations
@@ -71,11 +72,28 @@ def xen() -> Iterator[Variables]:
         }
 
 
+@contextmanager
+def xenapi() -> Iterator[Variables]:
+    from lab.xenapi.server import XenApiServer
+
+    with XenApiServer() as server:
+        yield {
+            "anyvirt_uri": server.uri,
+            "anyvirt_username": server.username,
+            "anyvirt_password": server.password,
+            "anyvirt_kernel": "/boot/guest/vmlinuz",
+            "anyvirt_initrd": "/boot/guest/initrd.img",
+            "anyvirt_cmdline": "console=hvc0",
+            "anyvirt_image": "golden-image",
+        }
+
+
 HYPERVISORS: dict[str, Callable[[], AbstractContextManager[Variables]]] = {
     "fake": fake,
     "libvirt": libvirt,
     "lxc": lxc,
     "xen": xen,
+    "xenapi": xenapi,
 }
 
 

@@ -59,3 +59,14 @@ def test_by_agent(driver: ComputeDriver, platform: Platform):
     assert {address.mac for address in addresses} <= {MAC, BRIDGED}
     assert not any(ipaddress.ip_address(address.address).is_loopback for address in addresses)
     assert len(set(addresses)) == len(addresses)
+
+
+@pytest.mark.on("xenapi")
+def test_by_metrics(driver: ComputeDriver, platform: Platform):
+    """What the guest's tools tell the pool."""
+    platform.spawned(driver, "talking", nics=[platform.nic(mac=MAC)], power_on=True)
+    platform.wait_ready(driver, "talking")
+    assert eventually(lambda: bool(driver.get_addresses(["talking"]).get("talking")), timeout_s=10)
+    addresses = driver.get_addresses(["talking"])["talking"]
+    assert {(address.mac, address.source) for address in addresses} == {(MAC, "metrics")}
+    assert all(ipaddress.ip_address(address.address) for address in addresses)

@@ -20,7 +20,7 @@ OPERATIONS = 25
 
 
 # A driver that bears only one change at a time says so, and is given no more.
-SEVERAL_AT_ONCE = ("fake", "libvirt", "lxc")
+SEVERAL_AT_ONCE = ("fake", "libvirt", "lxc", "xenapi")
 
 
 def test_who_bears_several_changes_at_once_says_so(driver: ComputeDriver, host: Platform):
@@ -70,7 +70,7 @@ def test_threads_read_while_others_write(driver: ComputeDriver, platform: Platfo
     assert driver.list_instances() == []
 
 
-@pytest.mark.on("fake", "libvirt")
+@pytest.mark.on("fake", "libvirt", "xenapi")
 def test_processes_lose_no_update(driver: ComputeDriver, platform: Platform):
     """Eight processes, two hundred operations: each process creates, changes and removes; what stays is all there."""
     children = [

@@ -49,7 +49,7 @@ def test_a_clean_stop_of_a_guest_that_still_boots(driver: ComputeDriver, platfor
 
 
 # On Xen the guest's kernel itself sees to it.
-@pytest.mark.on("fake", "libvirt", "lxc")
+@pytest.mark.on("fake", "libvirt", "lxc", "xenapi")
 def test_a_guest_that_does_not_hear_is_left_as_it_was(driver: ComputeDriver, platform: Platform):
     with where_supported(driver, "shutdown_acpi"):
         with platform.deaf_guest(driver, "deaf"):

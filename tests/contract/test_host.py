@@ -67,7 +67,7 @@ def test_init_host_finds_all_and_changes_no_instance(driver: ComputeDriver, plat
     assert platform.snapshot() == before
 
 
-@pytest.mark.on("libvirt", "lxc", "xen")
+@pytest.mark.on("libvirt", "lxc", "xen", "xenapi")
 def test_init_host_adopts_what_others_made(driver: ComputeDriver, platform: Platform):
     platform.define_foreign("foreign")
     assert driver.init_host() == ["foreign"]

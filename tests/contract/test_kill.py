@@ -18,7 +18,7 @@ from contract.helpers import state_of
 from contract.platforms.base import Platform, Snapshot
 from contract.test_undo import rich
 
-ROUNDS = {"fake": 50, "libvirt": 10, "lxc": 4, "xen": 2}
+ROUNDS = {"fake": 50, "libvirt": 10, "lxc": 4, "xen": 2, "xenapi": 10}
 NAME = "rich"
 
 

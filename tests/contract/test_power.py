@@ -109,7 +109,7 @@ def test_every_pair_is_in_the_table():
     assert {power_state.name(code) for code in power_state.valid_states()} >= set(states)
 
 
-@pytest.mark.on("fake", "libvirt", "lxc")
+@pytest.mark.on("fake", "libvirt", "lxc", "xenapi")
 def test_a_crashed_instance_is_off_and_starts_again(driver: ComputeDriver, platform: Platform):
     platform.spawned(driver, "crasher", power_on=True)
     platform.crash("crasher")

@@ -174,7 +174,7 @@ def test_what_does_not_exist_is_refused(
 
 
 # Elsewhere the host's kernel overcommits: the guest starts, and nobody refuses it.
-@pytest.mark.on("fake", "xen")
+@pytest.mark.on("fake", "xen", "xenapi")
 def test_more_memory_than_the_host_has_is_refused(driver: ComputeDriver, platform: Platform):
     before = platform.snapshot()
     total = driver.get_host_stats().memory_mb

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from contract.platforms.base import Platform
 
-NAMES = ("fake", "libvirt", "lxc", "xen")
+NAMES = ("fake", "libvirt", "lxc", "xen", "xenapi")
 
 
 def make_platform(name: str) -> Platform:
@@ -28,4 +28,8 @@ def make_platform(name: str) -> Platform:
         from contract.platforms.libvirt_xen import XenPlatform
 
         return XenPlatform()
+    if name == "xenapi":
+        from contract.platforms.xenapi import XenApiPlatform
+
+        return XenApiPlatform()
     raise ValueError(f"no platform is named {name!r}")

@@ -39,7 +39,14 @@ class Platform(ABC):
     network: str | None = None
     bridge: str | None = None
     image: str | None = None
-    """An image file on the host for root disks, where the driver can do that."""
+    """An image on the host for root disks, where the driver can do that."""
+    shrinks_disks: ClassVar[bool] = True
+    """Whether a disk's growth can be taken back."""
+    library: ClassVar[str] = ""
+    """The Python module that the driver needs, and ``package``, where to get it from."""
+    package: ClassVar[str] = ""
+    deaf_uris: tuple[str, ...] = ()
+    """Addresses of this kind of hypervisor at which nobody listens."""
 
     def __init__(self) -> None:
         self.kept: set[str] = set()
@@ -60,6 +67,11 @@ class Platform(ABC):
         driver.open()
         self._drivers.append(driver)
         return driver
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        """All addresses of the hypervisor."""
+        return (self.uri,)
 
     @abstractmethod
     def small(self, name: str, **over: Any) -> Instance:
@@ -117,6 +129,22 @@ class Platform(ABC):
     """How long the host may go on with what a killed client asked for."""
 
     # -- mischief ---------------------------------------------------------------------------------------------------
+
+    def kill_service(self) -> None:
+        """End what drivers talk to, while its guests run on."""
+        raise NotImplementedError(f"nothing of {self.name} can be killed")
+
+    def restart_service(self) -> None:
+        """Bring it back at the same address."""
+        raise NotImplementedError(f"nothing of {self.name} can be started again")
+
+    def freeze_service(self) -> None:
+        """Let it take connections and answer nobody."""
+        raise NotImplementedError(f"nothing of {self.name} can be frozen")
+
+    def thaw_service(self) -> None:
+        """Let it go on."""
+        raise NotImplementedError(f"nothing of {self.name} can be thawed")
 
     @abstractmethod
     def crash(self, name: str) -> None:

@@ -35,6 +35,8 @@ class LibvirtPlatform(Platform):
     call_timeout_s = 30.0
     settle_s = 0.5
     new_pool_path = "/var/lib/libvirt/on-demand"
+    library = "libvirt"
+    package = "libvirt-python"
 
     def __init__(self) -> None:
         super().__init__()

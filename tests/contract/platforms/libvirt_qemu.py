@@ -50,6 +50,12 @@ class HostedPlatform(LibvirtPlatform):
             self.lab.stop()
             raise
 
+        scheme = self.uri.split("+", maxsplit=1)[0]
+        self.deaf_uris = (
+            f"{scheme}+unix:///system?socket=/nowhere/libvirt-sock",
+            f"{scheme}+tcp://127.0.0.1:1/system",
+        )
+
     def choose_uri(self) -> str:
         return self.lab.uri
 
@@ -77,6 +83,18 @@ class HostedPlatform(LibvirtPlatform):
         assert outer is not None
         return outer
 
+    def kill_service(self) -> None:
+        self.lab.kill_daemon()
+
+    def restart_service(self) -> None:
+        self.lab.restart_daemon()
+
+    def freeze_service(self) -> None:
+        self.lab.pause_daemon()
+
+    def thaw_service(self) -> None:
+        self.lab.resume_daemon()
+
     runtime_folder = "qemu"
 
     def crash(self, name: str) -> None:
@@ -88,6 +106,10 @@ class HostedPlatform(LibvirtPlatform):
 
 class QemuPlatform(HostedPlatform):
     name = "libvirt"
+
+    @property
+    def uris(self) -> tuple[str, ...]:
+        return self.lab.uri, self.lab.tcp_uri
 
     def __init__(self) -> None:
         self.guest = build_guest()
