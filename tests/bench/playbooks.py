@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bench.direct import names
+from bench.names import names
 
 
-def play(task: dict[str, Any], uri: str) -> str:
+def play(task: dict[str, Any], connection: dict[str, str]) -> str:
     """A playbook of that one task; JSON is YAML too."""
     return json.dumps(
         [
@@ -19,7 +19,7 @@ def play(task: dict[str, Any], uri: str) -> str:
                 "hosts": "localhost",
                 "connection": "local",
                 "gather_facts": False,
-                "module_defaults": {"group/anyvirt.compute.virt": {"uri": uri}},
+                "module_defaults": {"group/anyvirt.compute.virt": connection},
                 "vars": {"ansible_python_interpreter": "{{ ansible_playbook_python }}"},
                 "tasks": [task],
             }

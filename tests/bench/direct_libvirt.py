@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The yardstick: what the playbooks of the bench ask for, done by a script that calls libvirt and nothing else.
 
-Usage: direct.py URI define|facts|remove COUNT
+Usage: python -m bench.direct_libvirt URI define|facts|remove COUNT
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import libvirt
 
-PREFIX = "bench"
+from bench.names import PREFIX, names
 
 DOMAIN = """<domain type='qemu'>
   <name>{name}</name>
@@ -22,11 +22,6 @@ DOMAIN = """<domain type='qemu'>
   <os><type arch='x86_64'>hvm</type></os>
   <devices><serial type='pty'/><graphics type='vnc' listen='127.0.0.1'/></devices>
 </domain>"""
-
-
-def names(count: int) -> list[str]:
-    """The instances that every measurement works on."""
-    return [f"{PREFIX}{number:03}" for number in range(count)]
 
 
 def define(connection: libvirt.virConnect, count: int) -> None:
