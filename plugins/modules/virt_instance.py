@@ -117,8 +117,8 @@ options:
         description:
           - Disks and CD-ROMs, in the order in which the guest sees them, after the root disk made from O(image) or by
             O(root_gb). Without these two the first one is the root disk.
-          - Each is a dictionary. One of C(size) (such as V(10G), makes a blank volume), C(image) (as in O(image), makes a
-            copy-on-write child of it), C(volume) (an existing one in C(pool)) and C(path) (an existing file or block
+          - Each is a dictionary. One of C(size) (such as V(10G), makes a blank volume), C(image) (as in O(image), makes
+            a copy-on-write child of it), C(volume) (an existing one in C(pool)) and C(path) (an existing file or block
             device on the host) says where its data is. A CD-ROM may have none, which is an empty drive.
           - More keys are C(pool), C(kind) (V(disk) or V(cdrom)), C(bus) (V(virtio), V(scsi), V(sata), V(ide), V(usb)
             or V(xen)), C(format) (V(qcow2) or V(raw)), C(read_only) and C(device) (such as V(vdb)).

@@ -19,11 +19,12 @@ from ...errors import (
     VolumeNotFound,
 )
 from ...model.instance import CDROM, Boot, Disk, Instance, Nic
+from ..needs import needed_features
 from .complete import DEFAULT_POOL, CompleteMixin
 from .hostfacts import canonical_machine
 from .inventory import Inventory
 from .merge import has_snippet
-from .syntax import needed_features, syntax_problems
+from .syntax import syntax_problems
 
 Finding = tuple[Problem, type[AnyvirtError]]
 

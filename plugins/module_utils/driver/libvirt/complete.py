@@ -11,6 +11,7 @@ from dataclasses import replace
 from ...model.instance import CDROM, DISK, Boot, Console, Cpu, Disk, Instance, Nic
 from ...model.mac import stable_mac
 from ...model.units import GIB, MIB
+from ..needs import needed_features
 from .console import ConsoleMixin
 from .domain_consoles import LOOPBACK
 from .domain_disks import ROOT, SEED, free_device
@@ -20,7 +21,6 @@ from .hostfacts import HostFacts
 from .images import ImagesMixin, read_header
 from .instances import InstancesMixin
 from .merge import parse_snippet
-from .syntax import needed_features
 
 DEFAULT_POOL = "default"
 CONTAINER_INIT = "/sbin/init"

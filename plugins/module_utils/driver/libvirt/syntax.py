@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterator
 
 from ...errors import Problem
-from ...model.instance import CDROM, Disk, Instance
+from ...model.instance import Disk, Instance
 from ..imagepath import image_path_problems
-from .domain_disks import SEED
 from .merge import SnippetError, check_snippet, parse_snippet
 
 MAX_NAME_BYTES = 200
@@ -27,29 +26,6 @@ EXTRAS = ("type", "machine", "os_type", "xml", "template")
 
 _WORD = re.compile(r"[A-Za-z0-9_.+-]+")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f/]")
-
-
-def needed_features(instance: Instance) -> Iterator[tuple[str, str]]:
-    """Options that are used, each with the feature that a driver needs for it."""
-    if instance.image:
-        yield "image", "image"
-    for number, disk in enumerate(instance.disks or []):
-        if disk.role != SEED:
-            yield f"disks[{number}]", _disk_feature(disk)
-    if instance.boot is not None:
-        for option in ("kernel", "initrd", "cmdline"):
-            if getattr(instance.boot, option):
-                yield f"boot.{option}", "kernel_boot"
-        if instance.boot.firmware == "uefi":
-            yield "boot.firmware", "uefi"
-    if instance.cloud_init is not None:
-        yield "cloud_init", "cloud_init"
-    if instance.console is not None and instance.console.vnc:
-        yield "console.vnc", "vnc_console"
-    if instance.console is not None and (instance.console.vnc_listen or instance.console.vnc_port):
-        yield "console.vnc", "vnc_address"
-    if instance.nics:
-        yield "nics", "nics"
 
 
 def syntax_problems(kind: str, instance: Instance) -> list[Problem]:
@@ -68,13 +44,6 @@ def syntax_problems(kind: str, instance: Instance) -> list[Problem]:
         *_console_problems(instance),
         *_extra_problems(kind, instance),
     ]
-
-
-def _disk_feature(disk: Disk) -> str:
-    """What a disk needs of the driver: that it is made, or that it can be one that is there already."""
-    if disk.owned or (disk.volume is None and disk.path is None and disk.kind != CDROM):
-        return "image"
-    return "existing_volume" if disk.path is None else "existing_file"
 
 
 def _choice(option: str, value: str | None, choices: tuple[str, ...]) -> Iterator[Problem]:

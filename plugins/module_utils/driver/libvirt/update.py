@@ -13,6 +13,7 @@ from ...errors import AnyvirtError, InvalidInput, InvalidPowerState, Problem, Un
 from ...model import power_state
 from ...model.instance import Disk, Instance, Nic
 from ...undo import Undo, UndoStack
+from ..needs import needed_features
 from .complete import seed_disk
 from .domain import Domain
 from .domain_disks import SEED, device_names
@@ -20,7 +21,6 @@ from .domain_nics import read_nics
 from .live import PLUGGABLE, LiveMixin
 from .resize import ResizeMixin
 from .states import to_power_state
-from .syntax import needed_features
 
 if TYPE_CHECKING:
     import libvirt
