@@ -21,7 +21,7 @@ from lab.xenapi.server import XenApiServer
 
 _KERNEL = "/boot/guest/vmlinuz"
 _RAMDISK = "/boot/guest/initrd.img"
-_HOUSEKEEPING = ("session.*", "event.*")
+HOUSEKEEPING = ("session.*", "event.*")
 """Calls that are not part of an operation: how many there are depends on time."""
 
 
@@ -36,7 +36,7 @@ class XenApiCalls(Calls):
         record = Record()
         if fail_at:
             self._server.faults.fail(
-                "*", "INTERNAL_ERROR", "because the test says so", skip=fail_at - 1, but=_HOUSEKEEPING
+                "*", "INTERNAL_ERROR", "because the test says so", skip=fail_at - 1, but=HOUSEKEEPING
             )
         with self._server.calls.recording() as made:
             try:
