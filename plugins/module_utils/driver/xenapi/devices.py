@@ -20,9 +20,9 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _NAMES = [f"xvd{''.join(letters)}" for count in (1, 2) for letters in itertools.product(_LETTERS, repeat=count)]
 
 
-def device_name(number: int) -> str:
-    """``xvda`` for 0, ``xvdaa`` for 26."""
-    return _NAMES[number]
+def device_name(userdevice: str) -> str:
+    """``xvda`` for 0, ``xvdaa`` for 26; a name stays what it is."""
+    return _NAMES[int(userdevice)] if userdevice.isdecimal() and int(userdevice) < len(_NAMES) else userdevice
 
 
 def device_number(name: str | None) -> int | None:

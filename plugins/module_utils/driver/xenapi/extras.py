@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import Problem
 from ...model.instance import Instance
-from .metadata import CLONE_TAG, KEY
+from .metadata import CLONE_TAG, KEY, foreign_keys
 
 HVM, PV, PVH = "hvm", "pv", "pvh"
 DOMAIN_TYPES = (HVM, PV, PVH)
@@ -32,13 +32,39 @@ _TEXTS = ("template", "domain_type", "affinity", "bootloader")
 _OPTIONS = (*_TEXTS, *MAPPINGS)
 
 
-def domain_type(instance: Instance) -> str:
+def wanted_domain_type(instance: Instance) -> str:
     """How the guest is virtualized: as asked, or as its way to boot needs."""
     asked = instance.hypervisor.get("domain_type")
     if asked:
         return str(asked)
     has_kernel = instance.boot is not None and bool(instance.boot.kernel)
     return PV if has_kernel or instance.hypervisor.get("bootloader") else HVM
+
+
+def domain_type(vm: Mapping[str, Any]) -> str:
+    """How a VM that is there is virtualized; those of old versions have no word for it."""
+    kind = str(vm["domain_type"])
+    if kind == "unspecified":
+        return HVM if vm["HVM_boot_policy"] else PV
+    return PVH if kind == "pv_in_pvh" else kind
+
+
+def read_extras(vm: Mapping[str, Any], hosts: Mapping[str, str]) -> dict[str, Any]:
+    """What a VM has of them.
+
+    Args:
+        hosts: The hosts' names by their references.
+    """
+    extras: dict[str, Any] = {"domain_type": domain_type(vm)}
+    for option, field in MAPPINGS.items():
+        values = foreign_keys(vm[field])
+        values.pop(AUTOSTART, None)
+        if values:
+            extras[option] = values
+    for option, value in (("affinity", hosts.get(vm["affinity"])), ("bootloader", vm["PV_bootloader"])):
+        if value:
+            extras[option] = value
+    return extras
 
 
 def merged(old: Mapping[str, str], wanted: Mapping[str, Any] | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ...errors import Problem
 from ...model.instance import CDROM, Boot, Disk, Instance
 from .devices import device_number
-from .extras import HVM, domain_type, extras_problems
+from .extras import HVM, extras_problems, wanted_domain_type
 
 MAX_NAME_BYTES = 200
 """Longer names leave no room for those of the volumes made after them."""
@@ -79,7 +79,7 @@ def _disk_problems(where: str, disk: Disk) -> Iterator[Problem]:
 
 
 def _boot_problems(instance: Instance) -> Iterator[Problem]:
-    boot, kind = instance.boot or Boot(), domain_type(instance)
+    boot, kind = instance.boot or Boot(), wanted_domain_type(instance)
     for word in boot.order or []:
         if word not in BOOT_LETTERS:
             yield Problem("boot.order", f"{word!r} is not one of {', '.join(BOOT_LETTERS)}")
