@@ -170,8 +170,10 @@ ansible_facts:
               returned: always
               type: int
             cpu_time_ns:
-              description: Processor time used since it was started, in nanoseconds.
-              returned: always
+              description:
+                - Processor time used since it was started, in nanoseconds. XenServer and XCP-ng tell it of running
+                  instances in C(stats) only.
+              returned: where it is known
               type: int
             autostart:
               description: Whether it starts with the host.

@@ -644,7 +644,9 @@ instances:
       elements: str
       sample: [start web1]
     addresses: &addresses_result
-      description: Its addresses, as far as they are known without asking the guest, or those that O(wait) waited for.
+      description:
+        - Its addresses, as far as they are known without asking the guest, or those that O(wait) waited for.
+        - C(prefix) is left out where only the address itself is known, as on XenServer and XCP-ng.
       returned: when it runs
       type: list
       elements: dict
@@ -654,7 +656,10 @@ instances:
           prefix: 24
           source: lease
     console: &console_result
-      description: Where its VNC console listens, under C(vnc).
+      description:
+        - Where its VNC console listens, under C(vnc).
+        - On XenServer and XCP-ng it is reached through the pool's HTTP server with an HTTP CONNECT request to C(url),
+          which also wants a session.
       returned: when it has one and was started by the task, or the task mentions O(console)
       type: dict
       sample:

@@ -175,14 +175,18 @@ class Instance:
 
 
 class InstanceInfo(NamedTuple):
-    """What a bulk listing tells of an instance (Nova's InstanceInfo, with the memory in KiB as libvirt counts it)."""
+    """What a bulk listing tells of an instance (Nova's InstanceInfo, with the memory in KiB as libvirt counts it).
+
+    ``cpu_time_ns`` is None for a running instance where a listing does not tell it: some hypervisors record only rates,
+    and adding these up costs more than a listing. The diagnostics do it.
+    """
 
     name: str
     state: int
     max_mem_kib: int
     mem_kib: int
     num_cpu: int
-    cpu_time_ns: int
+    cpu_time_ns: int | None
     autostart: bool | None = None
     persistent: bool = True
 
@@ -190,13 +194,13 @@ class InstanceInfo(NamedTuple):
 class Address(NamedTuple):
     """An address of an instance; ``source`` tells who said so: ``lease``, ``agent``, ``arp`` or ``metrics``.
 
-    ``expires_s`` is when a lease ends, in seconds since 1970, or 0 where that is not known. A guest that starts renews
-    its lease, which then differs in it from what it was.
+    ``prefix`` is None where only the address itself is told. ``expires_s`` is when a lease ends, in seconds since 1970,
+    or 0 where that is not known. A guest that starts renews its lease, which then differs in it from what it was.
     """
 
     mac: str
     address: str
-    prefix: int
+    prefix: int | None
     source: str
     expires_s: int = 0
 
@@ -225,7 +229,12 @@ class InterfaceStats(NamedTuple):
 
 
 class VncConsole(NamedTuple):
-    """Where a VNC viewer connects to."""
+    """Where a VNC viewer connects to.
+
+    ``url`` is set where the console is not plain VNC at that port, but VNC through an HTTP server that wants to know
+    who asks.
+    """
 
     host: str
     port: int
+    url: str | None = None

@@ -284,6 +284,7 @@ def _add_consoles(driver: ComputeDriver, planned: Sequence[Planned], results: Se
             continue
         if item.started or item.wanted.instance.console is not None:
             try:
-                result["console"] = {"vnc": driver.get_vnc_console(item.name)._asdict()}
+                vnc = driver.get_vnc_console(item.name)._asdict()
+                result["console"] = {"vnc": {key: value for key, value in vnc.items() if value is not None}}
             except AnyvirtError:
                 continue  # it has none, or is gone already

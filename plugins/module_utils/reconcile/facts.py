@@ -140,13 +140,15 @@ def _config(instance: Instance, extras_option: str) -> dict[str, Any]:
 
 
 def _summary(info: InstanceInfo) -> dict[str, Any]:
-    return {
+    summary = {
         "name": info.name,
         "state": power_state.name(info.state),
         "memory_mb": info.mem_kib // 1024,
         "max_memory_mb": info.max_mem_kib // 1024,
         "vcpus": info.num_cpu,
-        "cpu_time_ns": info.cpu_time_ns,
         "autostart": info.autostart,
         "persistent": info.persistent,
     }
+    if info.cpu_time_ns is not None:
+        summary["cpu_time_ns"] = info.cpu_time_ns
+    return summary

@@ -48,8 +48,9 @@ def pending_as_dict(instance: Instance, extras_option: str) -> dict[str, Any]:
 
 
 def address_as_dict(address: Address) -> dict[str, Any]:
-    """An address, without what changes by itself."""
-    return {"mac": address.mac, "address": address.address, "prefix": address.prefix, "source": address.source}
+    """An address, without what changes by itself and what is not known."""
+    shown = {"mac": address.mac, "address": address.address, "prefix": address.prefix, "source": address.source}
+    return {key: value for key, value in shown.items() if value is not None}
 
 
 def is_document(value: Any) -> bool:
