@@ -1,0 +1,25 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""XenServer and XCP-ng through XenAPI."""
+
+from __future__ import annotations
+
+from ..capabilities import Capabilities
+from .addresses import AddressesMixin
+from .capabilities import CAPABILITIES
+from .console import ConsoleMixin
+from .host import HostMixin
+from .power import PowerMixin
+from .spawn import SpawnMixin
+from .stats import StatsMixin
+from .update import UpdateMixin
+
+
+class XenApiDriver(UpdateMixin, PowerMixin, SpawnMixin, StatsMixin, AddressesMixin, ConsoleMixin, HostMixin):
+    """``xenapi://HOST[:PORT]`` (HTTPS) and ``xenapi+http://HOST[:PORT]`` URIs: a pool, through its master; with
+    ``?host=NAME`` one host of it."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return CAPABILITIES
