@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection, Sequence
+from typing import Callable
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
@@ -34,3 +36,22 @@ def normalize_mac(text: str) -> str:
     if int(mac[:2], 16) & 1:
         raise ValueError(f"{text!r} is a multicast address; a NIC needs a unicast one")
     return mac
+
+
+def with_addresses(
+    identity: Callable[[], str], instance: str, wanted: Sequence[str | None], taken: Collection[str]
+) -> list[str]:
+    """An address for each NIC of an instance: what is ``wanted`` of it, or else a stable one that is not ``taken``."""
+    used = {*taken, *(mac for mac in wanted if mac is not None)}
+    addresses = []
+    index = 0
+    for position, asked in enumerate(wanted):
+        index = max(index, position)
+        mac = asked
+        while mac is None:
+            candidate = stable_mac(identity(), instance, index)
+            index += 1
+            mac = None if candidate in used else candidate
+        used.add(mac)
+        addresses.append(mac)
+    return addresses

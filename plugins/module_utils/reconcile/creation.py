@@ -12,7 +12,7 @@ from typing import Callable
 from ..driver.base import ComputeDriver
 from ..errors import Problem
 from ..model.instance import Disk, Instance, Nic
-from ..model.mac import stable_mac
+from ..model.mac import with_addresses
 from .desired import SUSPENDED, Desired, topology_option, topology_size
 
 
@@ -96,16 +96,5 @@ def with_macs(name: str, nics: list[Nic], taken: Collection[str], identity: Call
     """The NICs with an address each, the same at every run."""
     if all(nic.mac is not None for nic in nics):
         return list(nics)
-    used = {*taken, *(nic.mac for nic in nics if nic.mac is not None)}
-    named = []
-    index = 0
-    for position, nic in enumerate(nics):
-        index = max(index, position)
-        mac = nic.mac
-        while mac is None:
-            candidate = stable_mac(identity(), name, index)
-            index += 1
-            mac = None if candidate in used else candidate
-        used.add(mac)
-        named.append(replace(nic, mac=mac))
-    return named
+    macs = with_addresses(identity, name, [nic.mac for nic in nics], taken)
+    return [replace(nic, mac=mac) for nic, mac in zip(nics, macs)]

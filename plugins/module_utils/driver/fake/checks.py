@@ -19,7 +19,7 @@ from ...errors import (
     Problem,
 )
 from ...model.instance import Boot, Console, Cpu, Instance, Nic
-from ...model.mac import stable_mac
+from ...model.mac import with_addresses
 from ..imagepath import image_path_problems
 from .records import macs_of
 from .storage import StorageMixin
@@ -95,19 +95,8 @@ class ChecksMixin(StorageMixin):
 
     def _name_nics(self, name: str, nics: Sequence[Nic], taken: Collection[str]) -> list[Nic]:
         """Copies with a model and an address each."""
-        macs = {*taken, *(nic.mac for nic in nics if nic.mac)}
-        named = []
-        index = 0
-        for position, nic in enumerate(nics):
-            mac = nic.mac
-            index = max(index, position)
-            while mac is None:
-                candidate = stable_mac(self.host_identity(), name, index)
-                index += 1
-                mac = None if candidate in macs else candidate
-            macs.add(mac)
-            named.append(replace(nic, mac=mac, model=nic.model or "virtio"))
-        return named
+        macs = with_addresses(self.host_identity, name, [nic.mac for nic in nics], taken)
+        return [replace(nic, mac=mac, model=nic.model or "virtio") for nic, mac in zip(nics, macs)]
 
     def _require(self, view: View, instance: Instance) -> None:
         """Raise the error of the first thing that the host lacks for a new instance."""
