@@ -1,0 +1,130 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The connection to a pool: opened, guarded and closed."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+from ...errors import PermissionDenied
+from ..base import ComputeDriver
+from ..uri import ConnectionOptions
+from .api import Api
+from .errors import Guard
+from .tasks import Task, Tasks
+from .transport import Body
+
+
+class ConnectionMixin(ComputeDriver):
+    """What all parts of the XenAPI driver stand on.
+
+    Attributes:
+        labels: reference -> name, filled by whoever reads records, so that messages can name what the server gives by
+            reference.
+    """
+
+    name: ClassVar[str] = "xenapi"
+
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self.labels: dict[str, str] = {}
+        self._api: Api | None = None
+        self._tasks: Tasks | None = None
+
+    @property
+    def api(self) -> Api:
+        """The open connection."""
+        if self._api is None:
+            raise RuntimeError("the driver is not open")
+        return self._api
+
+    @property
+    def tasks(self) -> Tasks:
+        """What runs on the server for us."""
+        if self._tasks is None:
+            raise RuntimeError("the driver is not open")
+        return self._tasks
+
+    def open(self) -> None:
+        if self._api is not None:
+            return
+        if not (self.options.username and self.options.password):
+            raise PermissionDenied(
+                "XenServer and XCP-ng ask who is there: give the options username and password, or set the environment "
+                "variables ANYVIRT_USERNAME and ANYVIRT_PASSWORD where the module runs"
+            )
+        api = Api(self.options)
+        with self.guard(f"log in at {api.address.netloc}"):
+            api.open()
+        self._api, self._tasks = api, Tasks(api, self.options.call_timeout_s)
+
+    def close(self) -> None:
+        tasks, self._tasks = self._tasks, None
+        api, self._api = self._api, None
+        if tasks is not None:
+            tasks.close()
+        if api is not None:
+            api.close()
+
+    def guard(self, what: str, name: str | None = None) -> AbstractContextManager[None]:
+        """Within the block the failures of calls, tasks and HTTP requests become ours, saying that it cannot do
+        ``what``.
+
+        Args:
+            what: What is tried, to be read after "cannot".
+            name: The instance that it is tried on; where its VM turns out to be gone the error is InstanceNotFound.
+        """
+        return Guard(what, name, self.labels)
+
+    def call(self, method: str, *params: Any) -> Any:
+        """Make a call and wait for its answer; to be used within ``guard``. Reads, and writes that take no time.
+
+        Whole numbers are texts, as parameters and as results.
+        """
+        return self.api.call(method, *params)
+
+    def run_task(self, method: str, *params: Any, timeout_s: float | None = None) -> str | None:
+        """Carry out ``Async.<method>`` and wait for its end; to be used within ``guard``. Writes that may take time.
+
+        Args:
+            timeout_s: Seconds after which it is cancelled; None where it may take as long as the server is alive.
+
+        Returns:
+            The reference that is its result, if it has one.
+
+        Raises:
+            TimeoutExpired: it took longer.
+        """
+        return self.tasks.run(method, *params, timeout_s=timeout_s)
+
+    def start_task(self, method: str, *params: Any) -> Task:
+        """Begin ``Async.<method>``; to be used within ``guard``. It must be given to ``wait_task`` or ``cancel_task``
+        afterwards."""
+        return self.tasks.start(method, *params)
+
+    def wait_task(self, task: Task, timeout_s: float | None = None) -> str | None:
+        """Wait for the end of a task; to be used within ``guard``. The server forgets the task, unless the time is up:
+        then it runs on, and can be waited for again.
+
+        Raises:
+            TimeoutExpired: it runs longer.
+        """
+        return self.tasks.wait(task, timeout_s)
+
+    def cancel_task(self, task: Task) -> None:
+        """End a task and forget it; never raises."""
+        self.tasks.cancel(task)
+
+    def http_request(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, str],
+        body: Body | None = None,
+        length: int | None = None,
+        address: str | None = None,
+    ) -> bytes:
+        """An HTTP request beside the calls, see ``Api.http_request``; to be used within ``guard``."""
+        return self.api.http_request(method, path, query, body, length, address)
