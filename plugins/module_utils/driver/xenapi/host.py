@@ -27,7 +27,7 @@ class HostMixin(InstancesMixin):
         return self.list_instances()
 
     def verify(self) -> list[str]:
-        opened_here = not self.is_open
+        opened_here = self._api is None
         try:
             self.open()
             return self._find_problems()

@@ -147,10 +147,10 @@ class StatsMixin(InstancesMixin):
                 known.insert(0, rates)
         return known
 
-    def _read_archive(self, host: Object, wanted: Mapping[str, str], uuids: Collection[str]) -> Rates | None:
+    def _read_archive(self, host: Object, wanted: dict[str, str], uuids: Collection[str]) -> Rates | None:
         """One of them; None when the host has recorded nothing of these VMs yet."""
         try:
-            answer = self.api.http_request("GET", PATH, wanted, address=host["address"])
+            answer = self.http_request("GET", PATH, wanted, address=host["address"])
         except HttpRefused as error:
             if error.status == NOT_FOUND:
                 return None
