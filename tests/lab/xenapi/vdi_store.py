@@ -39,7 +39,7 @@ class VdiStore:
         self._file.close()
 
     def create(self, name: str, group: str, size: int) -> None:
-        """A new volume of `size` bytes, all zero. Volumes of one group can share blocks; `occupied` counts what a group takes."""
+        """A new volume of `size` bytes, all zero. Volumes of one group can share blocks."""
         with self._lock:
             if name in self._volumes:
                 raise ValueError(f"there is a volume {name} already")

@@ -42,7 +42,7 @@ def create_volume(db: Database, sr: Ref, virtual_size: int, **fields: Any) -> Re
     size = rounded(virtual_size)
     check_space(db, sr, 0 if driver_of(db, sr).thin else size)
     name = str(uuid.uuid4())
-    store_of(db).create(name, sr, size)
+    store_of(db).create(name, group_of(db, sr), size)
     return introduce_volume(db, sr, name, **{**fields, "uuid": name})
 
 
@@ -117,6 +117,11 @@ def resize_volume(db: Database, vdi: Ref, size: int) -> None:
     written(db, vdi)
 
 
+def group_of(db: Database, sr: Ref) -> str:
+    """The name of the SR in the store of contents: what lies on an SR outlives the pool's knowledge of it."""
+    return str(db.get("SR", sr, "uuid"))
+
+
 def content_name(db: Database, vdi: Ref) -> str:
     """The name of the VDI's content in the store of contents."""
     return str(db.get("VDI", vdi, "location"))
@@ -141,7 +146,7 @@ def written(db: Database, vdi: Ref) -> None:
 def _count(db: Database, sr: Ref, more: int) -> None:
     """Bring the SR's sums up to date, `more` bytes of virtual size having come or gone."""
     allocation = db.get("SR", sr, "virtual_allocation") + more
-    used = store_of(db).occupied(sr) if driver_of(db, sr).thin else allocation
+    used = store_of(db).occupied(group_of(db, sr)) if driver_of(db, sr).thin else allocation
     if (allocation, used) != (db.get("SR", sr, "virtual_allocation"), db.get("SR", sr, "physical_utilisation")):
         db.set("SR", sr, virtual_allocation=allocation, physical_utilisation=used)
 
