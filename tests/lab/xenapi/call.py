@@ -14,6 +14,7 @@ from lab.xenapi.datamodel import NULL
 from lab.xenapi.failures import Failure
 
 if TYPE_CHECKING:
+    from lab.xenapi.pool import Pool
     from lab.xenapi.world import World
 
 
@@ -21,23 +22,31 @@ if TYPE_CHECKING:
 class Call:
     """One call of a message.
 
-    ``task`` is NULL for a call that is not asynchronous. ``cancelled`` is set when the task is cancelled, ``stopping``
-    when the server stops.
+    ``task`` is NULL for a call that is not asynchronous; ``cancelled`` is set when the task is cancelled.
     """
 
-    db: Database
-    world: World
+    pool: Pool
     session: Ref
-    stopping: threading.Event
     task: Ref = NULL
     cancelled: threading.Event | None = None
-    method: str = ""
+
+    @property
+    def db(self) -> Database:
+        return self.pool.db
+
+    @property
+    def world(self) -> World:
+        return self.pool.world
+
+    @property
+    def stopping(self) -> threading.Event:
+        """Set when the server stops."""
+        return self.pool.stopping
 
     def progress(self, fraction: float) -> None:
         """Report how much is done, from 0.0 to 1.0."""
-        with self.db.lock:
-            if self.task != NULL and self.db.exists("task", self.task):
-                self.db.set("task", self.task, progress=min(max(float(fraction), 0.0), 1.0))
+        if self.task != NULL:
+            self.pool.tasks.progress(self.task, fraction)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass; TASK_CANCELLED ends it early when the task is cancelled or the server stops."""

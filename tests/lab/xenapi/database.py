@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import copy
 import functools
+import itertools
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -82,6 +83,10 @@ class Database:
         with self.lock:
             return copy.deepcopy(self._row(cls, ref).values)
 
+    def view(self, cls: str, ref: Ref) -> Mapping[str, Any]:
+        """All fields, not copied: to be read while the lock is held, and not to be kept."""
+        return self._row(cls, ref).values
+
     def find(self, cls: str, **fields: Any) -> list[Ref]:
         """The objects that have these values."""
         with self.lock:
@@ -112,22 +117,14 @@ class Database:
         with self.lock:
             return {cls: len(table) for cls, table in self._tables.items()}
 
-    def changes_since(self, generation: int) -> Iterator[Change]:
-        """What was created, changed or deleted after that generation, oldest change first, each object once.
-
-        The caller holds the lock while iterating.
-        """
-        alive = []
-        for (cls, ref), changed in reversed(self._alive.items()):
-            if changed <= generation:
-                break
-            alive.append((cls, ref))
-        for change in self._deleted.values():
-            if change.changed > generation >= change.created:
-                yield change
-        for cls, ref in reversed(alive):
-            row = self._tables[cls][ref]
-            yield Change(cls, ref, row.created, row.changed, self._xml(cls, row), deleted=False)
+    def changes_since(self, generation: int, wanted: Callable[[str, Ref], bool]) -> list[Change]:
+        """What was deleted, created or changed after that generation, each object once: deletions, then the others."""
+        with self.lock:
+            deleted = itertools.takewhile(lambda change: change.changed > generation, reversed(self._deleted.values()))
+            gone = [change for change in deleted if change.created <= generation and wanted(change.cls, change.ref)]
+            alive = itertools.takewhile(lambda item: item[1] > generation, reversed(self._alive.items()))
+            there = [self._change(cls, ref) for (cls, ref), _changed in alive if wanted(cls, ref)]
+            return gone[::-1] + there[::-1]
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -178,10 +175,9 @@ class Database:
                 if item.type.kind == "ref":
                     self._relate(cls, ref, name, row.values[name], NULL)
             self.generation += 1
-            change = Change(cls, ref, row.created, self.generation, self._xml(cls, row), deleted=True)
+            self._deleted[cls, ref] = self._change(cls, ref, deleted=True)
             del self._tables[cls][ref], self._alive[cls, ref]
             self._by_uuid[cls].pop(row.values.get("uuid", ""), None)
-            self._deleted[cls, ref] = change
             if len(self._deleted) > _DELETIONS_KEPT:
                 self.forgotten = self._deleted.popitem(last=False)[1].changed
             self.changed.notify_all()
@@ -198,6 +194,10 @@ class Database:
             return self._tables[cls][ref]
         except KeyError:
             raise Failure("HANDLE_INVALID", cls, ref) from None
+
+    def _change(self, cls: str, ref: Ref, *, deleted: bool = False) -> Change:
+        row = self._tables[cls][ref]
+        return Change(cls, ref, row.created, self.generation if deleted else row.changed, self._xml(cls, row), deleted)
 
     def _xml(self, cls: str, row: Row) -> str:
         if row.xml is None:

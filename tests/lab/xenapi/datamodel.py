@@ -12,7 +12,7 @@ The files list what differs from class to class::
     create  VM:         VM ref                given when the object is created, read-only afterwards
     rw      bootable:   bool = false          with a default: may be left out when the object is created
     runtime VBDs:       VBD ref set <- VBD.VM derived: the VBDs whose field VM refers to this object
-    message insert(vbd: VBD ref, vdi: VDI ref) -> result      each takes a session first, unless marked `without session`
+    message insert(vbd: VBD ref, vdi: VDI ref) -> result      a session comes first unless `without session` follows
 
 What follows from the fields (getters, setters, add_to, remove_from, get_by_name_label) is not listed: see `generic`.
 """
@@ -28,7 +28,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from lab.xenapi.types import Type, parse_type
+from lab.xenapi.modeltypes import Type, parse_type
 
 NULL = "OpaqueRef:NULL"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -77,7 +77,7 @@ class Message:
     cls: str
     name: str
     params: tuple[Param, ...]  # without the session
-    result: Type = parse_type("void")
+    result: Type
     needs_session: bool = True
     generic: bool = False
 

@@ -11,14 +11,15 @@ from typing import BinaryIO
 from urllib.parse import parse_qsl, urlsplit
 
 from lab.xenapi.call import Call
+from lab.xenapi.database import Ref
 
 _BLOCK = 1 << 20
 
 
 class HttpRequest:
-    """``method``, ``path``, ``query``, ``headers`` (get is case-insensitive), ``rfile``, and ``call``: pool, session, task.
+    """``method``, ``path``, ``query``, ``headers`` (get is case-insensitive), ``rfile``, and ``call``.
 
-    ``call.task`` is the task that the client named (``task_id``), or NULL.
+    ``call`` has the pool, the session and the task that the client named (``task_id``), or NULL.
     """
 
     def __init__(self, connection: http.server.BaseHTTPRequestHandler) -> None:
@@ -31,6 +32,12 @@ class HttpRequest:
         self.rfile: BinaryIO = connection.rfile
         self.call: Call
         self.responded = False
+        self.own_session: Ref | None = None  # made for this request alone, from a password
+
+    def end_session(self) -> None:
+        """Log out the session that was made for this request."""
+        if self.own_session is not None and self.call.db.exists("session", self.own_session):
+            self.call.db.destroy("session", self.own_session)
 
     def body(self) -> Iterator[bytes]:
         """The request's body in blocks; where its length is not said, up to the end of the connection.

@@ -9,6 +9,7 @@ does not fit its type is an INTERNAL_ERROR, as in the real server.
 
 from __future__ import annotations
 
+import copy
 import functools
 import re
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from xmlrpc.client import DateTime
 
 from lab.xenapi.datamodel import REQUIRED, Field, model
 from lab.xenapi.failures import Failure
-from lab.xenapi.types import Type
+from lab.xenapi.modeltypes import Type
 
 _INT = re.compile(r"-?\d+")
 _DATE = re.compile(r"(\d{4})-?(\d\d)-?(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?Z?")
@@ -81,7 +82,7 @@ def _constructor_field(item: Field, given: dict[str, Any], what: str) -> Any:
         return decode(item.type, given[item.name], what)
     if item.default is REQUIRED:
         raise Failure("INTERNAL_ERROR", f"{what}: this field of the record is missing")
-    return item.default
+    return copy.deepcopy(item.default)
 
 
 def _shown(value: Any) -> str:

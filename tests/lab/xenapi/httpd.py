@@ -1,0 +1,250 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HTTP and HTTPS on loopback: XML-RPC calls and the other requests that a host answers."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.cookies
+import http.server
+import logging
+import socket
+import socketserver
+import ssl
+import threading
+import xmlrpc.client
+from typing import TYPE_CHECKING, Any
+from xml.parsers.expat import ExpatError
+
+from lab.xenapi import wire
+from lab.xenapi.call import Call
+from lab.xenapi.calls import Made
+from lab.xenapi.datamodel import NULL
+from lab.xenapi.failures import Failure
+from lab.xenapi.faults import ConnectionDropped
+from lab.xenapi.httprequest import HttpRequest
+from lab.xenapi.modeltypes import parse_type
+from lab.xenapi.registry import HttpHandler, http_handler_for
+from lab.xenapi.sessions import check_password, check_session, open_session
+
+if TYPE_CHECKING:
+    from lab.xenapi.server import XenApiServer
+
+log = logging.getLogger("lab.xenapi")
+
+_RPC_PATHS = ("/", "/RPC2")
+_READING_METHODS = ("GET", "HEAD")
+_STRINGS = parse_type("string set")
+
+
+class Listener(socketserver.ThreadingMixIn, http.server.HTTPServer):
+    """One host's port. Each connection has a thread of its own."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+
+    def __init__(self, server: XenApiServer, port: int, context: ssl.SSLContext | None, slave: bool) -> None:
+        super().__init__(("127.0.0.1", port), _Connection)
+        self.xen = server
+        self.slave = slave
+        self._context = context
+        self._open: set[socket.socket] = set()
+        self._closing = False
+        self._thread = threading.Thread(target=self._accept, name=f"XenAPI port {self.server_port}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more connections and end those there are."""
+        self._closing = True
+        # Wakes the thread that accepts, which closing alone does not.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self.server_close()
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def server_bind(self) -> None:
+        # HTTPServer's own asks the resolver for a name of the address.
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "localhost", self.server_address[1]
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        try:
+            # Here and not when accepting: a slow handshake holds up nobody else.
+            connection = self._context.wrap_socket(request, server_side=True) if self._context else request
+            self._open.add(connection)
+            try:
+                super().finish_request(connection, client_address)
+            finally:
+                self._open.discard(connection)
+                if connection is not request:
+                    connection.close()
+        except OSError as error:
+            log.debug("connection from %s ended: %s", client_address, error)
+
+    def _accept(self) -> None:
+        while not self._closing:
+            try:
+                request, address = self.get_request()
+            except OSError:
+                continue
+            self.process_request(request, address)
+
+
+class _Connection(http.server.BaseHTTPRequestHandler):
+    """Reads requests from one connection and answers them."""
+
+    protocol_version = "HTTP/1.1"
+    server_version = "XenAPI-lab"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16
+    server: Listener
+
+    def do_POST(self) -> None:
+        path = self.path.partition("?")[0]
+        if path in _RPC_PATHS:
+            self._guarded(self._answer_call)
+        else:
+            self._guarded(self._answer_request)
+
+    def do_GET(self) -> None:
+        self._guarded(self._answer_request)
+
+    def do_HEAD(self) -> None:
+        self._guarded(self._answer_request)
+
+    def do_PUT(self) -> None:
+        self._guarded(self._answer_request)
+
+    def handle_expect_100(self) -> bool:
+        self.send_response_only(http.HTTPStatus.CONTINUE)
+        self.end_headers()
+        self.wfile.flush()
+        return True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 the name is the base class's
+        log.debug("%s: %s", self.address_string(), format % args)
+
+    def _guarded(self, answer: Any) -> None:
+        try:
+            self.server.xen.wait_until_thawed()
+            answer()
+            self.wfile.flush()
+        except ConnectionDropped:
+            self.close_connection = True
+            with contextlib.suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+    # -- XML-RPC -------------------------------------------------------------------------------------------------------
+
+    def _answer_call(self) -> None:
+        length = self.headers.get("Content-Length")
+        if length is None:
+            self.send_error(http.HTTPStatus.LENGTH_REQUIRED)
+            return
+        try:
+            params, name = xmlrpc.client.loads(self.rfile.read(int(length)))
+        except (ExpatError, xmlrpc.client.Error, ValueError, TypeError, IndexError) as error:
+            self._send_xml(xmlrpc.client.dumps(xmlrpc.client.Fault(1, f"this is no XML-RPC call: {error}")))
+            return
+        try:
+            value = self.server.xen.carry_out(name or "", params, slave=self.server.slave)
+            members = {"Status": wire.string("Success"), "Value": value}
+        except Failure as failure:
+            details = wire.encode(_STRINGS, failure.details)
+            members = {"Status": wire.string("Failure"), "ErrorDescription": details}
+        reply = wire.struct(members.items())
+        self._send_xml(f"<methodResponse><params><param>{reply}</param></params></methodResponse>")
+
+    def _send_xml(self, text: str) -> None:
+        body = f"<?xml version='1.0'?>{text}".encode()
+        self.send_response(http.HTTPStatus.OK)
+        self.send_header("Content-Type", "text/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    # -- other requests ------------------------------------------------------------------------------------------------
+
+    def _answer_request(self) -> None:
+        request = HttpRequest(self)
+        handler = http_handler_for(request.method, request.path)
+        # What is left unread of a body would be taken for the next request.
+        self.close_connection |= request.method not in _READING_METHODS
+        if handler is None:
+            self.send_error(http.HTTPStatus.NOT_FOUND)
+            return
+        writing = request.method not in _READING_METHODS
+        name = f"http:{request.path}"
+        self.server.xen.calls.made(Made(name, writing, asynchronous=False))
+        hit = self.server.xen.faults.hit(name, writing=writing)
+        if hit.dropped_before:
+            raise ConnectionDropped
+        try:
+            request.call = self._logged_in(request)
+        except Failure as failure:
+            self._refuse(http.HTTPStatus.UNAUTHORIZED, failure)
+            return
+        try:
+            self._handle(request, handler, hit.seconds, hit.failure)
+        finally:
+            request.end_session()
+        if hit.dropped_after:
+            raise ConnectionDropped
+
+    def _handle(self, request: HttpRequest, handler: HttpHandler, seconds: float, failure: Failure | None) -> None:
+        """Run the handler and let the task that the client named end as it did."""
+        call = request.call
+        try:
+            if seconds:
+                call.sleep(seconds)
+            if failure:
+                raise failure
+            handler(request)
+        except Failure as failed:
+            if call.task != NULL:
+                call.pool.tasks.fail(call.task, failed)
+            if not request.responded:
+                self._refuse(http.HTTPStatus.INTERNAL_SERVER_ERROR, failed)
+        except OSError as error:
+            # The client went away in the middle.
+            if call.task != NULL:
+                call.pool.tasks.fail(call.task, Failure("INTERNAL_ERROR", str(error)))
+            raise
+        else:
+            if call.task != NULL:
+                call.pool.tasks.complete(call.task, "")
+
+    def _logged_in(self, request: HttpRequest) -> Call:
+        """The call of a client that shows a session (in the query or a cookie) or a password; else SESSION_INVALID."""
+        pool = self.server.xen.pool
+        task = request.query.get("task_id", NULL)
+        cancelled = pool.tasks.watch(task) if pool.db.exists("task", task) else None
+        task = task if cancelled else NULL
+        scheme, _space, credentials = self.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "basic":
+            user, _colon, password = base64.b64decode(credentials).decode().partition(":")
+            check_password(pool, user, password)
+            request.own_session = open_session(pool, user, "")
+            return Call(pool, request.own_session, task, cancelled)
+        cookie = http.cookies.SimpleCookie(self.headers.get("Cookie", "")).get("session_id")
+        session = request.query.get("session_id") or (cookie.value if cookie else NULL)
+        check_session(pool, session)
+        return Call(pool, session, task, cancelled)
+
+    def _refuse(self, status: http.HTTPStatus, failure: Failure) -> None:
+        body = (" ".join(failure.details) + "\n").encode()
+        self.send_response(status)
+        if status is http.HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", 'Basic realm="XenAPI"')
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
