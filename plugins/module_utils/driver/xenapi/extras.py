@@ -32,13 +32,15 @@ _TEXTS = ("template", "domain_type", "affinity", "bootloader")
 _OPTIONS = (*_TEXTS, *MAPPINGS)
 
 
-def wanted_domain_type(instance: Instance) -> str:
-    """How the guest is virtualized: as asked, or as its way to boot needs."""
+def wanted_domain_type(instance: Instance, template: Instance | None = None) -> str:
+    """How the guest is virtualized: as asked, or as its way to boot needs, or as its template is."""
     asked = instance.hypervisor.get("domain_type")
     if asked:
         return str(asked)
     has_kernel = instance.boot is not None and bool(instance.boot.kernel)
-    return PV if has_kernel or instance.hypervisor.get("bootloader") else HVM
+    if has_kernel or instance.hypervisor.get("bootloader"):
+        return PV
+    return HVM if template is None else str(template.hypervisor["domain_type"])
 
 
 def domain_type(vm: Mapping[str, Any]) -> str:

@@ -22,10 +22,11 @@ from .metadata import CLONE_TAG
 from .query import any_of
 from .records import NULL, Object, Objects, to_instance
 
-_HOLDS_S = 10.0
-
 IS_NO_DISK = frozenset({"suspend", "crashdump", "ha_statefile", "metadata", "redo_log", "rrd", "pvs_cache"})
 """Types of VDIs that hold something else than a disk."""
+
+_HOLDS_S = 10.0
+"""How long what is known is good for the next spawn."""
 
 
 class Found(NamedTuple):

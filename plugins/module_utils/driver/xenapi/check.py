@@ -1,0 +1,205 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checking what is asked, before anything is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Callable
+
+from ...errors import (
+    AlreadyExists,
+    AnyvirtError,
+    HypervisorUnavailable,
+    ImageNotFound,
+    InvalidInput,
+    Problem,
+    Unsupported,
+)
+from ...model.instance import CDROM, Disk, Instance, Nic
+from ...model.units import format_size
+from ..needs import needed_features
+from .complete import CompleteMixin
+from .images import is_file, look_at
+from .query import MOST, any_of
+from .records import Objects, is_instance
+from .syntax import syntax_problems
+
+Finding = tuple[Problem, type[AnyvirtError]]
+
+_FEW = 10
+"""Up to as many VMs are asked for one by one."""
+
+
+class CheckMixin(CompleteMixin):
+    """Syntax, and what the pool lacks."""
+
+    def check_parameter_syntax(self, instance: Instance) -> list[Problem]:
+        problems = syntax_problems(instance)
+        for option, feature in needed_features(instance):
+            try:
+                self.require(feature)
+            except Unsupported as error:
+                problems.append(Problem(option, str(error)))
+        return problems
+
+    def validate_parameters(self, instances: Sequence[Instance]) -> dict[str, list[Problem]]:
+        self.forget_places()
+        self._read_names(instances)
+        owners = self._owners(nic.mac for instance in instances for nic in instance.nics or [] if nic.mac)
+        there = self._those_there(instances)
+        found: dict[str, list[Problem]] = {}
+        for instance in instances:
+            findings = self._findings(instance, instance.name in there, owners)
+            problems = [problem for problem, _kind in findings]
+            if problems:
+                found[instance.name] = problems
+        return found
+
+    def require_pool_has(self, instance: Instance) -> None:
+        """Raise the error of the first thing that the pool lacks for a new instance."""
+        problems = self.check_parameter_syntax(instance)
+        if problems:
+            raise InvalidInput(problems)
+        raise_first(self._findings(instance, False, {}))
+
+    def require_nics(self, name: str, nics: Sequence[Nic]) -> None:
+        """Raise the error of the first thing that the pool lacks for these NICs of an instance."""
+        owners = self._owners(nic.mac for nic in nics if nic.mac)
+        raise_first(self._nic_findings(Instance(name, nics=list(nics)), owners))
+
+    # -- reading, a constant number of calls ------------------------------------------------------------------------
+
+    def _read_names(self, instances: Sequence[Instance]) -> None:
+        """Ask for all virtual disks that are mentioned, in one call."""
+        names = set()
+        for instance in instances:
+            images = [instance.image, *(disk.image for disk in instance.disks or [])]
+            names.update(image for image in images if image is not None and not is_file(image))
+            names.update(disk.volume for disk in instance.disks or [] if disk.volume is not None and not disk.owned)
+        if names:
+            self.places().vdis(names)
+
+    def _those_there(self, instances: Sequence[Instance]) -> set[str]:
+        """The names of those that exist, as far as that makes a difference: what they were made from may be gone."""
+        names = {
+            instance.name
+            for instance in instances
+            if instance.image is not None
+            or instance.hypervisor.get("template") is not None
+            or any(disk.image is not None for disk in instance.disks or [])
+        }
+        if not names:
+            return set()
+        with self.guard("look up the instances"):
+            return {vm["name_label"] for vm in self.find_vms(names).values()}
+
+    def _owners(self, addresses: Iterable[str]) -> dict[str, set[str]]:
+        """The names of the instances that have these MAC addresses; in lower case."""
+        macs = {mac.lower() for mac in addresses}
+        if not macs:
+            return {}
+        owners: dict[str, set[str]] = {}
+        both = macs | {mac.upper() for mac in macs}
+        with self.guard("read the instances' MAC addresses"):
+            vifs = self.fetch("VIF", any_of("MAC", both) if len(both) <= MOST else None)
+            matching = [vif for vif in vifs.values() if vif["MAC"].lower() in macs]
+            vms = self._vms_of({vif["VM"] for vif in matching})
+        for vif in matching:
+            vm = vms.get(vif["VM"])
+            if vm is not None and is_instance(vm):
+                owners.setdefault(vif["MAC"].lower(), set()).add(vm["name_label"])
+        return owners
+
+    def _vms_of(self, refs: set[str]) -> Objects:
+        return self.fetch_refs("VM", refs)
+
+    # -- finding ----------------------------------------------------------------------------------------------------
+
+    def _findings(self, instance: Instance, is_there: bool, owners: Mapping[str, set[str]]) -> Iterator[Finding]:
+        """What the pool lacks for the mentioned values; what an existing instance was made from is not looked for."""
+        extras = instance.hypervisor
+        near = extras.get("affinity") or None
+        if near is not None:
+            yield from _tried("hypervisor.affinity", lambda: self.find_host(near))
+        if instance.pool is not None:
+            yield from _tried("pool", lambda: self.find_pool(str(instance.pool), near))
+        if extras.get("template") is not None and not is_there:
+            yield from _tried("hypervisor.template", lambda: self.find_template(extras["template"]))
+        if instance.image is not None and not is_there:
+            yield from self._image_findings("image", "", instance.image, instance.pool, None)
+        for number, disk in enumerate(instance.disks or []):
+            yield from self._disk_findings(instance, f"disks[{number}]", disk, is_there, near)
+        yield from self._nic_findings(instance, owners)
+
+    def _disk_findings(
+        self, instance: Instance, where: str, disk: Disk, is_there: bool, near: str | None
+    ) -> Iterator[Finding]:
+        pool = disk.pool or instance.pool
+        is_made = disk.owned or (disk.volume is None and disk.kind != CDROM)
+        if pool is None and is_made and disk.image is None and self.default_pool() is None:
+            none = "the pool of hosts has no default storage repository; name one"
+            yield Problem(f"{where}.pool", none), InvalidInput
+        if pool is not None and pool != instance.pool and (is_made or disk.volume is not None):
+            yield from _tried(f"{where}.pool", lambda: self.find_pool(pool, near))
+        if disk.volume is not None and not disk.owned and pool is not None:
+            volume = disk.volume
+            yield from _tried(f"{where}.volume", lambda: self.find_volume(volume, pool))
+        if disk.image is not None and not is_there:
+            is_new = disk.image != instance.image
+            option = f"{where}.image" if is_new else ""
+            yield from self._image_findings(option, f"{where}.size_bytes", disk.image, pool, disk.size_bytes)
+
+    def _image_findings(
+        self, option: str, size_option: str, image: str, pool: str | None, size_bytes: int | None
+    ) -> Iterator[Finding]:
+        """What is wrong with an image, told of ``option`` if that is given, and with a disk's size for it."""
+        if is_file(image):
+            file = look_at(image)
+            if file is None:
+                problem: Finding | None = (Problem(option, f"there is no file {image!r}"), ImageNotFound)
+            elif file.obstacle is not None:
+                problem = Problem(option, file.obstacle), InvalidInput
+            else:
+                problem = None
+            needed = 0 if file is None else file.size_bytes
+        else:
+            problem = next(_tried(option, lambda: self.find_image(image, pool)), None)
+            needed = 0 if problem is not None else int(self.find_image(image, pool).record["virtual_size"])
+        if problem is not None:
+            if option:
+                yield problem
+        elif size_bytes is not None and size_bytes < needed:
+            yield Problem(size_option, f"the image {image!r} needs {format_size(needed)}"), InvalidInput
+
+    def _nic_findings(self, instance: Instance, owners: Mapping[str, set[str]]) -> Iterator[Finding]:
+        used: dict[str, str] = {}
+        for number, nic in enumerate(instance.nics or []):
+            where = f"nics[{number}]"
+            if nic.network is not None or nic.bridge is not None:
+                option = "network" if nic.network is not None else "bridge"
+                yield from _tried(f"{where}.{option}", lambda nic=nic: self.find_network(nic))  # type: ignore[misc]
+            if nic.mac is None:
+                continue
+            mac = nic.mac.lower()
+            owner = used.get(mac) or next(iter(sorted(owners.get(mac, set()) - {instance.name})), None)
+            if owner is not None:
+                yield Problem(f"{where}.mac", f"{mac} is taken by instance {owner!r}"), AlreadyExists
+            used[mac] = instance.name
+
+
+def _tried(option: str, find: Callable[[], object]) -> Iterator[Finding]:
+    """The problem of not finding something."""
+    try:
+        find()
+    except HypervisorUnavailable:
+        raise
+    except AnyvirtError as error:
+        yield Problem(option, str(error)), error.__class__
+
+
+def raise_first(findings: Iterable[Finding]) -> None:
+    """Raise the first one as the error that it is."""
+    for problem, kind in findings:
+        raise InvalidInput([problem]) if issubclass(kind, InvalidInput) else kind(str(problem))
