@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,6 +28,8 @@ _LOST_SESSION = ("SESSION_INVALID", "HOST_IS_SLAVE")
 """After these it takes a new login, and the call has had no effect: the session has expired, or another host has become
 the pool's master."""
 _UNAUTHORIZED = 401
+_LOGOUT_S = 5.0
+"""A server that does not take leave for that long is left without."""
 
 
 def import_library() -> Any:
@@ -104,7 +107,7 @@ class Api:
         for line in idle:
             line.connection.close()
         if session is not None:
-            with self._login_line(self.address) as connection, suppress(Exception):
+            with self._login_line(self.address, _LOGOUT_S) as connection, suppress(Exception):
                 self.library.Session(connection.address.url, transport=connection).session.logout(session)
 
     @property
@@ -123,7 +126,8 @@ class Api:
                 session = self.library.Session(connection.address.url, transport=connection)
                 try:
                     session.xenapi_request(
-                        "login_with_password", (options.username or "", options.password or "", _API_VERSION, _ORIGINATOR)
+                        "login_with_password",
+                        (options.username or "", options.password or "", _API_VERSION, _ORIGINATOR),
                     )
                 except self.library.Failure as failure:
                     if failure.details[0] != "HOST_IS_SLAVE" or last_try:
@@ -142,10 +146,10 @@ class Api:
                     self._session = renewed
 
     @contextmanager
-    def _login_line(self, address: Address) -> Iterator[Connection]:
+    def _login_line(self, address: Address, longest_s: float = math.inf) -> Iterator[Connection]:
         """A connection on which an answer is waited for no longer than for the connection itself."""
-        connect_s = self._limits.connect_s
-        connection = Connection(address, self._context, Limits(connect_s, connect_s))
+        wait_s = min(self._limits.connect_s, longest_s)
+        connection = Connection(address, self._context, Limits(wait_s, wait_s))
         try:
             yield connection
         finally:

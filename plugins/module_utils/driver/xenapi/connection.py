@@ -12,7 +12,7 @@ from ...errors import PermissionDenied
 from ..base import ComputeDriver
 from ..uri import ConnectionOptions
 from .api import Api
-from .errors import Guard
+from .errors import translated
 from .tasks import Task, Tasks
 from .transport import Body
 
@@ -76,7 +76,7 @@ class ConnectionMixin(ComputeDriver):
             what: What is tried, to be read after "cannot".
             name: The instance that it is tried on; where its VM turns out to be gone the error is InstanceNotFound.
         """
-        return Guard(what, name, self.labels)
+        return translated(what, name, self.labels)
 
     def call(self, method: str, *params: Any) -> Any:
         """Make a call and wait for its answer; to be used within ``guard``. Reads, and writes that take no time.

@@ -29,6 +29,8 @@ _ASK_ANYWAY_S = 15.0
 """A task without news for that long is looked at itself."""
 _POLL_FIRST_S, _POLL_MOST_S = 0.1, 2.0
 """How often tasks are looked at where the server gives no events."""
+_LOST_TOKEN = ("EVENTS_LOST", "EVENT_FROM_TOKEN_PARSE_FAILURE")
+"""After these the events are asked for from the beginning."""
 _END_AFTER_CANCEL_S = 5.0
 """How long a cancelled task may take to end."""
 _MOST_EARLY = 1000
@@ -45,13 +47,12 @@ class Task:
     Attributes:
         ref: The task's reference.
         method: What it is, e.g. ``VM.start``.
+        end: The task's last record; None where it has to be looked at instead; an error where nobody can be asked.
     """
 
     ref: str
     method: str
-    _end: futures.Future[Snapshot | None] = field(default_factory=futures.Future, repr=False)
-    """Set to the task's last record; to None where it has to be looked at instead; to an error where nobody can be
-    asked."""
+    end: futures.Future[Snapshot | None] = field(default_factory=futures.Future, repr=False)
 
 
 class Tasks:
@@ -87,7 +88,7 @@ class Tasks:
         try:
             return self.wait(task, timeout_s)
         except BaseException:
-            if not task._end.done():
+            if not task.end.done():
                 self.cancel(task)
             raise
 
@@ -97,9 +98,9 @@ class Tasks:
         with self._changed:
             ended = self._early.pop(task.ref, None)
             if ended is not None:
-                task._end.set_result(ended)
+                task.end.set_result(ended)
             elif not self._has_events:
-                task._end.set_result(None)
+                task.end.set_result(None)
             else:
                 self._waited[task.ref] = task
                 self._ensure_thread()
@@ -125,8 +126,7 @@ class Tasks:
         with suppress(Exception):
             self._api.call("task.cancel", task.ref)
             self._wait_for_end(task, _END_AFTER_CANCEL_S)
-        with suppress(Exception):
-            self._forget(task)
+        self._forget(task)
 
     def close(self) -> None:
         """End the thread; whoever still waits waits no longer."""
@@ -138,3 +138,119 @@ class Tasks:
             line.connection.abort()
         if thread is not None:
             thread.join(self._wait_s)
+
+    # -- waiting ----------------------------------------------------------------------------------------------------
+
+    def _wait_for_end(self, task: Task, timeout_s: float | None) -> Snapshot:
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left_s = _ASK_ANYWAY_S if deadline is None else deadline - time.monotonic()
+            try:
+                ended = task.end.result(max(0.0, min(left_s, _ASK_ANYWAY_S)))
+            except futures.TimeoutError:
+                if left_s <= 0:
+                    raise self._too_late(task, timeout_s) from None
+                ended = self._look_at(task) if left_s >= _ASK_ANYWAY_S else None
+                if ended is None:
+                    continue
+            return self._poll(task, deadline, timeout_s) if ended is None else ended
+
+    def _poll(self, task: Task, deadline: float | None, timeout_s: float | None) -> Snapshot:
+        """Wait without events."""
+        pause_s = _POLL_FIRST_S
+        while True:
+            ended = self._look_at(task)
+            if ended is not None:
+                return ended
+            if deadline is not None and time.monotonic() >= deadline:
+                raise self._too_late(task, timeout_s)
+            time.sleep(pause_s if deadline is None else max(0.0, min(pause_s, deadline - time.monotonic())))
+            pause_s = min(pause_s * 2, _POLL_MOST_S)
+
+    def _look_at(self, task: Task) -> Snapshot | None:
+        """The task's record if it has ended."""
+        snapshot: Snapshot = self._api.call("task.get_record", task.ref)
+        return None if snapshot["status"] in _RUNNING else snapshot
+
+    def _too_late(self, task: Task, timeout_s: float | None) -> TimeoutExpired:
+        return TimeoutExpired(f"the server's task {task.method} was not done after {timeout_s:g} s", PENDING)
+
+    def _forget(self, task: Task) -> None:
+        with self._changed:
+            self._waited.pop(task.ref, None)
+        with suppress(Exception):  # it is over, which is what counts; servers forget tasks by themselves after a day
+            self._api.call("task.destroy", task.ref)
+
+    # -- the thread -------------------------------------------------------------------------------------------------
+
+    def _ensure_thread(self) -> None:
+        if self._thread is None and not self._closed:
+            self._line = self._api.new_line()
+            self._thread = threading.Thread(target=self._run, args=(self._line,), name="anyvirt-tasks", daemon=True)
+            self._thread.start()
+
+    def _run(self, line: Line) -> None:
+        token = ""
+        try:
+            while self._is_needed():
+                try:
+                    token = self._take_events(line, token)
+                except TransportError as error:
+                    self._end_all(error)
+                except Exception as failure:
+                    if token and getattr(failure, "details", [""])[0] in _LOST_TOKEN:
+                        token = ""
+                        continue
+                    # A server that gives no events, or a user who may have none, still lets tasks be looked at.
+                    with self._changed:
+                        self._has_events = False
+                    self._end_all(None)
+                    return
+        finally:
+            line.connection.close()
+
+    def _is_needed(self) -> bool:
+        """Wait until there is a task to wait for; False when there will be none any more."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waited or self._closed)
+            return not self._closed
+
+    def _take_events(self, line: Line, token: str) -> str:
+        answer = self._api.call_on(line, "event.from", ["task"], token, self._wait_s)
+        with self._changed:
+            for event in answer["events"]:
+                self._take(event["ref"], event["operation"], event.get("snapshot") or {})
+        return str(answer["token"])
+
+    def _take(self, ref: str, operation: str, snapshot: Snapshot) -> None:
+        if operation == "del":
+            self._early.pop(ref, None)
+            task = self._waited.pop(ref, None)
+            if task is not None:
+                task.end.set_result(None)  # looking at it tells that it is gone
+        elif snapshot.get("status", PENDING) not in _RUNNING:
+            task = self._waited.pop(ref, None)
+            if task is not None:
+                task.end.set_result(snapshot)
+            else:
+                self._early[ref] = snapshot
+                while len(self._early) > _MOST_EARLY:
+                    self._early.popitem(last=False)
+
+    def _end_all(self, error: TransportError | None) -> None:
+        """Wake all that wait: with an error, or to look by themselves."""
+        with self._changed:
+            for task in self._waited.values():
+                if error is None:
+                    task.end.set_result(None)
+                else:
+                    task.end.set_exception(TransportError(str(error)))
+            self._waited.clear()
+
+
+def _result(text: str) -> str | None:
+    """What a task's result says: a reference within XML."""
+    plain = text.strip()
+    while plain.startswith("<value>") and plain.endswith("</value>"):
+        plain = plain[len("<value>") : -len("</value>")]
+    return None if plain in ("", "<value/>") else html.unescape(plain)

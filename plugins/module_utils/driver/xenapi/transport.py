@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, cast
 
 from .wire import ReplyParser
 
@@ -102,22 +102,22 @@ class Connection:
             )
         else:
             self._http = http.client.HTTPConnection(address.host, address.port, timeout=limits.connect_s)
+        self._aborted = False
 
     def request(self, _host: str, handler: str, body: bytes, verbose: bool = False) -> tuple[Any, ...]:
         """Carry out one XML-RPC request; how XenAPI's session calls its transport."""
         del verbose
         parser = ReplyParser()
-        response = self._exchange("POST", handler, {"Content-Type": "text/xml"}, body)
-        with _told(self):
+        with self._errors_told():
+            response = self._exchange("POST", handler, {"Content-Type": "text/xml"}, body)
             if response.status != http.client.OK:
-                response.read()
-                raise TransportError(
-                    f"the server at {self.address.netloc} answers no XenAPI calls: "
-                    f"HTTP {response.status} {response.reason}"
-                )
+                raise self._no_xenapi(f"HTTP {response.status} {response.reason}")
             while chunk := response.read(_CHUNK_BYTES):
                 parser.feed(chunk)
-            return parser.close()
+            values = parser.close()
+        if len(values) != 1 or not isinstance(values[0], dict) or "Status" not in values[0]:
+            raise self._no_xenapi("an answer without a status")
+        return values
 
     def send(self, method: str, target: str, body: Body | None = None, length: int | None = None) -> bytes:
         """Carry out one HTTP request with a body of any size; the answer's body.
@@ -141,7 +141,8 @@ class Connection:
         self._http.close()
 
     def abort(self) -> None:
-        """Break the connection from another thread, so that the one that waits for an answer waits no longer."""
+        """Break the connection for good from another thread: the one that waits for an answer waits no longer."""
+        self._aborted = True
         sock = self._http.sock
         if sock is not None:
             with suppress(OSError):
@@ -163,11 +164,13 @@ class Connection:
         return self._http.getresponse()
 
     def _ensure_connected(self) -> None:
+        if self._aborted:
+            raise TransportError(f"the connection with {self.address.netloc} has ended")
         if self._http.sock is not None and self._is_stale(self._http.sock):
             self._http.close()
         if self._http.sock is None:
             self._http.connect()
-            self._http.sock.settimeout(self._limits.answer_s)
+            cast("socket.socket", self._http.sock).settimeout(self._limits.answer_s)
 
     def _is_stale(self, sock: socket.socket) -> bool:
         """Whether the server has hung up since the last answer: between requests it has nothing else to say."""
