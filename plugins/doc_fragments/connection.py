@@ -16,16 +16,24 @@ options:
       - Which hypervisor, on which host.
       - V(fake:///var/tmp/lab) is the fake hypervisor in that folder. V(qemu:///system), V(qemu+ssh://root@host/system),
         V(lxc:///system) and V(xen:///system) go through libvirt.
+      - V(xenapi://root@host) is the pool of a XenServer or XCP-ng host, over HTTPS. Any host of the pool will do, since
+        its master is asked. V(xenapi://root@host?host=xen2) means one host of the pool. V(xenapi+http://) does without
+        encryption.
       - Without it the environment variable E(ANYVIRT_URI), then E(LIBVIRT_DEFAULT_URI), is taken where the module runs.
         There is no other default, and a task that finds no URI fails.
       - A user name may be part of it, a password must not; it belongs in O(password).
       - Can be given once for a whole play, with C(module_defaults) and the action group C(anyvirt.compute.virt).
     type: str
   username:
-    description: Who to log in as, for hypervisors that ask.
+    description:
+      - Who to log in as, for hypervisors that ask.
+      - Without it the environment variable E(ANYVIRT_USERNAME) is taken where the module runs, then the user name that
+        is part of O(uri).
     type: str
   password:
-    description: The password for O(username). It is never part of a result or log.
+    description:
+      - The password for O(username). It is never part of a result or log.
+      - Without it the environment variable E(ANYVIRT_PASSWORD) is taken where the module runs.
     type: str
   validate_certs:
     description: Whether TLS certificates are verified. Only turn it off on networks that you trust wholly.

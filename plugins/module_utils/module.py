@@ -22,7 +22,14 @@ from ansible.module_utils.errors import (
 )
 
 from .driver.base import ComputeDriver
-from .driver.uri import ENVIRONMENT, ConnectionOptions, get_connection, password_in
+from .driver.uri import (
+    ENVIRONMENT,
+    PASSWORD_ENVIRONMENT,
+    USERNAME_ENVIRONMENT,
+    ConnectionOptions,
+    get_connection,
+    password_in,
+)
 from .errors import AnyvirtError, InvalidInput, InvalidUri, Problem
 from .reconcile.failures import error_as_dict, message_of
 from .reconcile.task import Task
@@ -45,8 +52,8 @@ def connection_argument_spec() -> dict[str, Any]:
     """The options that all modules share; doc_fragments/connection.py describes them."""
     return {
         "uri": {"type": "str", "fallback": (env_fallback, list(ENVIRONMENT))},
-        "username": {"type": "str"},
-        "password": {"type": "str", "no_log": True},
+        "username": {"type": "str", "fallback": (env_fallback, [USERNAME_ENVIRONMENT])},
+        "password": {"type": "str", "no_log": True, "fallback": (env_fallback, [PASSWORD_ENVIRONMENT])},
         "validate_certs": {"type": "bool", "default": True},
         "ca_path": {"type": "path"},
         "connect_timeout": {"type": "float", "default": 10.0},

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 ENVIRONMENT = ("ANYVIRT_URI", "LIBVIRT_DEFAULT_URI")
 """Environment variables that give the URI when the task does not, the first set one wins."""
 
-_EXAMPLES = "fake:///var/tmp/lab, qemu:///system, qemu+ssh://root@host/system, lxc:///system or xen:///system"
+USERNAME_ENVIRONMENT = "ANYVIRT_USERNAME"
+PASSWORD_ENVIRONMENT = "ANYVIRT_PASSWORD"  # noqa: S105  (it is the variable's name)
+"""Environment variables that say who to log in as when the task does not."""
+
+_EXAMPLES = (
+    "fake:///var/tmp/lab, qemu:///system, qemu+ssh://root@host/system, lxc:///system, xen:///system or "
+    "xenapi://root@host"
+)
 _LIBVIRT_SCHEMES = ("qemu", "lxc", "xen")
 
 
@@ -95,7 +102,24 @@ def get_connection(options: ConnectionOptions) -> ComputeDriver:
             "use qemu:///system instead"
         )
     if kind == "xenapi":
-        raise Unsupported(
-            "uri: XenServer and XCP-ng are not supported yet; a Xen host with libvirt is: xen+ssh://root@host/system"
-        )
+        _check_xenapi(options)
+        from .xenapi.driver import XenApiDriver
+
+        return XenApiDriver(options)
     raise InvalidUri(f"uri: {uri!r} names no known hypervisor; give one like {_EXAMPLES}")
+
+
+def _check_xenapi(options: ConnectionOptions) -> None:
+    parts = options.split()
+    transport = parts.scheme.partition("+")[2]
+    if transport not in ("", "http"):
+        raise InvalidUri(
+            f"uri: {options.uri!r} asks for the transport {transport}, and there are only xenapi:// (HTTPS) and "
+            "xenapi+http:// (not encrypted)"
+        )
+    if not parts.hostname:
+        raise InvalidUri(f"uri: {options.uri!r} names no host; give one like xenapi://root@host")
+    unknown = sorted(set(options.query()) - {"host"})
+    if unknown or parts.path not in ("", "/"):
+        what = f"a parameter {unknown[0]}" if unknown else f"a path {parts.path}"
+        raise InvalidUri(f"uri: {options.uri!r} has {what}, and a pool's URI is no longer than xenapi://HOST?host=NAME")

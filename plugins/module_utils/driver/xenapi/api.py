@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import SplitResult, urlencode, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, urlencode, urljoin, urlsplit
 from xmlrpc.client import Fault
 
 from ...errors import LibraryMissing
@@ -52,6 +52,11 @@ def address_of(uri: SplitResult) -> Address:
     """Where the pool's master, or any host of the pool, listens."""
     secure = uri.scheme.partition("+")[2] != PLAIN
     return Address(uri.hostname or "localhost", uri.port or (HTTPS_PORT if secure else HTTP_PORT), secure)
+
+
+def user_of(options: ConnectionOptions) -> str:
+    """Who to log in as; empty when nobody says."""
+    return options.username or unquote(options.split().username or "")
 
 
 class Line:
@@ -127,7 +132,7 @@ class Api:
                 try:
                     session.xenapi_request(
                         "login_with_password",
-                        (options.username or "", options.password or "", _API_VERSION, _ORIGINATOR),
+                        (user_of(options), options.password or "", _API_VERSION, _ORIGINATOR),
                     )
                 except self.library.Failure as failure:
                     if failure.details[0] != "HOST_IS_SLAVE" or last_try:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from ...errors import PermissionDenied
 from ..base import ComputeDriver
 from ..uri import ConnectionOptions
-from .api import Api
+from .api import Api, user_of
 from .errors import translated
 from .tasks import Task, Tasks
 from .transport import Body
@@ -50,7 +50,7 @@ class ConnectionMixin(ComputeDriver):
     def open(self) -> None:
         if self._api is not None:
             return
-        if not (self.options.username and self.options.password):
+        if not (user_of(self.options) and self.options.password):
             raise PermissionDenied(
                 "XenServer and XCP-ng ask who is there: give the options username and password, or set the environment "
                 "variables ANYVIRT_USERNAME and ANYVIRT_PASSWORD where the module runs"

@@ -48,6 +48,14 @@ class HttpRefused(Exception):
         self.location = location
 
 
+class _BodyError(Exception):
+    """A request's body cannot be read, which is not the connection's fault."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a server listens."""
@@ -102,6 +110,7 @@ class Connection:
             )
         else:
             self._http = http.client.HTTPConnection(address.host, address.port, timeout=limits.connect_s)
+        self._is_connected = False
         self._aborted = False
 
     def request(self, _host: str, handler: str, body: bytes, verbose: bool = False) -> tuple[Any, ...]:
@@ -125,11 +134,15 @@ class Connection:
         Raises:
             TransportError: it cannot be talked to.
             HttpRefused: it answers, and not with success.
+            OSError: the body cannot be read.
         """
         headers = {} if length is None else {"Content-Length": str(length)}
-        with self._errors_told():
-            response = self._exchange(method, target, headers, None if body is None else body())
-            content = response.read()
+        try:
+            with self._errors_told():
+                response = self._exchange(method, target, headers, None if body is None else _pieces(body))
+                content = response.read()
+        except _BodyError as error:
+            raise error.reason from None
         if not http.client.OK <= response.status < http.client.MULTIPLE_CHOICES:
             # What is left of the body would be taken for the next request.
             self.close()
@@ -138,6 +151,7 @@ class Connection:
 
     def close(self) -> None:
         """Disconnect; a further request connects anew."""
+        self._is_connected = False
         self._http.close()
 
     def abort(self) -> None:
@@ -167,9 +181,11 @@ class Connection:
         if self._aborted:
             raise TransportError(f"the connection with {self.address.netloc} has ended")
         if self._http.sock is not None and self._is_stale(self._http.sock):
-            self._http.close()
+            self.close()
         if self._http.sock is None:
+            self._is_connected = False
             self._http.connect()
+            self._is_connected = True
             cast("socket.socket", self._http.sock).settimeout(self._limits.answer_s)
 
     def _is_stale(self, sock: socket.socket) -> bool:
@@ -200,17 +216,14 @@ class Connection:
             self.close()
             raise TransportError(f"no TLS connection with {server} comes about ({error.reason or error})") from error
         except socket.timeout as error:
-            connected = self._http.sock is not None
+            limit = self._limits.answer_s if self._is_connected else self._limits.connect_s
             self.close()
-            limit = self._limits.answer_s if connected else self._limits.connect_s
             raise TransportError(f"the server at {server} did not answer within {limit:g} s") from error
-        except (ConnectionRefusedError, socket.gaierror) as error:
-            self.close()
-            raise TransportError(f"nobody answers at {server} ({error.strerror})") from error
         except (http.client.HTTPException, OSError) as error:
-            connected = self._http.sock is not None
+            was_connected = self._is_connected
             self.close()
-            raise TransportError(f"the connection with {server} broke ({_words(error)})", lost=connected) from error
+            what = f"the connection with {server} broke" if was_connected else f"nobody answers at {server}"
+            raise TransportError(f"{what} ({_words(error)})", lost=was_connected) from error
         except ET.ParseError as error:
             self.close()
             raise self._no_xenapi("an answer that is no XML") from error
@@ -234,6 +247,13 @@ def tls_context(validate_certs: bool, ca_path: str | None) -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _pieces(body: Body) -> Iterator[bytes]:
+    try:
+        yield from body()
+    except OSError as error:
+        raise _BodyError(error) from error
 
 
 def _words(error: Exception) -> str:
