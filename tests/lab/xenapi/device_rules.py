@@ -20,7 +20,7 @@ _NO_VBD_OF = ("ha_statefile", "redo_log", "rrd", "pvs_cache", "cbt_metadata")
 
 def is_hvm(db: Database, vm: Ref) -> bool:
     kind = db.get("VM", vm, "domain_type")
-    return kind == "hvm" or (kind == "unspecified" and db.get("VM", vm, "HVM_boot_policy") != "")
+    return bool(kind == "hvm" or (kind == "unspecified" and db.get("VM", vm, "HVM_boot_policy") != ""))
 
 
 def has_tools(db: Database, vm: Ref) -> bool:

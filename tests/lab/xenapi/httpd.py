@@ -46,10 +46,10 @@ class Listener(socketserver.ThreadingMixIn, http.server.HTTPServer):
     block_on_close = False
     request_queue_size = 256
 
-    def __init__(self, server: XenApiServer, port: int, context: ssl.SSLContext | None, slave: bool) -> None:
+    def __init__(self, server: XenApiServer, port: int, context: ssl.SSLContext | None, number: int) -> None:
         super().__init__(("127.0.0.1", port), _Connection)
         self.xen = server
-        self.slave = slave
+        self.number = number  # of the host in the pool; 0 is the master
         self._context = context
         self._open: set[socket.socket] = set()
         self._closing = False
@@ -155,7 +155,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             self._send_xml(xmlrpc.client.dumps(xmlrpc.client.Fault(1, f"this is no XML-RPC call: {error}")))
             return
         try:
-            value = self.server.xen.carry_out(name or "", params, slave=self.server.slave)
+            value = self.server.xen.carry_out(name or "", params, slave=self.server.number > 0)
             members = {"Status": wire.string("Success"), "Value": value}
         except Failure as failure:
             details = wire.encode(_STRINGS, failure.details)
@@ -174,7 +174,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
     # -- other requests ------------------------------------------------------------------------------------------------
 
     def _answer_request(self) -> None:
-        request = HttpRequest(self)
+        request = HttpRequest(self, self.server.number)
         handler = http_handler_for(request.method, request.path)
         # What is left unread of a body would be taken for the next request.
         self.close_connection |= request.method not in _READING_METHODS

@@ -19,12 +19,14 @@ _BLOCK = 1 << 20
 class HttpRequest:
     """``method``, ``path``, ``query``, ``headers`` (get is case-insensitive), ``rfile``, and ``call``.
 
-    ``call`` has the pool, the session and the task that the client named (``task_id``), or NULL.
+    ``call`` has the pool, the session and the task that the client named (``task_id``), or NULL. ``host_number`` tells
+    which of the pool's hosts was asked: 0 for the master.
     """
 
-    def __init__(self, connection: http.server.BaseHTTPRequestHandler) -> None:
+    def __init__(self, connection: http.server.BaseHTTPRequestHandler, host_number: int) -> None:
         url = urlsplit(connection.path)
         self._connection = connection
+        self.host_number = host_number
         self.method: str = connection.command
         self.path: str = url.path
         self.query: dict[str, str] = dict(parse_qsl(url.query, keep_blank_values=True))

@@ -53,8 +53,7 @@ class XenApiServer:
     def start(self) -> XenApiServer:
         context = self._identity.context if self._identity else None
         self._listeners = [
-            Listener(self, 0 if number else self._port, context, slave=number > 0)
-            for number in range(self.settings.hosts)
+            Listener(self, 0 if number else self._port, context, number) for number in range(self.settings.hosts)
         ]
         for listener in self._listeners:
             listener.start()

@@ -61,7 +61,7 @@ def duplicate(db: Database, source: Ref, **fields: Any) -> Ref:
     return introduce_volume(db, sr, name, **{**copied, **fields, "uuid": name})
 
 
-def create_copy_target(db: Database, source: Ref, sr: Ref) -> Ref:
+def _copy_target(db: Database, source: Ref, sr: Ref) -> Ref:
     """An empty VDI on `sr` with what a full copy takes over from its source."""
     check_attached(db, sr)
     check_supports(db, sr, "create")
@@ -76,6 +76,17 @@ def copy_content(db: Database, source: Ref, target: Ref) -> None:
         check_space(db, sr, store.allocated(content_name(db, source)))
     store.copy(content_name(db, source), content_name(db, target))
     written(db, target)
+
+
+def full_copy(db: Database, source: Ref, sr: Ref) -> Ref:
+    """A VDI on `sr` with the same content, sharing nothing with its source."""
+    target = _copy_target(db, source, sr)
+    try:
+        copy_content(db, source, target)
+    except Failure:
+        remove_volume(db, target)
+        raise
+    return target
 
 
 def introduce_volume(db: Database, sr: Ref, location: str, **fields: Any) -> Ref:

@@ -116,17 +116,11 @@ def copy(call: Call, vdi: Ref, sr: Ref, base_vdi: Ref, into_vdi: Ref) -> Ref:
     """Copy everything to another SR or into an existing VDI; a `base_vdi` would only save work."""
     with call.db.lock:
         vdi_rules.check(call.db, vdi, "copy")
-        target = into_vdi if into_vdi != NULL else volumes.create_copy_target(call.db, vdi, sr)
-        if into_vdi != NULL:
-            _check_target(call.db, vdi, into_vdi)
-        try:
-            volumes.copy_content(call.db, vdi, target)
-        except Failure:
-            if into_vdi == NULL:
-                volumes.remove_volume(call.db, target)
-            raise
-    call.progress(1.0)
-    return target
+        if into_vdi == NULL:
+            return volumes.full_copy(call.db, vdi, sr)
+        _check_target(call.db, vdi, into_vdi)
+        volumes.copy_content(call.db, vdi, into_vdi)
+        return into_vdi
 
 
 def _check_target(db: Database, source: Ref, target: Ref) -> None:
