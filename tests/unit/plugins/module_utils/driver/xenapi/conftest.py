@@ -46,6 +46,7 @@ class Reader(StatsMixin, AddressesMixin, ConsoleMixin, HostMixin):
 
 
 Reader.__abstractmethods__ = frozenset()
+_make_reader: Any = Reader
 
 
 class PoolStub:
@@ -180,7 +181,8 @@ class PoolStub:
         return self.archives[int(query["interval"])]
 
     def driver(self, uri: str = "xenapi://pool") -> Reader:
-        return Reader(self, uri)
+        reader: Reader = _make_reader(self, uri)
+        return reader
 
 
 @pytest.fixture
