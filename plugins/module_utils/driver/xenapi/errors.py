@@ -30,10 +30,10 @@ class _Parameter:
         self._instance = instance
 
     def __format__(self, noun: str) -> str:
-        if not noun:
+        if noun == "MiB" and self._value.isdecimal():
+            return f"{int(self._value) >> 20} MiB"
+        if noun in ("", "MiB"):
             return in_words(self._value, self._labels)
-        if noun == "MiB":
-            return f"{int(self._value) >> 20} MiB" if self._value.isdecimal() else self._value
         label = self._labels.get(self._value)
         if label is None and noun == "instance":
             label = self._instance

@@ -44,10 +44,11 @@ class ReplyParser:
             fault = root.find("fault/value")
             values = tuple(_value(value) for value in root.iterfind("params/param/value"))
             described = None if fault is None else _value(fault)
-        except (KeyError, ValueError, IndexError) as error:
+            told = None if described is None else Fault(described["faultCode"], described["faultString"])
+        except (KeyError, ValueError, IndexError, TypeError) as error:
             raise ET.ParseError(f"no XML-RPC: {error}") from error
-        if described is not None:
-            raise Fault(described["faultCode"], described["faultString"])
+        if told is not None:
+            raise told
         if root.tag != "methodResponse":
             raise ET.ParseError("no XML-RPC")
         return values
