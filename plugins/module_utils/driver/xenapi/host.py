@@ -46,24 +46,23 @@ class HostMixin(InstancesMixin):
         return str(pool["uuid"])
 
     def get_host_stats(self, refresh: bool = False) -> HostStats:
-        chosen = self.chosen_host()
+        hosts, chosen = self._scope()
         with self.guard("read the pool's capacity"):
             _ref, pool = self.pool()
-            hosts = self._hosts()
             measured = self.fetch("host_metrics")
             instances = self.find_vms()
             active = {ref: vm for ref, vm in instances.items() if state_of(vm) in power_state.ACTIVE}
             vm_metrics = self.fetch_of("VM_metrics", active.values(), "metrics", whole=True) if active else {}
             pools = self._pool_stats(hosts, refresh)
         if chosen is not None:
-            instances = {ref: vm for ref, vm in instances.items() if _place_of(vm) == chosen[0]}
+            instances = {ref: vm for ref, vm in instances.items() if _place_of(vm) in hosts}
             active = {ref: vm for ref, vm in active.items() if ref in instances}
-        shown = chosen[1] if chosen is not None else hosts[pool["master"]]
+        shown = chosen or hosts[pool["master"]]
         total = sum(_memory(host, measured, "memory_total") for host in hosts.values())
         free = sum(_memory(host, measured, "memory_free") for host in hosts.values())
         ready = [pool for pool in pools if pool.active]
         return HostStats(
-            hostname=shown["hostname"] if chosen is not None else pool["name_label"] or shown["hostname"],
+            hostname=chosen["hostname"] if chosen else pool["name_label"] or shown["hostname"],
             hypervisor_type=shown["software_version"].get("product_brand", "XenServer"),
             hypervisor_version=_version(shown),
             vcpus=sum(_processors(host) for host in hosts.values()),
@@ -83,11 +82,12 @@ class HostMixin(InstancesMixin):
     def get_cpu_info(self) -> CpuInfo:
         """As the contract says. Of a pool whose hosts differ: the master's processor, with the features that all
         have."""
-        with self.guard("read the hosts' processors"):
-            chosen = self.chosen_host()
-            hosts = self._hosts()
-            shown = chosen[1] if chosen is not None else hosts[self.pool()[1]["master"]]
-        return _cpu_of(hosts, shown)
+        hosts, chosen = self._scope()
+        if chosen is None:
+            with self.guard("read the pool"):
+                _ref, pool = self.pool()
+            chosen = hosts[pool["master"]]
+        return _cpu_of(hosts, chosen)
 
     def compare_cpu(self, cpu_info: CpuInfo) -> None:
         own = self.get_cpu_info()
@@ -107,22 +107,16 @@ class HostMixin(InstancesMixin):
         Raises:
             InvalidUri: the pool has no host of that name, or several.
         """
-        name = self.options.query().get("host")
-        if not name:
+        if not self.options.query().get("host"):
             return None
-        with self.guard("read the pool's hosts"):
-            hosts = self.fetch("host")
-        found = {ref: host for ref, host in hosts.items() if name in (host["name_label"], host["hostname"])}
-        if len(found) != 1:
-            names = ", ".join(sorted(host["name_label"] for host in hosts.values()))
-            raise InvalidUri(f"uri: host={name} names {len(found) or 'none'} of the pool's hosts, which are {names}")
-        return next(iter(found.items()))
+        hosts, _chosen = self._scope()
+        return next(iter(hosts.items()))
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def _find_problems(self) -> list[str]:
+        hosts, _chosen = self._scope()
         with self.guard("read the pool's hosts"):
-            hosts = self._hosts()
             measured = self.fetch("host_metrics")
         problems = []
         for host in hosts.values():
@@ -132,10 +126,18 @@ class HostMixin(InstancesMixin):
                 problems.append(f"the host {host['name_label']} is not there: the pool does not hear from it")
         return problems if len(problems) == len(hosts) else []
 
-    def _hosts(self) -> Objects:
-        """The hosts that count: all of the pool, or the chosen one."""
-        chosen = self.chosen_host()
-        return self.fetch("host") if chosen is None else dict([chosen])
+    def _scope(self) -> tuple[Objects, Object | None]:
+        """The hosts that count, all of the pool or the one that the URI names, and that one."""
+        name = self.options.query().get("host")
+        with self.guard("read the pool's hosts"):
+            hosts = self.fetch("host")
+        if not name:
+            return hosts, None
+        found = {ref: host for ref, host in hosts.items() if name in (host["name_label"], host["hostname"])}
+        if len(found) != 1:
+            names = ", ".join(sorted(host["name_label"] for host in hosts.values()))
+            raise InvalidUri(f"uri: host={name} names {len(found) or 'none'} of the pool's hosts, which are {names}")
+        return found, next(iter(found.values()))
 
     def _pool_stats(self, hosts: Objects, refresh: bool) -> list[PoolStats]:
         repositories = {ref: sr for ref, sr in self.fetch("SR").items() if _is_for_disks(sr)}
@@ -145,7 +147,7 @@ class HostMixin(InstancesMixin):
             for ref in sorted(plugged):
                 # One that cannot be looked through now is busy or broken: what was last known of it has to do.
                 with contextlib.suppress(HypervisorError), self.guard("look through the storage repositories"):
-                    self.call("SR.scan", ref)
+                    self.run_task("SR.scan", ref)
             repositories = {ref: sr for ref, sr in self.fetch("SR").items() if ref in repositories}
         reachable = {link["SR"] for link in links}
         found = [_repository(sr, ref in plugged) for ref, sr in repositories.items() if ref in reachable]
