@@ -59,16 +59,14 @@ def destroy(call: Call, vif: Ref) -> None:
 def plug(call: Call, vif: Ref) -> None:
     with call.db.lock:
         device_rules.check_vif(call.db, vif, "plug")
-        call.db.set("VIF", vif, currently_attached=True)
-        device_rules.refresh_vif(call.db, vif)
+        _set_attached(call, vif, attached=True)
 
 
 @message("VIF.unplug")
 def unplug(call: Call, vif: Ref) -> None:
     with call.db.lock:
         device_rules.check_vif(call.db, vif, "unplug")
-        call.db.set("VIF", vif, currently_attached=False)
-        device_rules.refresh_vif(call.db, vif)
+        _set_attached(call, vif, attached=False)
 
 
 @message("VIF.unplug_force")
@@ -76,11 +74,18 @@ def unplug_force(call: Call, vif: Ref) -> None:
     unplug(call, vif)
 
 
+def _set_attached(call: Call, vif: Ref, *, attached: bool) -> None:
+    call.db.set("VIF", vif, currently_attached=attached)
+    device_rules.refresh_vif(call.db, vif)
+    call.world.guests_changed(call.db.get("VIF", vif, "VM"))
+
+
 @message("VIF.move")
 def move(call: Call, vif: Ref, network: Ref) -> None:
     with call.db.lock:
         call.db.get("network", network, "uuid")
         call.db.set("VIF", vif, network=network)
+        call.world.guests_changed(call.db.get("VIF", vif, "VM"))
 
 
 @message("VIF.set_locking_mode")
