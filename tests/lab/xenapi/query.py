@@ -22,6 +22,8 @@ from lab.xenapi.failures import Failure
 Test = Callable[[Mapping[str, Any]], bool]
 Operand = Callable[[Mapping[str, Any]], str]
 
+_REF = "_ref"
+"""What the database calls an object's own reference."""
 _TOKEN = re.compile(r"""\s*(?:(?P<word>field|and|or|not|true|false|=|\(|\))|"(?P<double>[^"]*)"|'(?P<single>[^']*)')""")
 
 
@@ -29,7 +31,7 @@ def matching(db: Database, cls: str, expression: str) -> list[Ref]:
     """The objects for which the expression holds; INTERNAL_ERROR where it is none."""
     test = _Parser(model().classes[cls], expression).parse()
     with db.lock:
-        return [ref for ref in db.refs(cls) if test(db.view(cls, ref))]
+        return [ref for ref in db.refs(cls) if test({_REF: ref, **db.view(cls, ref)})]
 
 
 class _Parser:
@@ -88,6 +90,8 @@ class _Parser:
             text = self._expect("string")
             return lambda _record: text
         name = self._expect("string")
+        if name == _REF:
+            return lambda record: str(record[_REF])
         name = name if name in self._cls.fields else name.replace("__", "_")
         if name not in self._cls.fields:
             raise Failure("INTERNAL_ERROR", f"{self._cls.name} has no field {name}")
