@@ -57,6 +57,7 @@ class XenApiServer:
         ]
         for listener in self._listeners:
             listener.start()
+        self.world.serve_at(self._urls())
         return self
 
     def stop(self) -> None:
@@ -83,6 +84,7 @@ class XenApiServer:
         self.thaw()
         self.pool.close()
         self.pool = Pool(self.settings)
+        self.world.serve_at(self._urls())
 
     # -- where it is ---------------------------------------------------------------------------------------------------
 
