@@ -8,4 +8,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-pytest_plugins = ["lab.fixtures"]
+pytest_plugins = ["lab.fixtures", "lab.xenapi_fixtures"]

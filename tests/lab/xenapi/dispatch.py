@@ -9,7 +9,7 @@ import copy
 import functools
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from lab.xenapi import behaviour, wire
@@ -141,7 +141,7 @@ def _start(pool: Pool, session: Ref, method: Method, arguments: list[Any], hit: 
         except Failure as failure:
             pool.tasks.fail(task, failure)
         else:
-            pool.tasks.complete(task, "" if method.message.result.kind == "void" else value)
+            pool.tasks.complete(task, value)
 
     threading.Thread(target=run, name=f"{method.message.full_name} {task}", daemon=True).start()
     return task
@@ -165,9 +165,25 @@ def _carry_out(call: Call, method: Method, arguments: list[Any], hit: Hit) -> st
 
 
 def _check_references(call: Call, params: Sequence[Param], arguments: Sequence[Any]) -> None:
-    """HANDLE_INVALID for a reference to nothing; only an object that the message is not sent to may be NULL."""
+    """HANDLE_INVALID for a reference to nothing; only the object that the message is sent to may not be NULL."""
     for position, (param, value) in enumerate(zip(params, arguments, strict=True)):
-        if param.type.kind != "ref" or (value == NULL and position > 0):
-            continue
-        if not call.db.exists(param.type.name, value):
-            raise Failure("HANDLE_INVALID", param.type.name, value)
+        for cls, ref in _references(param.type, value):
+            if (ref != NULL or (position == 0 and param.type.kind == "ref")) and not call.db.exists(cls, ref):
+                raise Failure("HANDLE_INVALID", cls, ref)
+
+
+def _references(of: Type, value: Any) -> Iterator[tuple[str, Ref]]:
+    """The references in a value, with their classes."""
+    if of.kind == "ref":
+        yield of.name, value
+    elif of.kind == "set":
+        for item in value:
+            yield from _references(of.inner, item)
+    elif of.kind == "map":
+        for key, item in value.items():
+            yield from _references(of.map_key, key)
+            yield from _references(of.inner, item)
+    elif of.kind == "record":
+        fields = model().classes[of.name].fields
+        for name, item in value.items():
+            yield from _references(fields[name].type, item)

@@ -47,8 +47,10 @@ class Tasks:
         self._end(task, "success", result=result, progress=1.0)
 
     def fail(self, task: Ref, failure: Failure) -> None:
-        cancelled = failure.code == "TASK_CANCELLED"
-        self._end(task, "cancelled" if cancelled else "failure", error_info=failure.details, progress=1.0)
+        if failure.code == "TASK_CANCELLED":
+            self._end(task, "cancelled", progress=1.0)
+        else:
+            self._end(task, "failure", error_info=failure.details, progress=1.0)
 
     def cancel(self, task: Ref) -> None:
         """Ask the work to end; one that has ended is left as it is. Raises OPERATION_NOT_ALLOWED where nobody works."""

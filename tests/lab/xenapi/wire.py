@@ -38,7 +38,7 @@ class WireXml(str):
 def decode(of: Type, value: Any, what: str) -> Any:
     """The native for a value from the wire; ``what`` names it in the INTERNAL_ERROR that a misfit raises."""
     kind = of.kind
-    if kind == "string" and isinstance(value, str):
+    if kind in ("string", "ref") and isinstance(value, str):
         return value
     if kind == "int" and isinstance(value, str) and _INT.fullmatch(value):
         return int(value)
@@ -48,8 +48,6 @@ def decode(of: Type, value: Any, what: str) -> Any:
         return value
     if kind == "datetime" and isinstance(value, (str, DateTime)):
         return _date(str(value), what)
-    if kind == "ref" and isinstance(value, str) and value.startswith("OpaqueRef:"):
-        return value
     if kind == "enum" and isinstance(value, str) and value in model().enums[of.name]:
         return value
     if kind == "set" and isinstance(value, list):
