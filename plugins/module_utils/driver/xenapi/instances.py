@@ -145,6 +145,7 @@ class InstancesMixin(ConnectionMixin):
         vifs = self.fetch_devices("VIF", vms.keys(), whole)
         vdis = self.fetch_of("VDI", [vbd for those in vbds.values() for vbd in those], "VDI", whole)
         active = [vm for vm in vms.values() if state_of(vm) in power_state.ACTIVE]
+        hosts = self.fetch_of("host", vms.values(), "affinity", whole)
         _ref, pool = self.pool()
         return Survey(
             vbds=vbds,
@@ -153,7 +154,7 @@ class InstancesMixin(ConnectionMixin):
             srs=self.fetch_of("SR", vdis.values(), "SR", whole),
             networks=self.fetch_of("network", [vif for those in vifs.values() for vif in those], "network", whole),
             metrics=self.fetch_of("VM_metrics", active, "metrics", whole),
-            hosts=self.fetch_of("host", vms.values(), "affinity", whole),
+            host_names={ref: host["name_label"] for ref, host in hosts.items()},
             autostart=starts_with_host(pool, pool),
         )
 

@@ -51,7 +51,8 @@ class Survey:
     srs: Objects = field(default_factory=dict)
     networks: Objects = field(default_factory=dict)
     metrics: Objects = field(default_factory=dict)
-    hosts: Objects = field(default_factory=dict)
+    host_names: Mapping[str, str] = field(default_factory=dict)
+    """By reference."""
     autostart: bool = False
     """Whether the pool starts those VMs with its hosts that are marked so."""
 
@@ -86,8 +87,8 @@ def to_info(vm: Object, metrics: Object | None, autostart: bool) -> InstanceInfo
     state = state_of(vm)
     active = state in power_state.ACTIVE
     waiting: Mapping[str, Any] = {}
-    record = read_record(vm)
-    if record is not None and not active:
+    record = None if active else read_record(vm)
+    if record is not None:
         waiting = record.deferred
     max_mb, vcpus = waiting.get("max_memory_mb"), waiting.get("vcpus")
     return InstanceInfo(
@@ -137,7 +138,7 @@ def to_instance(ref: str, vm: Object, survey: Survey) -> Instance:
         locked=known.locked,
         protected=known.protected,
         cloud_init_fingerprint=known.cloud_init_fingerprint,
-        hypervisor=read_extras(vm, {ref: host["name_label"] for ref, host in survey.hosts.items()}),
+        hypervisor=read_extras(vm, survey.host_names),
         power_state=state_of(vm),
         unfinished=known.unfinished,
     )
