@@ -37,13 +37,18 @@ class LocalImage(NamedTuple):
     """An image file.
 
     Attributes:
-        size_bytes: Size of the disk in it, in whole sectors.
+        file_bytes: Size of the file.
         obstacle: Why it cannot be uploaded as it is; None for a raw image.
     """
 
     path: str
-    size_bytes: int
+    file_bytes: int
     obstacle: str | None
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the disk in it: whole sectors."""
+        return -(-self.file_bytes // _SECTOR) * _SECTOR
 
 
 def is_file(image: str) -> bool:
@@ -68,7 +73,7 @@ def look_at(path: str) -> LocalImage | None:
         return None
     except OSError as error:
         return LocalImage(path, 0, f"{path!r} cannot be read: {error.strerror}")
-    return LocalImage(path, -(-size_bytes // _SECTOR) * _SECTOR, _obstacle(path, head, tail))
+    return LocalImage(path, size_bytes, _obstacle(path, head, tail))
 
 
 def chunks_of(path: str) -> Iterator[bytes]:

@@ -12,13 +12,14 @@ import functools
 import threading
 import time
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ...errors import AnyvirtError, ImageNotFound, NetworkNotFound, NotFound, PoolNotFound, VolumeNotFound
 from ...model.instance import Instance, Nic
 from .instances import InstancesMixin
 from .metadata import CLONE_TAG
+from .provision import planned_disks
 from .query import any_of
 from .records import NULL, Object, Objects, to_instance
 
@@ -41,15 +42,12 @@ class Template:
     """A VM template.
 
     Attributes:
-        like: What it is, in the terms of an instance.
-        vifs: How many network interfaces it has.
+        like: What it is, in the terms of an instance, with the disks that it has and those that it plans.
     """
 
     ref: str
     record: Object
     like: Instance
-    vdis: dict[str, Object] = field(default_factory=dict)
-    vifs: int = 0
 
 
 class Places:
@@ -127,21 +125,18 @@ class Places:
                 }
                 survey = driver.survey(those) if those else None
             self._templates[name] = [
-                Template(
-                    ref,
-                    vm,
-                    to_instance(ref, vm, survey),
-                    {
-                        vbd["userdevice"]: survey.vdis[vbd["VDI"]]
-                        for vbd in survey.vbds.get(ref, ())
-                        if vbd["type"] == "Disk" and vbd["VDI"] in survey.vdis
-                    },
-                    len(survey.vifs.get(ref, ())),
-                )
+                Template(ref, vm, _with_planned_disks(to_instance(ref, vm, survey), vm))
                 for ref, vm in those.items()
                 if survey is not None
             ]
         return self._templates[name]
+
+
+def _with_planned_disks(like: Instance, template: Object) -> Instance:
+    disks = like.disks or []
+    there = {disk.device for disk in disks}
+    planned = [disk for disk in planned_disks(template["other_config"]) if disk.device not in there]
+    return replace(like, disks=disks + planned)
 
 
 def is_disk(vdi: Object) -> bool:

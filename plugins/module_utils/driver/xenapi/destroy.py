@@ -1,0 +1,161 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Removing instances."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from ...errors import AnyvirtError, InvalidInput, Problem
+from ...model import power_state
+from ...model.instance import SEED
+from ...undo import UndoStack
+from ..base import ALL, NONE, OWN
+from .instances import choose
+from .metadata import Record, VolumeRecord, read_record, read_volume_record
+from .query import any_of
+from .records import Object, is_instance, state_of
+from .remains import RemainsMixin, is_leftover
+
+
+@dataclass
+class _Doomed:
+    """What goes with an instance, and which volumes that were made for it stay.
+
+    Attributes:
+        snapshots: Of the VM; VMs themselves.
+        vdis: All that are to be deleted.
+        kept: Those that stay, and are nobody's from then on.
+    """
+
+    snapshots: dict[str, Object] = field(default_factory=dict)
+    vdis: dict[str, Object] = field(default_factory=dict)
+    kept: dict[str, Object] = field(default_factory=dict)
+
+
+class DestroyMixin(RemainsMixin):
+    """The end of instances."""
+
+    def destroy(self, name: str, delete_volumes: str = OWN) -> list[str]:
+        if delete_volumes not in (OWN, ALL, NONE):
+            raise InvalidInput([Problem("delete_volumes", f"{delete_volumes!r} is not one of {OWN}, {ALL}, {NONE}")])
+        with self.guard(f"look up instance {name!r}", name):
+            vms = self.vms_named([name])
+        removed: list[str] = []
+        for ref, vm in vms.items():
+            if is_leftover(vm, name):
+                removed += self.remove_leftover(ref, vm)
+        instances = {ref: vm for ref, vm in vms.items() if is_instance(vm) and vm["name_label"] == name}
+        if not instances:
+            return removed + self.finish_removal(name)
+        [(ref, vm)] = choose(instances).items()
+        return removed + self._remove(ref, vm, delete_volumes)
+
+    def _remove(self, ref: str, vm: Object, delete_volumes: str) -> list[str]:
+        name, state = vm["name_label"], state_of(vm)
+        with self.guard(f"look at what belongs to instance {name!r}", name):
+            going = self._find_doomed(ref, vm, delete_volumes)
+        with UndoStack() as done:
+            self._mark(vm, going, done)
+            if state in power_state.ACTIVE or (state in power_state.OFF and _is_busy(vm)):
+                self.cut_off(ref, name)
+                if state in power_state.ACTIVE:
+                    paused = state == power_state.PAUSED
+                    done.push("start the instance anew", lambda: self.start_vm(ref, name, paused))
+            for snapshot, its_record in going.snapshots.items():
+                self.destroy_vm(snapshot, its_record["name_label"])
+            self.destroy_vm(ref, name)
+        try:
+            words = [f"snapshot {snapshot['name_label']}" for snapshot in going.snapshots.values()]
+            return [f"instance {name}", *words, *self.delete_all(going.vdis)]
+        except AnyvirtError as error:
+            error.rolled_back = False
+            error.not_undone.append(f"instance {name}: it is removed; removing it again deletes what is left of it")
+            raise
+
+    def start_vm(self, ref: str, name: str, paused: bool) -> None:
+        """Start a VM that is off, on the host that the URI names if it names one."""
+        chosen = self.chosen_host()
+        with self.guard(f"start instance {name!r}", name):
+            if chosen is None:
+                self.run_task("VM.start", ref, paused, False)
+            else:
+                self.run_task("VM.start_on", ref, chosen[0], paused, False)
+
+    # -- what goes along --------------------------------------------------------------------------------------------
+
+    def _find_doomed(self, ref: str, vm: Object, delete_volumes: str) -> _Doomed:
+        record = read_record(vm) or Record()
+        going = _Doomed()
+        if vm["snapshots"]:
+            going.snapshots = dict(self.fetch_refs("VM", vm["snapshots"]))
+        machines = [ref, *going.snapshots]
+        vbds = self.fetch_devices("VBD", machines)
+        known = {vbd for machine in (vm, *going.snapshots.values()) for vbd in machine["VBDs"]}
+        saved = [machine["suspend_VDI"] for machine in (vm, *going.snapshots.values())]
+        vdis = dict(self.fetch_refs("VDI", [vbd["VDI"] for those in vbds.values() for vbd in those] + saved))
+        own = dict(self._made_beside(vm, record)) if record.id else {}
+        free = {one: vdi for one, vdi in {**vdis, **own}.items() if not set(vdi["VBDs"]) - known}
+        writable = {
+            vbd["VDI"]
+            for those in vbds.values()
+            for vbd in those
+            if vbd["type"] == "Disk" and vbd["mode"] == "RW" and vbd["VDI"] in free
+        }
+        of_snapshots = {vbd["VDI"] for snapshot in going.snapshots for vbd in vbds[snapshot]} & writable
+        for one, vdi in free.items():
+            kept = read_volume_record(vdi)
+            is_own = one in own or (kept is not None and bool(record.id) and kept.owner == record.id)
+            if one in saved or (is_own and (record.unfinished or (kept is not None and kept.role == SEED))):
+                going.vdis[one] = vdi
+            elif delete_volumes == NONE:
+                if is_own:
+                    going.kept[one] = vdi
+            elif is_own or one in of_snapshots or (delete_volumes == ALL and one in writable and not _is_shared(vdi)):
+                going.vdis[one] = vdi
+        return going
+
+    def _made_beside(self, vm: Object, record: Record) -> Iterable[tuple[str, Object]]:
+        """Volumes made for the instance that may hang on nothing: those of a spawn cut short, and seeds that were to
+        be there at the next start."""
+        if record.unfinished:
+            return self.find_made(record.id)
+        named = self.fetch("VDI", any_of("name__label", [f"{vm['name_label']}.{SEED}"]))
+        owned = ((ref, vdi, read_volume_record(vdi)) for ref, vdi in named.items())
+        return [
+            (ref, vdi)
+            for ref, vdi, kept in owned
+            if kept is not None and kept.owner == record.id and not vdi["is_a_snapshot"]
+        ]
+
+    def _mark(self, vm: Object, going: _Doomed, done: UndoStack) -> None:
+        """Write down what is going to be deleted, and that the rest is nobody's."""
+        name, owner = vm["name_label"], (read_record(vm) or Record()).id or vm["uuid"]
+        marks: list[tuple[str, Object, VolumeRecord | None]] = []
+        for ref, vdi in going.vdis.items():
+            kept = read_volume_record(vdi) or VolumeRecord(owner, name)
+            if not kept.doomed or kept.instance != name:
+                marks.append((ref, vdi, replace(kept, doomed=True, instance=name)))
+        marks += [(ref, vdi, None) for ref, vdi in going.kept.items()]
+        for ref, vdi, record in marks:
+            done.push(
+                f"take a mark off the volume {vdi['name_label']}",
+                lambda ref=ref, vdi=vdi: self._write_back(ref, vdi),  # type: ignore[misc]
+            )
+            with self.guard(f"mark the volume {vdi['name_label']!r}"):
+                self.write_volume_record(ref, vdi, record)
+
+    def _write_back(self, ref: str, vdi: Object) -> None:
+        with self.guard(f"take a mark off the volume {vdi['name_label']!r}"):
+            self.call("VDI.set_other_config", ref, vdi["other_config"])
+
+
+def _is_busy(vm: Object) -> bool:
+    """Whether the server is at work on it: it may be starting, for a client that is gone."""
+    return bool(vm["current_operations"])
+
+
+def _is_shared(vdi: Object) -> bool:
+    return bool(vdi["sharable"] or vdi["read_only"])

@@ -1,0 +1,134 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What killed spawns and removals leave, so that the next run can finish the work.
+
+Before a VM is destroyed, each virtual disk that goes with it is marked as doomed. A clone of a template is named after
+its instance from the first moment, with a suffix, and no instance until it is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Collection, Iterator
+from typing import Callable
+
+from .errors import code_of, details_of
+from .metadata import read_record, read_volume_record
+from .query import any_of
+from .records import Object, Objects, is_instance
+from .storage import GONE, StorageMixin
+
+CREATING = ".anyvirt-creating"
+"""Behind an instance's name, that of the template's clone that is to become it."""
+
+_BUSY = frozenset({"OTHER_OPERATION_IN_PROGRESS", "VDI_IN_USE", "VM_BAD_POWER_STATE"})
+"""What is said of objects with which something is still done for a client that is gone."""
+_PATIENCE_S = 20.0
+_PAUSE_S = 0.2
+
+
+def is_leftover(vm: Object, name: str) -> bool:
+    """Whether a VM is a template's clone that did not become the instance of this name."""
+    if not vm["is_a_template"] or vm["is_a_snapshot"]:
+        return False
+    record = read_record(vm)
+    unfinished = record is not None and record.unfinished
+    return vm["name_label"] == name + CREATING or (vm["name_label"] == name and unfinished)
+
+
+class RemainsMixin(StorageMixin):
+    """Finding and removing them."""
+
+    def find_remains(self, names: Collection[str]) -> set[str]:
+        if not names:
+            return set()
+        with self.guard("look for what earlier runs have left"):
+            vms = self.vms_named(names)
+            doomed = self._doomed()
+        there = {vm["name_label"] for vm in vms.values() if is_instance(vm)}
+        left = {name for name in names if any(is_leftover(vm, name) for vm in vms.values())}
+        return ((set(names) & doomed.keys()) | left) - there
+
+    def finish_removal(self, name: str) -> list[str]:
+        """Delete the volumes that were doomed with an instance that is no more; what was removed, in words."""
+        with self.guard("look for what earlier runs have left"):
+            doomed = self._doomed().get(name, {})
+        return self.delete_all(doomed)
+
+    def remove_leftover(self, ref: str, vm: Object) -> list[str]:
+        """Remove a template's clone with the disks that were cloned for it; what was removed, in words."""
+        with self.guard(f"look at {vm['name_label']!r}"):
+            vbds = self.fetch_devices("VBD", [ref])[ref]
+            vdis = self.fetch_refs("VDI", (vbd["VDI"] for vbd in vbds if vbd["type"] == "Disk" and vbd["mode"] == "RW"))
+            own = {one: vdi for one, vdi in vdis.items() if not set(vdi["VBDs"]) - set(vm["VBDs"])}
+        record = read_record(vm)
+        if record is not None:
+            own.update(self.find_made(record.id))
+        removed = self.delete_all(own)
+        self.destroy_vm(ref, str(vm["name_label"]))
+        return [f"unfinished clone {vm['name_label']}", *removed]
+
+    def vms_named(self, names: Collection[str]) -> Objects:
+        """The VMs of these names, with clones that are to become them. To be used within ``guard``."""
+        wanted = {*names, *(name + CREATING for name in names)}
+        return {
+            ref: vm for ref, vm in self.fetch("VM", any_of("name__label", wanted)).items() if vm["name_label"] in wanted
+        }
+
+    def delete_all(self, vdis: Objects) -> list[str]:
+        """Delete virtual disks; what was removed, in words."""
+        removed = []
+        for ref, vdi in vdis.items():
+            self.when_free(lambda ref=ref, vdi=vdi: self.delete_vdi(ref, vdi["name_label"]))  # type: ignore[misc]
+            removed.append(f"volume {self.pool_of(vdi)}/{vdi['name_label']}")
+        if removed:
+            self.forget_places()
+        return removed
+
+    def destroy_vm(self, ref: str, name: str) -> None:
+        """Destroy a VM that is off or suspended; fine when it is gone."""
+        with self.guard(f"remove {name!r}", name), self._unless_gone():
+            self.when_free(lambda: self.run_task("VM.destroy", ref))
+
+    def cut_off(self, ref: str, name: str) -> None:
+        """Take the power away from a VM; fine when it is off or gone."""
+        with self.guard(f"power off instance {name!r}", name), self._unless_gone():
+            self.when_free(lambda: self._hard_shutdown(ref))
+
+    def _hard_shutdown(self, ref: str) -> None:
+        try:
+            self.run_task("VM.hard_shutdown", ref)
+        except self.api.library.Failure as failure:
+            if code_of(failure) != "VM_BAD_POWER_STATE" or details_of(failure)[-1].lower() != "halted":
+                raise
+
+    def when_free(self, action: Callable[[], object]) -> None:
+        """Do something that the server refuses while it still works on what a client that is gone asked for."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                action()
+                return
+            except Exception as error:
+                if code_of(error) not in _BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_PAUSE_S)
+
+    @contextlib.contextmanager
+    def _unless_gone(self) -> Iterator[None]:
+        try:
+            yield
+        except self.api.library.Failure as failure:
+            if code_of(failure) != GONE:
+                raise
+
+    def _doomed(self) -> dict[str, dict[str, Object]]:
+        """The virtual disks that are doomed and nothing uses, by the name of their instance."""
+        found: dict[str, dict[str, Object]] = {}
+        for ref, vdi in self.fetch("VDI").items():
+            kept = read_volume_record(vdi)
+            if kept is not None and kept.doomed and not vdi["VBDs"]:
+                found.setdefault(kept.instance, {})[ref] = vdi
+        return found

@@ -1,0 +1,238 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Volumes: virtual disks made, filled, attached and deleted."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ...errors import InvalidInput, Problem
+from ...model.instance import SEED, CloudInit, Disk, Instance
+from ...model.units import format_size
+from ...undo import UndoStack
+from ..seed import build_seed
+from .check import CheckMixin
+from .errors import code_of
+from .images import LocalImage, chunks_of, is_file, look_at
+from .metadata import CLONE_TAG, VolumeRecord, foreign_keys, read_record, read_volume_record, with_record
+from .places import Found
+from .records import NULL, Object
+from .vmfields import new_vbd
+
+GONE = "HANDLE_INVALID"
+_SECTOR = 512
+
+
+class NewVolume(NamedTuple):
+    """A volume to be made, with what it begins with.
+
+    Attributes:
+        repository: The reference of the storage repository.
+        source: An image file to be uploaded, a virtual disk to be cloned, bytes to be written, or nothing.
+    """
+
+    name: str
+    pool: str
+    repository: str
+    size_bytes: int
+    record: VolumeRecord
+    source: LocalImage | Found | bytes | None
+
+
+@dataclass
+class _Made:
+    """What has come of making a volume so far."""
+
+    ref: str | None = None
+    marked: str | None = None
+    """The source that bears our mark."""
+
+
+class StorageMixin(CheckMixin):
+    """Virtual disks."""
+
+    _clone_locks_guard = threading.Lock()
+
+    # -- planning ---------------------------------------------------------------------------------------------------
+
+    def plan_volume(self, instance: Instance, disk: Disk, owner: str, option: str) -> NewVolume:
+        """Look up what a completed disk's volume is made of, and where.
+
+        Args:
+            owner: The id of the instance's record.
+            option: How messages call the disk's size.
+
+        Raises:
+            PoolNotFound, ImageNotFound, InvalidInput: as they say.
+        """
+        pool, name = disk.pool, disk.volume
+        if pool is None or name is None:
+            raise InvalidInput([Problem("pool", "the pool of hosts has no default storage repository; name one")])
+        repository = self.find_pool(pool, instance.hypervisor.get("affinity") or None).ref
+        source: LocalImage | Found | bytes | None = None
+        size_bytes, least = disk.size_bytes, 0
+        if disk.role == SEED:
+            source = build_seed(instance.cloud_init or CloudInit())
+            size_bytes = least = -(-len(source) // _SECTOR) * _SECTOR
+        elif disk.image is not None and is_file(disk.image):
+            source = self._usable_file(disk.image, option)
+            least = source.size_bytes
+        elif disk.image is not None:
+            source = self.find_image(disk.image, pool)
+            least = int(source.record["virtual_size"])
+        size_bytes = size_bytes or least
+        if not size_bytes:
+            raise InvalidInput([Problem(option, "a blank disk needs a size")])
+        if size_bytes < least:
+            raise InvalidInput([Problem(option, f"the image {disk.image!r} needs {format_size(least)}")])
+        record = VolumeRecord(owner, instance.name, disk.role, disk.image, size_bytes)
+        return NewVolume(name, pool, repository, size_bytes, record, source)
+
+    def _usable_file(self, path: str, option: str) -> LocalImage:
+        file = look_at(path)
+        if file is None or file.obstacle is not None:
+            raise InvalidInput([Problem(option, f"there is no file {path!r}" if file is None else str(file.obstacle))])
+        return file
+
+    # -- making -----------------------------------------------------------------------------------------------------
+
+    def make_volume(self, new: NewVolume, done: UndoStack) -> str:
+        """Make a volume; its reference. Whatever becomes of it, ``done`` knows how to remove it."""
+        made = _Made()
+        done.push(f"delete the volume {new.pool}/{new.name}", lambda: self._unmake(new, made))
+        what = f"make the volume {new.name!r} in the storage pool {new.pool!r}"
+        source = new.source
+        if isinstance(source, Found):
+            with self.guard(what):
+                if source.record["SR"] == new.repository:
+                    self._clone(new, source, made)
+                else:
+                    made.ref = self._create(new, int(source.record["virtual_size"]))
+                    self.run_task("VDI.copy", source.ref, NULL, NULL, made.ref)
+                if new.size_bytes > int(source.record["virtual_size"]):
+                    self.run_task("VDI.resize", made.ref, str(new.size_bytes))
+            return str(made.ref)
+        with self.guard(what):
+            made.ref = self._create(new, new.size_bytes)
+        if source is not None:
+            self._fill(new, made.ref, source)
+        return made.ref
+
+    def attach(self, vm: str, disk: Disk, vdi: str | None, bootable: bool = False) -> str:
+        """Give a VM that is off a disk or CD drive; the VBD's reference."""
+        with self.guard(f"attach the disk {disk.device}"):
+            return str(self.call("VBD.create", new_vbd(vm, disk, vdi, bootable)))
+
+    def write_volume_record(self, ref: str, vdi: Object, record: VolumeRecord | None) -> None:
+        """Replace our record of a volume; what other tools keep with it stays. To be used within ``guard``."""
+        self.call("VDI.set_other_config", ref, with_record(vdi["other_config"], record))
+
+    def delete_vdi(self, ref: str, name: str) -> bool:
+        """Delete a virtual disk; False when it is gone already."""
+        with self.guard(f"delete the volume {name!r}"):
+            try:
+                self.run_task("VDI.destroy", ref)
+            except self.api.library.Failure as failure:
+                if code_of(failure) == GONE:
+                    return False
+                raise
+        return True
+
+    def _create(self, new: NewVolume, size_bytes: int) -> str:
+        record = {
+            "name_label": new.name,
+            "name_description": "",
+            "SR": new.repository,
+            "virtual_size": str(size_bytes),
+            "type": "user",
+            "sharable": False,
+            "read_only": False,
+            "other_config": with_record({}, new.record),
+        }
+        return str(self.run_task("VDI.create", record))
+
+    def _fill(self, new: NewVolume, ref: str, source: LocalImage | bytes) -> None:
+        """Upload a file, or some bytes, as they are."""
+        if isinstance(source, bytes):
+            content, length = (lambda: iter([source])), len(source)
+        else:
+            path = source.path
+            content, length = (lambda: chunks_of(path)), source.file_bytes
+        with self.guard(f"write the volume {new.name!r} in the storage pool {new.pool!r}"):
+            self.http_request("PUT", "/import_raw_vdi", {"vdi": ref, "format": "raw"}, content, length)
+
+    # -- clones -----------------------------------------------------------------------------------------------------
+
+    def _clone(self, new: NewVolume, source: Found, made: _Made) -> None:
+        """Clone a virtual disk. A clone has all that its source has, so the source is marked meanwhile: a clone that
+        was not brought to its end bears the mark too, and is named after its instance as soon as it can be."""
+        mark = f"{CLONE_TAG}{new.record.owner}"
+        made.marked = source.ref
+        with self._alone_with(source.ref):
+            try:
+                self.call("VDI.add_to_other_config", source.ref, mark, source.record["uuid"])
+                made.ref = self.run_task("VDI.clone", source.ref, {})
+                self.call("VDI.set_name_label", made.ref, new.name)
+                kept = foreign_keys(source.record["other_config"])
+                self.call("VDI.set_other_config", made.ref, with_record(kept, new.record))
+            except BaseException:
+                with suppress(Exception):  # what is left then is found by _unmake
+                    self._unmark(new, made)
+                raise
+            self._unmark(new, made)
+
+    def _unmark(self, new: NewVolume, made: _Made) -> None:
+        if made.marked is not None:
+            self.call("VDI.remove_from_other_config", made.marked, f"{CLONE_TAG}{new.record.owner}")
+            made.marked = None
+
+    @contextmanager
+    def _alone_with(self, source: str) -> Iterator[None]:
+        """One clone of a source at a time, so that it bears one mark; its repository makes them one by one anyway."""
+        with self._clone_locks_guard:
+            lock = self.__dict__.setdefault("_clone_locks", {}).setdefault(source, threading.Lock())
+        with lock:
+            yield
+
+    def _unmake(self, new: NewVolume, made: _Made) -> None:
+        """Delete a volume of which perhaps nobody has told us that it was made."""
+        with self.guard("take a mark off the source of a clone"):
+            self._unmark(new, made)
+        if made.ref is not None:
+            self.delete_vdi(made.ref, new.name)
+            return
+        for ref, _vdi in self.find_made(new.record.owner, new.name):
+            self.delete_vdi(ref, new.name)
+
+    def find_made(self, owner: str, name: str | None = None) -> list[tuple[str, Object]]:
+        """The virtual disks made for a record, or that of ``name``, with clones of which this was not written yet; the
+        marks on the clones' sources are taken away."""
+        mark = f"{CLONE_TAG}{owner}"
+        found = []
+        with self.guard("look for what was made"):
+            for ref, vdi in self.fetch("VDI").items():
+                kept, marked = read_volume_record(vdi), vdi["other_config"].get(mark)
+                if marked == vdi["uuid"]:
+                    self.call("VDI.remove_from_other_config", ref, mark)
+                if marked not in (None, vdi["uuid"]):
+                    is_ours = not self._is_anothers(vdi, mark)
+                else:
+                    is_ours = kept is not None and kept.owner == owner and not vdi["is_a_snapshot"]
+                    is_ours = is_ours and name in (None, vdi["name_label"])
+                if is_ours:
+                    found.append((ref, vdi))
+        return found
+
+    def _is_anothers(self, clone: Object, mark: str) -> bool:
+        """Whether an unfinished clone bears the mark of another spawn that has not ended too, in another process: it
+        cannot be told whose it is then, and that one looks for it itself."""
+        others = {key[len(CLONE_TAG) :] for key in clone["other_config"] if key.startswith(CLONE_TAG) and key != mark}
+        if not others:
+            return False
+        records = (read_record(vm) for vm in self.fetch("VM").values())
+        return any(record is not None and record.id in others for record in records)
