@@ -15,7 +15,7 @@ from lab.xenapi.database import Database, Ref
 from lab.xenapi.guest import AddressPool, Guest
 from lab.xenapi.settings import PoolSettings
 from lab.xenapi.world_hosts import build_hosts
-from lab.xenapi.world_networks import build_networks
+from lab.xenapi.world_network import build_networks
 from lab.xenapi.world_storage import build_storage
 from lab.xenapi.world_vms import build_extra_vms, build_templates
 
