@@ -154,7 +154,8 @@ def _without_blanks(value: Any) -> Any:
     """An empty text inside a group takes away what is there, so that there is nothing to be read back."""
     if not isinstance(value, (Boot, Cpu)):
         return value
-    return replace(value, **{name: None for name, item in vars(value).items() if item == ""})
+    group: Any = value
+    return replace(group, **{name: None for name, item in vars(value).items() if item == ""})
 
 
 def _plain(value: Any) -> Any:
