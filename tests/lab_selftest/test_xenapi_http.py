@@ -45,7 +45,7 @@ def handler(monkeypatch):
     def swallow(request):
         asked.append((request.query, b"".join(request.body())))
         if asked[-1][1] == b"bad":
-            raise Failure("VDI_IO_ERROR", "it is bad")
+            raise Failure("OPERATION_NOT_ALLOWED", "it is bad")
         request.respond(200, {"Content-Length": "4"}, [b"good"])
 
     return asked
@@ -120,7 +120,7 @@ def test_a_transfer_reports_to_its_task(xenapi_session, connection, handler, bod
         events([f"task/{task}"], events([], "", 0.0)["token"], 1.0)
         record = xenapi.task.get_record(task)
     assert record["status"] == ended
-    assert record["error_info"] == ([] if ended == "success" else ["VDI_IO_ERROR", "it is bad"])
+    assert record["error_info"] == ([] if ended == "success" else ["OPERATION_NOT_ALLOWED", "it is bad"])
 
 
 def test_handlers_are_counted_and_have_faults(xenapi_server, xenapi_session, connection, handler):

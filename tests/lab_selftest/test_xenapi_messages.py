@@ -244,7 +244,7 @@ def test_what_is_not_modelled_says_so(xenapi):
         ("field 'is_a_template' = 'true' and (field \"user__version\" = \"7\")", ["two"]),
         ('not (field "name__label" = "one") and field "user_version" = "7"', ["two"]),
         ('not field "user_version" = "7" and field "name__label" = "one"', []),
-        ('field "affinity" = "HOST" and true', ["one"]),
+        ('field "affinity" = "HOST" and field "user_version" = "7"', ["one"]),
         ('"a" = "b"', []),
     ],
 )

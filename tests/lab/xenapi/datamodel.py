@@ -149,8 +149,8 @@ def _field(line: str, path: Path) -> Field:
     if not match:
         raise ValueError(f"{path.name}: no field: {line}")
     of = parse_type(match["type"])
-    reverse = tuple(match["reverse"].split(".")) if match["reverse"] else None
-    return Field(match["name"], of, match["where"], literal(of, match["default"]), reverse)  # type: ignore[arg-type]
+    cls, _dot, name = (match["reverse"] or "").partition(".")
+    return Field(match["name"], of, match["where"], literal(of, match["default"]), (cls, name) if cls else None)
 
 
 def _message(cls: str, line: str, path: Path) -> Message:

@@ -36,6 +36,7 @@ log = logging.getLogger("lab.xenapi")
 
 _RPC_PATHS = ("/", "/RPC2")
 _READING_METHODS = ("GET", "HEAD")
+_XML = "<?xml version='1.0'?>"
 _STRINGS = parse_type("string set")
 
 
@@ -161,10 +162,10 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             details = wire.encode(_STRINGS, failure.details)
             members = {"Status": wire.string("Failure"), "ErrorDescription": details}
         reply = wire.struct(members.items())
-        self._send_xml(f"<methodResponse><params><param>{reply}</param></params></methodResponse>")
+        self._send_xml(f"{_XML}<methodResponse><params><param>{reply}</param></params></methodResponse>")
 
     def _send_xml(self, text: str) -> None:
-        body = f"<?xml version='1.0'?>{text}".encode()
+        body = text.encode()
         self.send_response(http.HTTPStatus.OK)
         self.send_header("Content-Type", "text/xml")
         self.send_header("Content-Length", str(len(body)))
@@ -176,10 +177,8 @@ class _Connection(http.server.BaseHTTPRequestHandler):
     def _answer_request(self) -> None:
         request = HttpRequest(self, self.server.number)
         handler = http_handler_for(request.method, request.path)
-        # What is left unread of a body would be taken for the next request.
-        self.close_connection |= request.method not in _READING_METHODS
         if handler is None:
-            self.send_error(http.HTTPStatus.NOT_FOUND)
+            self._refuse(request, http.HTTPStatus.NOT_FOUND, [request.path])
             return
         writing = request.method not in _READING_METHODS
         name = f"http:{request.path}"
@@ -190,7 +189,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         try:
             request.call = self._logged_in(request)
         except Failure as failure:
-            self._refuse(http.HTTPStatus.UNAUTHORIZED, failure)
+            self._refuse(request, http.HTTPStatus.UNAUTHORIZED, failure.details)
             return
         try:
             self._handle(request, handler, hit.seconds, hit.failure)
@@ -202,25 +201,29 @@ class _Connection(http.server.BaseHTTPRequestHandler):
     def _handle(self, request: HttpRequest, handler: HttpHandler, seconds: float, failure: Failure | None) -> None:
         """Run the handler and let the task that the client named end as it did."""
         call = request.call
+        failed: Failure | None = None
         try:
             if seconds:
                 call.sleep(seconds)
             if failure:
                 raise failure
             handler(request)
-        except Failure as failed:
-            if call.task != NULL:
-                call.pool.tasks.fail(call.task, failed)
-            if not request.responded:
-                self._refuse(http.HTTPStatus.INTERNAL_SERVER_ERROR, failed)
+        except Failure as raised:
+            failed = raised
         except OSError as error:
             # The client went away in the middle.
-            if call.task != NULL:
-                call.pool.tasks.fail(call.task, Failure("INTERNAL_ERROR", str(error)))
-            raise
-        else:
-            if call.task != NULL:
+            self.close_connection = True
+            failed = Failure("INTERNAL_ERROR", str(error))
+        except Exception as error:
+            log.exception("%s %s failed", request.method, request.path)
+            failed = Failure("INTERNAL_ERROR", repr(error))
+        if call.task != NULL:
+            if failed:
+                call.pool.tasks.fail(call.task, failed)
+            else:
                 call.pool.tasks.complete(call.task, "")
+        if failed and not request.responded:
+            self._refuse(request, http.HTTPStatus.INTERNAL_SERVER_ERROR, failed.details)
 
     def _logged_in(self, request: HttpRequest) -> Call:
         """The call of a client that shows a session (in the query or a cookie) or a password; else SESSION_INVALID."""
@@ -239,12 +242,11 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         check_session(pool, session)
         return Call(pool, session, task, cancelled)
 
-    def _refuse(self, status: http.HTTPStatus, failure: Failure) -> None:
-        body = (" ".join(failure.details) + "\n").encode()
-        self.send_response(status)
+    @staticmethod
+    def _refuse(request: HttpRequest, status: http.HTTPStatus, why: list[str]) -> None:
+        request.discard_body()
+        body = (" ".join(why) + "\n").encode()
+        headers = {"Content-Type": "text/plain", "Content-Length": str(len(body))}
         if status is http.HTTPStatus.UNAUTHORIZED:
-            self.send_header("WWW-Authenticate", 'Basic realm="XenAPI"')
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+            headers["WWW-Authenticate"] = 'Basic realm="XenAPI"'
+        request.respond(status, headers, [body])

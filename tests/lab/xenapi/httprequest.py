@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import http.server
 from collections.abc import Iterable, Iterator, Mapping
-from typing import BinaryIO
 from urllib.parse import parse_qsl, urlsplit
 
 from lab.xenapi.call import Call
 from lab.xenapi.database import Ref
 
 _BLOCK = 1 << 20
+_DISCARDED_AT_MOST = 16 << 20
 
 
 class HttpRequest:
@@ -31,9 +31,14 @@ class HttpRequest:
         self.path: str = url.path
         self.query: dict[str, str] = dict(parse_qsl(url.query, keep_blank_values=True))
         self.headers = connection.headers
-        self.rfile: BinaryIO = connection.rfile
+        self.rfile = connection.rfile
         self.call: Call
         self.responded = False
+        length = self.headers.get("Content-Length")
+        # Bytes of the body that have not been read; None: up to the end of the connection.
+        self._left: int | None = int(length) if length is not None else None
+        if self._left is None and self.method in ("GET", "HEAD"):
+            self._left = 0
         self.own_session: Ref | None = None  # made for this request alone, from a password
 
     def end_session(self) -> None:
@@ -46,28 +51,33 @@ class HttpRequest:
 
         Raises ConnectionError when it ends before its time.
         """
-        length = self.headers.get("Content-Length")
-        left = int(length) if length is not None else None
-        while left is None or left > 0:
-            block = self.rfile.read(_BLOCK if left is None else min(left, _BLOCK))
+        while self._left is None or self._left > 0:
+            block = self.rfile.read(_BLOCK if self._left is None else min(self._left, _BLOCK))
             if not block:
                 break
+            if self._left is not None:
+                self._left -= len(block)
             yield block
-            if left is not None:
-                left -= len(block)
-        if left:
-            raise ConnectionError(f"the body ended {left} bytes early")
+        if self._left:
+            raise ConnectionError(f"the body ended {self._left} bytes early")
+        self._left = 0
+
+    def discard_body(self) -> None:
+        """Read what is left of a body that is not too large, so that its sender gets to see the answer."""
+        if self._left is not None and self._left <= _DISCARDED_AT_MOST:
+            for _block in self.body():
+                pass
 
     def respond(self, status: int, headers: Mapping[str, str] | None = None, body: Iterable[bytes] = ()) -> None:
         """Send the answer; without a Content-Length among the headers the connection is closed after the body."""
         headers = dict(headers or {})
         self.responded = True
         self._connection.send_response(status)
-        if "Content-Length" not in headers:
+        # What is left unread of the request would be taken for the next one.
+        if "Content-Length" not in headers or self._left != 0:
             headers["Connection"] = "close"
-            self._connection.close_connection = True
         for name, value in headers.items():
-            self._connection.send_header(name, value)
+            self._connection.send_header(name, value)  # close: the base class sees it and closes
         self._connection.end_headers()
         for block in body:
             self._connection.wfile.write(block)

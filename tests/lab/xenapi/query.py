@@ -77,9 +77,10 @@ class _Parser:
             inside = self._any()
             self._expect(")")
             return inside
-        for word, value in (("true", True), ("false", False)):
-            if self._accept(word):
-                return lambda _record, value=value: value
+        if self._accept("true"):
+            return lambda _record: True
+        if self._accept("false"):
+            return lambda _record: False
         left = self._operand()
         self._expect("=")
         right = self._operand()
