@@ -1,0 +1,224 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Power: on, off, reboot, pause, suspend."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ...errors import InvalidPowerState, TimeoutExpired
+from ...model import power_state
+from ...undo import UndoStack
+from ..base import ACPI, HARD, SOFT
+from ..uri import ConnectionOptions
+from .deferred import DeferredMixin
+from .destroy import DestroyMixin
+from .errors import code_of, details_of
+from .metadata import read_record
+from .records import Object, state_of
+from .tasks import Task
+from .watch import WatchMixin
+
+NO_TOOLS = "VM_LACKS_FEATURE"
+"""The guest's tools do not say (yet) that they do what is asked."""
+
+_WRONG_STATE = "VM_BAD_POWER_STATE"
+_ASK_AGAIN_S = 2.0
+"""How often a guest whose tools may be starting is asked to reboot or to be saved."""
+_TOOLS_START_S = 30.0
+"""How long a guest that runs may take until its tools let it be saved."""
+
+
+class PowerMixin(DeferredMixin, DestroyMixin, WatchMixin):
+    """What changes an instance's power state.
+
+    Others may change it at the same time: an operation that comes too late and finds what it wanted is content.
+    """
+
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self._shutdowns: dict[str, Task] = {}
+        """Shutdowns that guests were asked for, by the instance's name; each is one thread's own."""
+        self._without_tools: set[str] = set()
+
+    def power_on(self, name: str, paused: bool = False) -> None:
+        ref, vm = self.lookup(name)
+        state = state_of(vm)
+        if state in power_state.ACTIVE:
+            return
+        with self._content_with("running", "paused"):
+            if state == power_state.SUSPENDED:
+                self._resume(ref, name, paused)
+                return
+            with UndoStack() as done:
+                self.apply_deferred(name, ref, vm, done)
+                self.start_vm(ref, name, paused)
+
+    def power_off(
+        self, name: str, method: str = ACPI, timeout_s: float = 120.0, retry_interval_s: float = 10.0
+    ) -> None:
+        try:
+            super().power_off(name, method, timeout_s, retry_interval_s)
+        except TimeoutExpired as error:
+            if name not in self._without_tools:
+                raise
+            raise TimeoutExpired(
+                f"instance {name!r} did not stop within {timeout_s:g} s: no guest tools run in it that could stop it",
+                last_seen=error.last_seen,
+            ) from error
+        finally:
+            self._end_shutdown(name)
+
+    def request_shutdown(self, name: str, method: str) -> None:
+        """As the contract says. The server waits for the guest in a task; as long as it does, asking again changes
+        nothing. A guest without tools is no error here: it may still be booting, and who waits for it asks again."""
+        self.require(f"shutdown_{method}")
+        ref, vm = self.lookup(name)
+        if state_of(vm) in power_state.OFF or self._is_asked(name):
+            return
+        with self.guard(f"shut down instance {name!r}", name):
+            self._shutdowns[name] = self.start_task("VM.clean_shutdown", ref)
+
+    def force_off(self, name: str) -> None:
+        ref, vm = self.lookup(name)
+        self._end_shutdown(name)
+        if state_of(vm) not in power_state.OFF:
+            self.cut_off(ref, name)
+
+    def reboot(self, name: str, method: str = SOFT, timeout_s: float = 120.0) -> None:
+        self.require(f"reboot_{method}")
+        ref, vm = self.lookup(name)
+        _require_state(name, vm, power_state.EXECUTING, "reboot")
+        record = read_record(vm)
+        if record is not None and record.deferred:
+            self._restart(name, method, timeout_s)
+        elif method == HARD:
+            with self.guard(f"reset instance {name!r}", name):
+                self.run_task("VM.hard_reboot", ref)
+        else:
+            self._reboot_softly(ref, name, timeout_s)
+
+    def pause(self, name: str) -> None:
+        ref, vm = self.lookup(name)
+        state = _require_state(name, vm, power_state.EXECUTING | {power_state.PAUSED}, "pause")
+        if state != power_state.PAUSED:
+            with self._content_with("paused"), self.guard(f"pause instance {name!r}", name):
+                self.run_task("VM.pause", ref)
+
+    def unpause(self, name: str) -> None:
+        ref, vm = self.lookup(name)
+        state = _require_state(name, vm, power_state.EXECUTING | {power_state.PAUSED}, "unpause")
+        if state == power_state.PAUSED:
+            with self._content_with("running"), self.guard(f"unpause instance {name!r}", name):
+                self.run_task("VM.unpause", ref)
+
+    def suspend(self, name: str) -> None:
+        """As the contract says. The server suspends only what runs, with the help of the guest's tools: one that is
+        paused is unpaused for it, and one that still boots gets some time."""
+        ref, vm = self.lookup(name)
+        state = _require_state(name, vm, power_state.ACTIVE | {power_state.SUSPENDED}, "suspend")
+        if state == power_state.SUSPENDED:
+            return
+        with UndoStack() as done:
+            if state == power_state.PAUSED:
+                self.unpause(name)
+                done.push(f"pause {name} again", lambda: self.pause(name))
+            with self._content_with("suspended"), self.guard(f"suspend instance {name!r}", name):
+                self._ask_tools("VM.suspend", ref, time.monotonic() + _TOOLS_START_S)
+
+    def resume(self, name: str) -> None:
+        ref, vm = self.lookup(name)
+        state = _require_state(name, vm, power_state.EXECUTING | {power_state.SUSPENDED}, "resume")
+        if state == power_state.SUSPENDED:
+            with self._content_with("running"):
+                self._resume(ref, name, paused=False)
+
+    # -- parts of it ------------------------------------------------------------------------------------------------
+
+    def _resume(self, ref: str, name: str, paused: bool) -> None:
+        chosen = self.chosen_host()
+        with self.guard(f"resume instance {name!r}", name):
+            if chosen is None:
+                self.run_task("VM.resume", ref, paused, False)
+            else:
+                self.run_task("VM.resume_on", ref, chosen[0], paused, False)
+
+    def _restart(self, name: str, method: str, timeout_s: float) -> None:
+        """Off and on again, which puts into force what waits for it."""
+        if method == HARD:
+            self.force_off(name)
+        else:
+            self.power_off(name, ACPI, timeout_s)
+        self.power_on(name)
+
+    def _reboot_softly(self, ref: str, name: str, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        try:
+            with self.guard(f"reboot instance {name!r}", name):
+                self._ask_tools("VM.clean_reboot", ref, deadline)
+        except Exception as error:
+            if not isinstance(error, TimeoutExpired) and code_of(error) != NO_TOOLS:
+                raise
+            why = ": no guest tools run in it that could reboot it" if code_of(error) == NO_TOOLS else ""
+            seen = power_state.name(self.get_info(name).state)
+            raise TimeoutExpired(f"instance {name!r} did not reboot within {timeout_s:g} s{why}", seen) from error
+
+    def _ask_tools(self, method: str, ref: str, deadline: float) -> None:
+        """Have the guest's tools do something, as soon as they run."""
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                self.run_task(method, ref, timeout_s=max(left, 0.0))
+                return
+            except self.api.library.Failure as failure:
+                if code_of(failure) != NO_TOOLS or left <= 0:
+                    raise
+            time.sleep(min(_ASK_AGAIN_S, max(deadline - time.monotonic(), 0.0)))
+
+    def _is_asked(self, name: str) -> bool:
+        """Whether the server still waits for the guest to shut down."""
+        task = self._shutdowns.get(name)
+        if task is None:
+            return False
+        try:
+            with self.guard(f"shut down instance {name!r}", name):
+                self.wait_task(task, timeout_s=0.0)
+        except TimeoutExpired as error:
+            if not code_of(error):
+                return True  # by our clock; otherwise it is the server that waited long enough
+        except Exception as error:
+            del self._shutdowns[name]
+            if code_of(error) == NO_TOOLS:
+                self._without_tools.add(name)
+                return False
+            if code_of(error) != _WRONG_STATE:  # in which case it went off meanwhile
+                raise
+            return False
+        self._shutdowns.pop(name, None)
+        return False
+
+    def _end_shutdown(self, name: str) -> None:
+        """The guest need not shut down any more, and the server need not wait for it."""
+        self._without_tools.discard(name)
+        task = self._shutdowns.pop(name, None)
+        if task is not None:
+            self.cancel_task(task)
+
+    @contextmanager
+    def _content_with(self, *states: str) -> Iterator[None]:
+        """The server's refusal is none where it is because the VM is in one of these states already."""
+        try:
+            yield
+        except Exception as error:
+            if code_of(error) != _WRONG_STATE or details_of(error)[-1].lower() not in states:
+                raise
+
+
+def _require_state(name: str, vm: Object, wanted: frozenset[int], verb: str) -> int:
+    state = state_of(vm)
+    if state not in wanted:
+        raise InvalidPowerState(f"cannot {verb} instance {name!r}: it is {power_state.name(state)}")
+    return state
