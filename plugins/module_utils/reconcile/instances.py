@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -323,12 +323,24 @@ def _predict(current: Instance, found: Comparison, state: int, live: set[str], f
     if cloud_init is not None:
         values["cloud_init_fingerprint"] = cloud_init.fingerprint()
     if "hypervisor" in values:
-        values["hypervisor"] = {**current.hypervisor, **values["hypervisor"]}
+        values["hypervisor"] = _with_extras(current.hypervisor, values["hypervisor"])
     pending = {} if fresh or state in power_state.OFF else dict(current.pending)
     if not fresh and state not in power_state.OFF:
         for name in found.fields - live:
             pending[name] = (getattr(current, name, None), values.get(name))
     return replace(current, **values, power_state=state, pending=pending)
+
+
+def _with_extras(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """What only one hypervisor knows, after a change; of dictionaries, what is not mentioned stays."""
+    extras = dict(current)
+    for option, value in wanted.items():
+        if isinstance(value, Mapping):
+            whole = {**(current.get(option) or {}), **value}
+            extras[option] = {key: item for key, item in whole.items() if item is not None}
+        else:
+            extras[option] = value
+    return extras
 
 
 def _state_change(old: int | None, new: int | None) -> Change:

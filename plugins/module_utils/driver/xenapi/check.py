@@ -73,7 +73,7 @@ class CheckMixin(CompleteMixin):
 
     def _read_names(self, instances: Sequence[Instance]) -> None:
         """Ask for all virtual disks that are mentioned, in one call."""
-        names = set()
+        names: set[str] = set()
         for instance in instances:
             images = [instance.image, *(disk.image for disk in instance.disks or [])]
             names.update(image for image in images if image is not None and not is_file(image))

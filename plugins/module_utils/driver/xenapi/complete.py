@@ -151,7 +151,7 @@ def merge_template(disks: Sequence[Disk], brought: Sequence[Disk]) -> list[Disk]
     """The disks of an instance made from a template: those that the template brings, of the size that the task gives
     the first, the second and so on of its own, and then the rest of these."""
     own = list(disks)
-    whole = []
+    whole: list[Disk] = []
     for disk in brought:
         new = replace(disk, owned=disk.kind == DISK, volume=None, pool=disk.pool)
         if disk.kind == CDROM:

@@ -110,17 +110,17 @@ class StorageMixin(CheckMixin):
         if isinstance(source, Found):
             with self.guard(what):
                 if source.record["SR"] == new.repository:
-                    self._clone(new, source, made)
+                    self._clone_vdi(new, source, made)
                 else:
-                    made.ref = self._create(new, int(source.record["virtual_size"]))
+                    made.ref = self._create_vdi(new, int(source.record["virtual_size"]))
                     self.run_task("VDI.copy", source.ref, NULL, NULL, made.ref)
                 if new.size_bytes > int(source.record["virtual_size"]):
                     self.run_task("VDI.resize", made.ref, str(new.size_bytes))
             return str(made.ref)
         with self.guard(what):
-            made.ref = self._create(new, new.size_bytes)
+            made.ref = self._create_vdi(new, new.size_bytes)
         if source is not None:
-            self._fill(new, made.ref, source)
+            self._write_content(new, made.ref, source)
         return made.ref
 
     def attach(self, vm: str, disk: Disk, vdi: str | None, bootable: bool = False) -> str:
@@ -143,7 +143,7 @@ class StorageMixin(CheckMixin):
                 raise
         return True
 
-    def _create(self, new: NewVolume, size_bytes: int) -> str:
+    def _create_vdi(self, new: NewVolume, size_bytes: int) -> str:
         record = {
             "name_label": new.name,
             "name_description": "",
@@ -156,7 +156,7 @@ class StorageMixin(CheckMixin):
         }
         return str(self.run_task("VDI.create", record))
 
-    def _fill(self, new: NewVolume, ref: str, source: LocalImage | bytes) -> None:
+    def _write_content(self, new: NewVolume, ref: str, source: LocalImage | bytes) -> None:
         """Upload a file, or some bytes, as they are."""
         if isinstance(source, bytes):
             content, length = (lambda: iter([source])), len(source)
@@ -168,7 +168,7 @@ class StorageMixin(CheckMixin):
 
     # -- clones -----------------------------------------------------------------------------------------------------
 
-    def _clone(self, new: NewVolume, source: Found, made: _Made) -> None:
+    def _clone_vdi(self, new: NewVolume, source: Found, made: _Made) -> None:
         """Clone a virtual disk. A clone has all that its source has, so the source is marked meanwhile: a clone that
         was not brought to its end bears the mark too, and is named after its instance as soon as it can be."""
         mark = f"{CLONE_TAG}{new.record.owner}"
