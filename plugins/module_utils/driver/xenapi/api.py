@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import ssl
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,7 +14,7 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlencode, urljoin, urlsplit
 from xmlrpc.client import Fault
 
-from ...errors import LibraryMissing
+from ...errors import InvalidInput, LibraryMissing, Problem
 from ..uri import ConnectionOptions
 from .transport import Address, Body, Connection, HttpRefused, Limits, TransportError, tls_context
 
@@ -82,7 +83,7 @@ class Api:
         self._options = options
         self.library: Any = None
         self.address = address_of(options.split())
-        self._context: Any = None
+        self._context: ssl.SSLContext | None = None
         self._limits = Limits(options.connect_timeout_s, options.call_timeout_s)
         self._lock = threading.Lock()
         """Guards the session and the idle lines."""
@@ -97,11 +98,12 @@ class Api:
 
         Raises:
             LibraryMissing: XenAPI is not installed.
-            XenAPI.Failure, Fault, TransportError, OSError: as they come.
+            InvalidInput: the file of ``ca_path`` is no use.
+            XenAPI.Failure, Fault, TransportError: as they come.
         """
         self.library = import_library()
-        if self.address.secure and self._context is None:
-            self._context = tls_context(self._options.validate_certs, self._options.ca_path)
+        if self.address.secure:
+            self._context = self._tls_context()
         self._session = self._log_in()
 
     def close(self) -> None:
@@ -112,7 +114,10 @@ class Api:
         for line in idle:
             line.connection.close()
         if session is not None:
-            with self._login_line(self.address, _LOGOUT_S) as connection, suppress(Exception):
+            with (
+                self._login_line(self.address, min(_LOGOUT_S, self._limits.answer_s)) as connection,
+                suppress(Exception),
+            ):
                 self.library.Session(connection.address.url, transport=connection).session.logout(session)
 
     @property
@@ -122,6 +127,13 @@ class Api:
         if session is None:
             raise RuntimeError("the driver is not open")
         return session
+
+    def _tls_context(self) -> ssl.SSLContext:
+        path = self._options.ca_path
+        try:
+            return tls_context(self._options.validate_certs, path)
+        except OSError as error:
+            raise InvalidInput([Problem("ca_path", f"no certificates can be read from {path}: {error}")]) from error
 
     def _log_in(self) -> str:
         """A new session's reference; goes to the master where the answer is to do so."""

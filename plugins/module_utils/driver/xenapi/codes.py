@@ -293,6 +293,7 @@ MISSING: Mapping[str, tuple[type[AnyvirtError], str]] = {
     "SR": (PoolNotFound, "storage pool"),
     "VDI": (VolumeNotFound, "volume"),
     "network": (NetworkNotFound, "network"),
+    "task": (HypervisorError, "task"),
     "": (NotFound, ""),
 }
 """Class of an object that is gone -> our error, and what we call it."""

@@ -25,6 +25,8 @@ _RUNNING = (PENDING, "cancelling")
 
 _LONGEST_WAIT_S = 20.0
 """How long one event.from lasts at most when nothing happens."""
+_BREATH_S = 0.03
+"""How far apart these calls are at least: many tasks change often, and one answer tells of all changes till then."""
 _ASK_ANYWAY_S = 15.0
 """A task without news for that long is looked at itself."""
 _POLL_FIRST_S, _POLL_MOST_S = 0.1, 2.0
@@ -216,10 +218,19 @@ class Tasks:
             return not self._closed
 
     def _take_events(self, line: Line, token: str) -> str:
+        """Wait for events and act on them; the token for the next call."""
+        next_call = time.monotonic() + _BREATH_S
+        with self._changed:
+            waited = set(self._waited)
         answer = self._api.call_on(line, "event.from", ["task"], token, self._wait_s)
         with self._changed:
             for event in answer["events"]:
                 self._take(event["ref"], event["operation"], event.get("snapshot") or {})
+            if not token:
+                # The first answer lists all tasks, and so tells which are gone already.
+                for ref in waited - {event["ref"] for event in answer["events"]}:
+                    self._take(ref, "del", {})
+            self._changed.wait_for(lambda: self._closed, max(0.0, next_call - time.monotonic()))
         return str(answer["token"])
 
     def _take(self, ref: str, operation: str, snapshot: Snapshot) -> None:
