@@ -285,7 +285,7 @@ class Api:
             except HttpRefused as refused:
                 if not refused.location:
                     raise
-                place, target = _redirected(place, target, refused.location)
+                place, target = redirected(place, target, refused.location)
             finally:
                 connection.close()
         raise TransportError(f"the servers send each other {path}, and none of them takes it")
@@ -293,10 +293,11 @@ class Api:
 
 def is_read(method: str) -> bool:
     """Whether a call changes nothing, so that it can be made twice."""
-    return method.rpartition(".")[2].startswith("get_") or method == "event.from"
+    _kind, _dot, message = method.partition(".")
+    return message.startswith("get_") or method == "event.from"
 
 
-def _redirected(place: Address, target: str, location: str) -> tuple[Address, str]:
+def redirected(place: Address, target: str, location: str) -> tuple[Address, str]:
     """Where to go and what to ask for there."""
     parts = urlsplit(urljoin(place.url + target.lstrip("/"), location))
     # A server that has us leave TLS for its sibling would have us tell the session to the whole network.
