@@ -12,6 +12,7 @@ from ...errors import InstanceAmbiguous, InstanceNotFound, InvalidPowerState
 from ...model import power_state
 from ...model.instance import Instance, InstanceInfo
 from .connection import ConnectionMixin
+from .deferred import overlay, show_unplugged
 from .extras import differing
 from .metadata import read_record
 from .query import REF, any_of
@@ -159,7 +160,12 @@ class InstancesMixin(ConnectionMixin):
         )
 
     def _read_instance(self, ref: str, vm: Object, survey: Survey) -> Instance:
-        return to_instance(ref, vm, survey)
+        instance = to_instance(ref, vm, survey)
+        show_unplugged(instance, survey.vbds.get(ref, ()))
+        record = read_record(vm)
+        if record is not None:
+            overlay(instance, record)
+        return instance
 
 
 def choose(vms: Objects, strictly: bool = True) -> dict[str, Object]:

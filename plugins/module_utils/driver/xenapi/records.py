@@ -86,11 +86,7 @@ def to_info(vm: Object, metrics: Object | None, autostart: bool) -> InstanceInfo
     """What a listing tells of a VM."""
     state = state_of(vm)
     active = state in power_state.ACTIVE
-    waiting: Mapping[str, Any] = {}
-    record = None if active else read_record(vm)
-    if record is not None:
-        waiting = record.deferred
-    max_mb, vcpus = waiting.get("max_memory_mb"), waiting.get("vcpus")
+    max_mb, vcpus = (None, None) if active else _waiting_sizes(vm)
     return InstanceInfo(
         name=vm["name_label"],
         state=state,
@@ -100,6 +96,14 @@ def to_info(vm: Object, metrics: Object | None, autostart: bool) -> InstanceInfo
         cpu_time_ns=None if active else 0,
         autostart=autostart,
     )
+
+
+def _waiting_sizes(vm: Object) -> tuple[int | None, int | None]:
+    """Maximum of memory in MiB and processors that a VM that is off gets at its start, where they wait for that."""
+    record = read_record(vm)
+    sizes = [record.deferred.get(option) for option in ("max_memory_mb", "vcpus")] if record is not None else []
+    max_mb, vcpus = (size if isinstance(size, int) else None for size in sizes or (None, None))
+    return max_mb, vcpus
 
 
 def present_memory_kib(vm: Object, metrics: Object | None) -> int:
