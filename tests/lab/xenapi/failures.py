@@ -1,7 +1,10 @@
 # Copyright (c) 2026 anyvirt contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Failures as the API reports them: a code of the published table with its parameters."""
+"""Failures as the API reports them: a code of the table with its parameters.
+
+``errors.txt`` has the published codes, and the few that real servers raise without having published them.
+"""
 
 from __future__ import annotations
 
