@@ -86,7 +86,10 @@ def to_info(vm: Object, metrics: Object | None, autostart: bool) -> InstanceInfo
     """What a listing tells of a VM."""
     state = state_of(vm)
     active = state in power_state.ACTIVE
-    max_mb, vcpus = (None, None) if active else _waiting_sizes(vm)
+    # What waits for the next start is what one that is off has.
+    record = None if active else read_record(vm)
+    waiting = {} if record is None else {name: size for name, size in record.deferred.items() if isinstance(size, int)}
+    max_mb, vcpus = waiting.get("max_memory_mb"), waiting.get("vcpus")
     return InstanceInfo(
         name=vm["name_label"],
         state=state,
@@ -96,14 +99,6 @@ def to_info(vm: Object, metrics: Object | None, autostart: bool) -> InstanceInfo
         cpu_time_ns=None if active else 0,
         autostart=autostart,
     )
-
-
-def _waiting_sizes(vm: Object) -> tuple[int | None, int | None]:
-    """Maximum of memory in MiB and processors that a VM that is off gets at its start, where they wait for that."""
-    record = read_record(vm)
-    sizes = [record.deferred.get(option) for option in ("max_memory_mb", "vcpus")] if record is not None else []
-    max_mb, vcpus = (size if isinstance(size, int) else None for size in sizes or (None, None))
-    return max_mb, vcpus
 
 
 def present_memory_kib(vm: Object, metrics: Object | None) -> int:

@@ -162,6 +162,20 @@ def test_the_sizes_of_one_that_is_off(pool: Any):
     ours(pool, vm, deferred={"vcpus": 2, "max_memory_mb": 200})
     info = pool.driver().get_info("web1")
     assert (info.mem_kib, info.max_mem_kib, info.num_cpu, info.cpu_time_ns) == (0, 200 * 1024, 2, 0)
+    found = pool.driver().get_instances()["web1"]
+    assert (found.vcpus, found.max_memory_mb, found.pending) == (2, 200, {})
+
+
+def test_what_waits_for_the_next_start(pool: Any):
+    vm = pool.vm("web1", active=True)
+    ours(pool, vm, deferred={"max_vcpus": 4})
+    pool.disk(vm)
+    pool.disk(vm, "1", currently_attached=False)
+    found = pool.driver().get_instances()["web1"]
+    assert found.max_vcpus == 4
+    assert found.pending["max_vcpus"] == (1, 4)
+    has, configured = found.pending["disks"]
+    assert (len(has), len(configured)) == (1, 2)
 
 
 def test_one_of_several(pool: Any):
