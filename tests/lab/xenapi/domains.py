@@ -161,7 +161,7 @@ def _end(world: World, vm: Ref, state: str) -> None:
     db = world.db
     host = db.get("VM", vm, "resident_on")
     destroy_consoles(db, vm)
-    db.set("VM", vm, power_state=state, domid=-1, resident_on=NULL, scheduled_to_be_resident_on=NULL, memory_target=0)
+    db.set("VM", vm, power_state=state, domid=-1, domarch="", resident_on=NULL, memory_target=0)
     db.set("VM_metrics", db.get("VM", vm, "metrics"), memory_actual=0, state=[], last_updated=now())
     if host != NULL:
         placement.rebalance(db, host)

@@ -68,7 +68,7 @@ _TEMPLATE_ALLOWS = frozenset(
     "changing_dynamic_range changing_static_range changing_memory_limits changing_shadow_memory changing_VCPUs "
     "changing_NVRAM clone copy create_template export metadata_export provision destroy".split()
 )
-_SNAPSHOT_ALLOWS = frozenset("revert clone copy create_template export metadata_export destroy".split())
+_SNAPSHOT_ALLOWS = frozenset("revert clone copy create_template hard_shutdown export metadata_export destroy".split())
 _CONTROL_DOMAIN_ALLOWS = frozenset(
     "changing_memory_live awaiting_memory_live changing_dynamic_range data_source_op metadata_export "
     "power_state_reset".split()
@@ -83,7 +83,11 @@ _NEEDED_FEATURE = {
 }
 
 # Operations that may run at the same time, all those in progress being in one of these groups with the new one.
-_TOGETHER = (frozenset({"clone", "copy", "export"}), frozenset({"get_boot_record"}), frozenset({"metadata_export"}))
+_TOGETHER = (
+    frozenset({"clone", "copy", "export"}),
+    frozenset({"snapshot", "checkpoint"}),
+    frozenset({"get_boot_record"}),
+)
 _OVERRIDDEN_BY = {
     "hard_shutdown": lambda running: running != "hard_shutdown",
     "hard_reboot": lambda running: running not in ("hard_shutdown", "hard_reboot"),
@@ -97,15 +101,18 @@ def allowed(db: Database, vm: Ref) -> list[str]:
     return [name for name in POWER_STATES if name not in _UNLISTED and refusal(db, vm, name) is None]
 
 
-def refusal(db: Database, vm: Ref, operation: str) -> Failure | None:
-    """Why the VM does not allow the operation now; None when it does. The caller holds the database's lock."""
+def refusal(db: Database, vm: Ref, operation: str, part_of: str = "") -> Failure | None:
+    """Why the VM does not allow the operation now; None when it does. The caller holds the database's lock.
+
+    `part_of` is the key of the operation in progress that this one is a part of.
+    """
     record = db.view("VM", vm)
     blocked = record["blocked_operations"].get(operation)
     if blocked is not None:
         return Failure("OPERATION_BLOCKED", vm, blocked)
     return (
         _wrong_power_state(vm, record, operation)
-        or _in_progress(vm, record, operation)
+        or _in_progress(vm, record, operation, part_of)
         or _wrong_kind(vm, record, operation)
         or _lacking_feature(db, vm, record, operation)
     )
@@ -127,8 +134,8 @@ def _wrong_power_state(vm: Ref, record: Mapping[str, Any], operation: str) -> Fa
     return None if state in expected else bad_power_state(vm, expected, state)
 
 
-def _in_progress(vm: Ref, record: Mapping[str, Any], operation: str) -> Failure | None:
-    running = record["current_operations"]
+def _in_progress(vm: Ref, record: Mapping[str, Any], operation: str, part_of: str) -> Failure | None:
+    running = {task: other for task, other in record["current_operations"].items() if task != part_of}
     overrides = _OVERRIDDEN_BY.get(operation)
     for task, other in running.items():
         if overrides is not None and overrides(other):
@@ -156,8 +163,9 @@ def _wrong_kind(vm: Ref, record: Mapping[str, Any], operation: str) -> Failure |
 
 
 def _lacking_feature(db: Database, vm: Ref, record: Mapping[str, Any], operation: str) -> Failure | None:
+    """What needs the guest's help; kernels that know that they are paravirtual give it without tools."""
     needed = _NEEDED_FEATURE.get(operation)
-    if needed is None or record["power_state"] != "Running":
+    if needed is None or record["power_state"] != "Running" or not db.view("VM_metrics", record["metrics"])["hvm"]:
         return None
     metrics = record["guest_metrics"]
     told = db.view("VM_guest_metrics", metrics)["other"] if db.exists("VM_guest_metrics", metrics) else {}

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lab.xenapi.database import Database, Ref
-from lab.xenapi.device_names import vbd_name, vbd_number
 from lab.xenapi.httprequest import HttpRequest
+from lab.xenapi.measures import host_values, vm_values
 from lab.xenapi.registry import http_handler
 from lab.xenapi.rrd import Source, choose, xport
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from lab.xenapi.guest import Guest
 
 _AVERAGE = "AVERAGE"
-_OPERATION_BYTES = 4096  # how much a guest reads or writes at once
-_HOST_LOAD = 0.05
-_HOST_RATE = 10_000.0
 
 
 @http_handler("GET", "/rrd_updates")
@@ -48,52 +45,13 @@ def rrd_updates(request: HttpRequest) -> None:
 
 def _vm_sources(db: Database, vm: Ref, guest: Guest | None) -> Iterator[Source]:
     started = guest.started if guest is not None else _boot_time()
-    for name, value in _vm_values(db, vm, guest):
+    for name, value in vm_values(db, vm, guest):
         yield Source(f"{_AVERAGE}:vm:{db.get('VM', vm, 'uuid')}:{name}", float(value), started)
 
 
-def _vm_values(db: Database, vm: Ref, guest: Guest | None) -> Iterator[tuple[str, float]]:
-    """What is recorded of a VM; the control domain has no guest of ours in it."""
-    memory = db.get("VM", vm, "memory_dynamic_max")
-    for number in range(db.get("VM", vm, "VCPUs_at_startup")):
-        yield f"cpu{number}", guest.cpu_share if guest is not None else _HOST_LOAD
-    yield "memory", memory
-    yield "memory_target", memory
-    if guest is None:
-        return
-    if guest.has_tools:
-        yield "memory_internal_free", memory // 1024 // 2
-    for vbd in db.get("VM", vm, "VBDs"):
-        number = vbd_number(db.get("VBD", vbd, "userdevice"))
-        if number is not None and db.get("VBD", vbd, "currently_attached"):
-            name = f"vbd_{vbd_name(number)}"
-            yield f"{name}_read", guest.vbd_read_rate
-            yield f"{name}_write", guest.vbd_write_rate
-            yield f"{name}_iops_read", guest.vbd_read_rate / _OPERATION_BYTES
-            yield f"{name}_iops_write", guest.vbd_write_rate / _OPERATION_BYTES
-    for vif in db.get("VM", vm, "VIFs"):
-        if db.get("VIF", vif, "currently_attached"):
-            name = f"vif_{db.get('VIF', vif, 'device')}"
-            yield f"{name}_rx", guest.vif_rx_rate
-            yield f"{name}_tx", guest.vif_tx_rate
-            yield f"{name}_rx_errors", 0
-            yield f"{name}_tx_errors", 0
-
-
 def _host_sources(db: Database, host: Ref) -> Iterator[Source]:
-    metrics = db.get("host", host, "metrics")
-    values: dict[str, float] = {
-        **{f"cpu{number}": _HOST_LOAD for number in range(len(db.get("host", host, "host_CPUs")))},
-        "cpu_avg": _HOST_LOAD,
-        "loadavg": _HOST_LOAD,
-        "memory_total_kib": db.get("host_metrics", metrics, "memory_total") // 1024,
-        "memory_free_kib": db.get("host_metrics", metrics, "memory_free") // 1024,
-    }
-    for pif in db.get("host", host, "PIFs"):
-        device = db.get("PIF", pif, "device")
-        values[f"pif_{device}_rx"] = values[f"pif_{device}_tx"] = _HOST_RATE
     started = _boot_time()
-    for name, value in values.items():
+    for name, value in host_values(db, host):
         yield Source(f"{_AVERAGE}:host:{db.get('host', host, 'uuid')}:{name}", float(value), started)
 
 
