@@ -14,12 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Callable, cast
 
-from .wire import ReplyParser
+from .wire import parse_reply
 
 Body = Callable[[], Iterable[bytes]]
 """Begins a request's body, from its first byte each time it is called."""
-
-_CHUNK_BYTES = 1 << 16
 
 
 class TransportError(Exception):
@@ -116,14 +114,11 @@ class Connection:
     def request(self, _host: str, handler: str, body: bytes, verbose: bool = False) -> tuple[Any, ...]:
         """Carry out one XML-RPC request; how XenAPI's session calls its transport."""
         del verbose
-        parser = ReplyParser()
         with self._errors_told():
             response = self._exchange("POST", handler, {"Content-Type": "text/xml"}, body)
             if response.status != http.client.OK:
                 raise self._no_xenapi(f"HTTP {response.status} {response.reason}")
-            while chunk := response.read(_CHUNK_BYTES):
-                parser.feed(chunk)
-            values = parser.close()
+            values = parse_reply(response.read())
         if len(values) != 1 or not isinstance(values[0], dict) or "Status" not in values[0]:
             raise self._no_xenapi("an answer without a status")
         return values

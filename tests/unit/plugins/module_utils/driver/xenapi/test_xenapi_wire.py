@@ -5,21 +5,18 @@
 
 from __future__ import annotations
 
+import gc
 import xml.etree.ElementTree as ET
 import xmlrpc.client
 from typing import Any
 
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.wire import ReplyParser
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.wire import parse_reply
 
 
-def parse(text: str | bytes) -> tuple[Any, ...]:
-    parser = ReplyParser()
-    data = text.encode() if isinstance(text, str) else text
-    for start in range(0, len(data), 7):
-        parser.feed(data[start : start + 7])
-    return parser.close()
+def parse(text: str) -> tuple[Any, ...]:
+    return parse_reply(text.encode())
 
 
 VALUES = [
@@ -79,7 +76,7 @@ def test_faults_are_raised():
     [
         "",
         "<html>",
-        "<!DOCTYPE html><html><body>It works!</body></html>",
+        "<methodResponse><params><param/></params></methodResponse>",
         "<methodResponse><params><param><value><duration>3</duration></value></param></params></methodResponse>",
         "<methodResponse><params><param><value><int>three</int></value></param></params></methodResponse>",
         "<methodResponse><params><param><value><array/></value></param></params></methodResponse>",
@@ -90,3 +87,19 @@ def test_faults_are_raised():
 def test_what_is_no_answer(text: str):
     with pytest.raises(ET.ParseError):
         parse(text)
+
+
+def test_what_is_something_else():
+    """A page for people has no values; the transport says what that means."""
+    assert parse("<!DOCTYPE html><html><body>It works!</body></html>") == ()
+
+
+def test_the_garbage_collector_is_as_it_was():
+    text = xmlrpc.client.dumps(("x",), methodresponse=True)
+    for switch in (gc.disable, gc.enable):
+        switch()
+        before = gc.isenabled()
+        parse(text)
+        with pytest.raises(ET.ParseError):
+            parse("no")
+        assert gc.isenabled() == before
