@@ -14,6 +14,7 @@ from lab.xenapi.clock import Clock
 from lab.xenapi.database import Database, Ref
 from lab.xenapi.guest import AddressPool, Guest
 from lab.xenapi.settings import PoolSettings
+from lab.xenapi.volumes import content_digest
 from lab.xenapi.world_hosts import build_hosts
 from lab.xenapi.world_network import build_networks
 from lab.xenapi.world_storage import build_storage
@@ -57,6 +58,11 @@ class World:
     def guests_changed(self, vm: Ref) -> None:
         """The VM's interfaces have changed: its tools report the addresses anew."""
         guest_metrics.refresh(self, vm)
+
+    def snapshot(self) -> dict[str, str]:
+        """What the pool holds beside its records: a hash of the content of each VDI."""
+        with self.db.lock:
+            return {vdi: content_digest(self.db, vdi) for vdi in self.db.refs("VDI")}
 
     def serve_at(self, urls: Sequence[str]) -> None:
         """Tell where the hosts can be reached, the master first."""
