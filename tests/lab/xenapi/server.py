@@ -40,10 +40,11 @@ class XenApiServer:
         self.calls = Calls()
         self._dispatcher = Dispatcher(self.faults, self.calls)
         self._tls = tls
-        self._port = port
+        self._ports = [port] + [0] * (self.settings.hosts - 1)
         self._folder = tempfile.TemporaryDirectory(prefix="xenapi-") if tls else None
         self._identity = make_identity(Path(self._folder.name)) if self._folder else None
         self._listeners: list[Listener] = []
+        self._ports: list[int] = []
         self._thawed = threading.Event()
         self._thawed.set()
         self.pool = Pool(self.settings)
@@ -51,13 +52,7 @@ class XenApiServer:
     # -- life ----------------------------------------------------------------------------------------------------------
 
     def start(self) -> XenApiServer:
-        context = self._identity.context if self._identity else None
-        self._listeners = [
-            Listener(self, 0 if number else self._port, context, number) for number in range(self.settings.hosts)
-        ]
-        for listener in self._listeners:
-            listener.start()
-        self.world.serve_at(self._urls())
+        self._listen()
         return self
 
     def stop(self) -> None:
@@ -79,11 +74,22 @@ class XenApiServer:
         self.stop()
 
     def reset(self) -> None:
-        """Back to the fresh world, with nobody logged in and no faults; the ports stay."""
+        """Back to the fresh world, with nobody logged in and no faults, on the same ports."""
         self.faults.clear()
         self.thaw()
         self.pool.close()
         self.pool = Pool(self.settings)
+        if self._listeners:
+            self.world.serve_at(self._urls())
+        else:
+            self._listen()
+
+    def _listen(self) -> None:
+        context = self._identity.context if self._identity else None
+        self._listeners = [Listener(self, port, context, number) for number, port in enumerate(self._ports)]
+        self._ports = [listener.server_port for listener in self._listeners]
+        for listener in self._listeners:
+            listener.start()
         self.world.serve_at(self._urls())
 
     # -- where it is ---------------------------------------------------------------------------------------------------
@@ -179,9 +185,20 @@ class XenApiServer:
 
     def stop_listening(self) -> None:
         """Be gone, as a host that lost its power: connections end, new ones are refused."""
+        self._ports = [listener.server_port for listener in self._listeners]
         for listener in self._listeners:
             listener.close()
         self._listeners = []
+
+    def listen_again(self) -> None:
+        """Be back at the same ports, with all that was there before."""
+        self._listen(self._ports)
+
+    def _listen(self, ports: Sequence[int]) -> None:
+        context = self._identity.context if self._identity else None
+        self._listeners = [Listener(self, port, context, number) for number, port in enumerate(ports)]
+        for listener in self._listeners:
+            listener.start()
 
     # -- for the connections -------------------------------------------------------------------------------------------
 

@@ -50,11 +50,13 @@ class Task:
         ref: The task's reference.
         method: What it is, e.g. ``VM.start``.
         end: The task's last record; None where it has to be looked at instead; an error where nobody can be asked.
+        is_over: Its end is known.
     """
 
     ref: str
     method: str
     end: futures.Future[Snapshot | None] = field(default_factory=futures.Future, repr=False)
+    is_over: bool = False
 
 
 class Tasks:
@@ -89,8 +91,10 @@ class Tasks:
         task = self.start(method, *params)
         try:
             return self.wait(task, timeout_s)
+        except TransportError:
+            raise  # nobody is there to be told
         except BaseException:
-            if not task.end.done():
+            if not task.is_over:
                 self.cancel(task)
             raise
 
@@ -118,6 +122,7 @@ class Tasks:
             TransportError: the server cannot be talked to.
         """
         snapshot = self._wait_for_end(task, timeout_s)
+        task.is_over = True
         self._forget(task)
         if snapshot["status"] == SUCCESS:
             return _result(snapshot["result"])
