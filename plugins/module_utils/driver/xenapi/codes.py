@@ -157,7 +157,7 @@ _STORAGE = {
     **_rules(
         InsufficientCapacity,
         SR_FULL="the storage pool is full: {0} bytes are asked for, {1} are there at most",
-        SR_BACKEND_FAILURE_44="the storage pool is full: {2}",
+        SR_BACKEND_FAILURE_44="the storage pool is full: {1}{2}",
         SR_SOURCE_SPACE_INSUFFICIENT="{0:storage pool} has too little space left",
         SR_SUSPEND_SPACE_INSUFFICIENT="{0:storage pool} has too little space left for the memory",
         VDI_TOO_LARGE="the volume is larger than {1} bytes, which is the most the storage pool takes",
@@ -196,7 +196,7 @@ _STORAGE = {
         VDI_NOT_MANAGED="{0:volume} is not managed by the server",
         VDI_IS_A_PHYSICAL_DEVICE="{0:volume} is a device of the host",
         VDI_COPY_FAILED="the volume could not be copied",
-        SR_BACKEND_FAILURE="the storage pool failed: {2}",
+        SR_BACKEND_FAILURE="the storage pool failed: {1}{2}",
         SR_VDI_LOCKING_FAILED="the storage pool failed to lock the volume",
         SR_HAS_PBD="a host is still connected with {0:storage pool}",
         SR_NOT_EMPTY="the storage pool is not empty",
