@@ -153,16 +153,15 @@ def merge_template(disks: Sequence[Disk], brought: Sequence[Disk]) -> list[Disk]
     own = list(disks)
     whole: list[Disk] = []
     for disk in brought:
-        new = replace(disk, owned=disk.kind == DISK, volume=None, pool=disk.pool)
+        asked = _asked_as(own, disk)
+        if asked is not None:
+            own.remove(asked)
         if disk.kind == CDROM:
-            new.volume = disk.volume
-        else:
-            new.role = ROOT if not any(one.kind == DISK for one in whole) else DATA
-            asked = next((one for one in own if _can_be(one, disk)), None)
-            if asked is not None:
-                own.remove(asked)
-                new.size_bytes = asked.size_bytes or disk.size_bytes
-        whole.append(new)
+            whole.append(replace(disk, owned=False))
+            continue
+        role = DATA if any(one.kind == DISK for one in whole) else ROOT
+        size_bytes = (asked.size_bytes if asked is not None else None) or disk.size_bytes
+        whole.append(replace(disk, owned=True, volume=None, role=role, size_bytes=size_bytes))
     return whole + own
 
 
@@ -174,11 +173,17 @@ def complete_cpu(cpu: Cpu, max_vcpus: int | None) -> Cpu:
     return Cpu(mode=cpu.mode or "default", sockets=max(1, max_vcpus // cores), cores=cores, threads=1)
 
 
-def _can_be(asked: Disk, brought: Disk) -> bool:
-    """Whether a disk that a task declares can be one that the template brings."""
-    if asked.kind != DISK or asked.role in (SWAP, SEED) or asked.volume is not None or asked.image is not None:
-        return False
-    return asked.device in (None, brought.device)
+def _asked_as(own: Sequence[Disk], brought: Disk) -> Disk | None:
+    """The one of a task's disks that is to be a disk which the template brings: that of its device, or the first that
+    may have any."""
+    named = next((disk for disk in own if disk.device == brought.device), None)
+    if named is not None or brought.kind == CDROM:
+        return named
+    return next((disk for disk in own if disk.device is None and _is_blank(disk)), None)
+
+
+def _is_blank(disk: Disk) -> bool:
+    return disk.kind == DISK and disk.role not in (SWAP, SEED) and disk.volume is None and disk.image is None
 
 
 def _complete_boot(boot: Boot, domain_type: str, like: Boot | None) -> Boot:

@@ -101,7 +101,7 @@ class Places:
         """The virtual disks of these names, snapshots and clones in the making left out. One call for all that are
         not known yet, or, when they have to be ``fresh``, for all."""
         wanted = set(names)
-        unknown = wanted if fresh else {name for name in wanted if not self._vdis.get(name)}
+        unknown = wanted if fresh else wanted - self._vdis.keys()
         if unknown:
             with self._driver.guard("find the virtual disks"):
                 found = self._driver.fetch("VDI", any_of("name__label", unknown))

@@ -16,6 +16,7 @@ from .complete import ROOT
 from .devices import device_number
 from .errors import code_of
 from .extras import AUTOSTART
+from .images import is_file
 from .metadata import Record, new_id, read_record, with_record
 from .places import Template
 from .records import NULL, Object, is_instance
@@ -116,16 +117,19 @@ class SpawnMixin(TemplatesMixin):
                 )
 
     def _read_volumes_anew(self, instance: Instance) -> None:
-        """Ask for the volumes that the disks name, in one call, and refuse to make one that is there: once it is owned
-        by an unfinished instance it would be taken for what a killed spawn left."""
-        made = {(disk.pool, disk.volume) for disk in instance.disks or [] if disk.owned and disk.volume is not None}
-        names = {disk.volume for disk in instance.disks or [] if disk.volume is not None}
+        """Ask for the volumes that the disks name and for images not known so far, in one call, and refuse to make a
+        volume that is there: once it is owned by an unfinished instance it would be taken for what a killed spawn
+        left."""
+        disks, places = instance.disks or [], self.places()
+        made = {(disk.pool, disk.volume) for disk in disks if disk.owned}
+        images = {disk.image for disk in disks if disk.image is not None and not is_file(disk.image)}
+        names = {disk.volume for disk in disks if disk.volume is not None}
+        names.update(image for image in images if not places.vdis([image])[image])
         if not names:
             return
-        for name, found in self.places().vdis(names, fresh=True).items():
-            for one in found:
-                if (self.pool_of(one.record), name) in made:
-                    pool = self.pool_of(one.record)
+        for name, found in places.vdis(names, fresh=True).items():
+            for pool in (self.pool_of(one.record) for one in found):
+                if (pool, name) in made:
                     raise AlreadyExists(f"there is a volume {name!r} in the storage pool {pool!r} already")
 
     def _part_for(self, instance: Instance, disk: Disk, record: Record, number: int) -> NewVolume | str | None:
