@@ -154,13 +154,18 @@ def test_a_silent_client_does_not_hold_up_the_handshakes_of_others():
             session.login_with_password(server.username, server.password)
 
 
-def test_gone():
+def test_gone_and_back():
     with XenApiServer(PoolSettings()) as server:
         session = XenAPI.Session(server.url)
         session.login_with_password(server.username, server.password)
         server.stop_listening()
         with pytest.raises((OSError, http.client.HTTPException)):
             session.xenapi.host.get_all()
+        server.listen_again()
+        assert session.xenapi.host.get_all()
+        server.stop_listening()
+        server.reset()
+        XenAPI.Session(server.url).login_with_password(server.username, server.password)
 
 
 def test_reset_starts_anew(xenapi_server, xenapi_session):

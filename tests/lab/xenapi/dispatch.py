@@ -155,7 +155,10 @@ def _carry_out(call: Call, method: Method, arguments: list[Any], hit: Hit) -> st
     message = method.message
     try:
         _check_references(call, message.params, arguments)
-        return wire.encode(message.result, method.handler(call, *arguments))
+        result = method.handler(call, *arguments)
+        if not isinstance(result, wire.WireXml) and not wire.fits(message.result, result):
+            raise TypeError(f"answers {message.result}, not {result!r}")
+        return wire.encode(message.result, result)
     except Failure:
         raise
     except Exception as error:

@@ -44,7 +44,6 @@ class XenApiServer:
         self._folder = tempfile.TemporaryDirectory(prefix="xenapi-") if tls else None
         self._identity = make_identity(Path(self._folder.name)) if self._folder else None
         self._listeners: list[Listener] = []
-        self._ports: list[int] = []
         self._thawed = threading.Event()
         self._thawed.set()
         self.pool = Pool(self.settings)
@@ -185,20 +184,13 @@ class XenApiServer:
 
     def stop_listening(self) -> None:
         """Be gone, as a host that lost its power: connections end, new ones are refused."""
-        self._ports = [listener.server_port for listener in self._listeners]
         for listener in self._listeners:
             listener.close()
         self._listeners = []
 
     def listen_again(self) -> None:
         """Be back at the same ports, with all that was there before."""
-        self._listen(self._ports)
-
-    def _listen(self, ports: Sequence[int]) -> None:
-        context = self._identity.context if self._identity else None
-        self._listeners = [Listener(self, port, context, number) for number, port in enumerate(ports)]
-        for listener in self._listeners:
-            listener.start()
+        self._listen()
 
     # -- for the connections -------------------------------------------------------------------------------------------
 

@@ -177,5 +177,7 @@ def fits(of: Type, value: Any) -> bool:
         )
     if of.kind == "option":
         return value is None or fits(of.inner, value)
-    native = _PLAIN_NATIVES.get(of.kind)
-    return native is None or (isinstance(value, native) and (of.kind == "bool") == isinstance(value, bool))
+    if of.kind in ("void", "record", "batch"):
+        return value is None if of.kind == "void" else isinstance(value, dict)
+    native = _PLAIN_NATIVES[of.kind]
+    return isinstance(value, native) and (of.kind == "bool") == isinstance(value, bool)
