@@ -9,7 +9,7 @@ import calendar
 import re
 import time
 from collections.abc import Collection, Mapping, Sequence
-from http.client import NOT_FOUND
+from http.client import INTERNAL_SERVER_ERROR, NOT_FOUND
 from typing import NamedTuple
 
 from ...errors import NotFound
@@ -152,7 +152,8 @@ class StatsMixin(InstancesMixin):
         try:
             answer = self.http_request("GET", PATH, wanted, address=host["address"])
         except HttpRefused as error:
-            if error.status == NOT_FOUND:
+            # Asked for the one VM that it knows nothing of yet, a host stumbles.
+            if error.status == NOT_FOUND or (error.status == INTERNAL_SERVER_ERROR and "vm_uuid" in wanted):
                 return None
             raise
         return read_rates(answer, uuids)

@@ -61,6 +61,7 @@ class PoolStub:
         self.made: list[str] = []
         self.asked: list[tuple[dict[str, str], str | None]] = []
         self.archives: dict[int, bytes] = {}
+        self.refusal = 404
         self.host = self.add(
             "host",
             name_label="xen1",
@@ -179,7 +180,7 @@ class PoolStub:
     def rates(self, query: dict[str, str], address: str | None) -> bytes:
         self.asked.append((query, address))
         if int(query["interval"]) not in self.archives:
-            raise HttpRefused(404, "Not Found")
+            raise HttpRefused(self.refusal, "for the test's sake")
         return self.archives[int(query["interval"])]
 
     def driver(self, uri: str = "xenapi://pool") -> Reader:

@@ -20,7 +20,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.rrd 
     read_rates,
     total,
 )
-from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InvalidPowerState, NotFound
+from ansible_collections.anyvirt.compute.plugins.module_utils.errors import HypervisorError, InvalidPowerState, NotFound
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import BlockStats, InterfaceStats
 
 START = calendar.timegm((2026, 1, 1, 0, 0, 0))
@@ -168,11 +168,21 @@ def test_an_old_instance_takes_the_coarser_archives_too(busy: Any):
     assert busy.asked[2][0]["start"] == str(START)
 
 
-def test_nothing_is_recorded_yet(busy: Any):
+@pytest.mark.parametrize("status", [404, 500])
+def test_nothing_is_recorded_yet(busy: Any, status: int):
     busy.archives.clear()
+    busy.refusal = status
     found = busy.driver().get_diagnostics("web1")
     assert (found["cpu_time_ns"], found["xvda_rd_bytes"], found["nic0_tx_bytes"]) == (0, 0, 0)
     assert "memory_unused_kib" not in found
+
+
+def test_a_host_that_does_not_tell(busy: Any):
+    busy.archives.clear()
+    busy.refusal = 500
+    busy.vm("web2", active=True)
+    with pytest.raises(HypervisorError, match="HTTP 500"):
+        busy.driver().get_all_diagnostics()
 
 
 def test_of_an_instance_that_is_off(pool: Any):
