@@ -15,6 +15,7 @@ import subprocess
 import sys
 import xmlrpc.client
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -142,7 +143,7 @@ def test_tls():
             XenAPI.Session(server.url).login_with_password(server.username, server.password)
         for name in ("127.0.0.1", "localhost"):
             url = server.url.replace("127.0.0.1", name)
-            proxy = xmlrpc.client.ServerProxy(url, context=trusting)
+            proxy: Any = xmlrpc.client.ServerProxy(url, context=trusting)
             assert proxy.session.login_with_password(server.username, server.password)["Status"] == "Success"
 
 

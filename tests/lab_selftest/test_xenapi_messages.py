@@ -96,7 +96,7 @@ def _fails(code: str, call: Callable[..., Any], *args: Any) -> list[str]:
     with pytest.raises(XenAPI.Failure) as caught:
         call(*args)
     assert caught.value.details[0] == code
-    return caught.value.details
+    return list(caught.value.details)
 
 
 def test_the_table_is_the_whole_data_model():
