@@ -202,3 +202,45 @@ def test_a_destroyed_vm_leaves_its_vdis(xenapi, vdi):
     xenapi.VM.destroy(vm)
     assert fails(xenapi.VBD.get_uuid, vbd) == ["HANDLE_INVALID", "VBD", vbd]
     assert xenapi.VDI.get_VBDs(vdi) == []
+
+
+def test_devices_that_were_set_to_nonsense(xenapi, shared):
+    vm = make_vm(xenapi)
+    make_disk(xenapi, vm, make_vdi(xenapi, shared), userdevice="0")
+    second = make_disk(xenapi, vm, make_vdi(xenapi, shared), userdevice="1")
+    xenapi.VBD.set_userdevice(second, "xvda")
+    assert fails(xenapi.VM.start, vm, False, False) == ["VM_DUPLICATE_VBD_DEVICE", vm, second, "xvda"]
+    xenapi.VBD.set_userdevice(second, "floppy")
+    assert fails(xenapi.VM.start, vm, False, False) == ["ILLEGAL_VBD_DEVICE", second, "floppy"]
+    assert xenapi.VM.get_power_state(vm) == "Halted"
+
+
+def test_disk_on_the_local_sr_of_another_host(xenapi, shared):
+    vm = _running_hvm(xenapi, shared)
+    home = xenapi.VM.get_resident_on(vm)
+    remote = next(
+        pbd["SR"]
+        for pbd in xenapi.PBD.get_all_records().values()
+        if pbd["host"] != home and not xenapi.SR.get_shared(pbd["SR"])
+    )
+    vbd = make_disk(xenapi, vm, make_vdi(xenapi, remote))
+    assert fails(xenapi.VBD.plug, vbd) == ["SR_NOT_ATTACHED", remote]
+
+
+def test_what_was_made_and_removed_leaves_no_trace(xenapi, xenapi_server, shared):
+    before = xenapi_server.snapshot()
+    vm = make_vm(xenapi)
+    vdi = make_vdi(xenapi, shared)
+    make_disk(xenapi, vm, vdi)
+    xenapi.VBD.create(drive_record(vm))
+    start(xenapi, vm)
+    snapshot = xenapi.VM.snapshot(vm, "snapshot", [])
+    xenapi.VM.hard_shutdown(vm)
+    clone = xenapi.VM.clone(vm, "clone")
+    disks = [vbd["VDI"] for vbd in xenapi.VBD.get_all_records().values() if vbd["VM"] in (vm, snapshot, clone)]
+    for each in (snapshot, clone, vm):
+        xenapi.VM.destroy(each)
+    for disk in disks:
+        if disk != NULL:
+            xenapi.VDI.destroy(disk)
+    assert xenapi_server.snapshot() == before

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from lab.xenapi.database import Database, Ref
 from lab.xenapi.failures import Failure
+from lab.xenapi.srs import is_visible
 
 VBD_OPERATIONS = ("attach", "eject", "insert", "plug", "unplug", "unplug_force")
 VIF_OPERATIONS = ("attach", "plug", "unplug")
@@ -151,6 +152,10 @@ def _vdi_refusal(db: Database, vbd: Ref) -> Failure | None:
     vdi = db.get("VBD", vbd, "VDI")
     if not db.get("VDI", vdi, "managed"):
         return Failure("VDI_NOT_MANAGED", vdi)
+    vm = db.get("VBD", vbd, "VM")
+    sr = db.get("VDI", vdi, "SR")
+    if db.get("VM", vm, "power_state") == "Running" and not is_visible(db, sr, db.get("VM", vm, "resident_on")):
+        return Failure("SR_NOT_ATTACHED", sr)
     busy = _busy(db, "VDI", vdi)
     if busy is not None or db.get("VBD", vbd, "currently_attached"):
         return busy

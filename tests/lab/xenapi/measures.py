@@ -21,8 +21,9 @@ _HOST_RATE = 10_000.0
 
 def vm_values(db: Database, vm: Ref, guest: Guest | None) -> Iterator[tuple[str, float]]:
     """What is measured of a VM; the control domain has no guest of ours in it."""
-    memory = db.get("VM", vm, "memory_dynamic_max")
-    for vcpu in range(db.get("VM", vm, "VCPUs_at_startup")):
+    metrics = db.get("VM", vm, "metrics")
+    memory = db.get("VM_metrics", metrics, "memory_actual") or db.get("VM", vm, "memory_dynamic_max")
+    for vcpu in range(db.get("VM_metrics", metrics, "VCPUs_number") or db.get("VM", vm, "VCPUs_at_startup")):
         yield f"cpu{vcpu}", guest.cpu_share if guest is not None else _HOST_LOAD
     yield "memory", memory
     yield "memory_target", memory

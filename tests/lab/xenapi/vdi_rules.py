@@ -41,6 +41,12 @@ def refresh(db: Database, vdi: Ref) -> None:
         db.set("VDI", vdi, allowed_operations=allowed)
 
 
+def _is_used(db: Database, vdi: Ref, operation: str) -> bool:
+    """Whether the VDI is attached in a way that the operation cannot bear: a copy can be made of what is only read."""
+    attached = attached_vbds(db, vdi)
+    return any(operation != "copy" or db.get("VBD", vbd, "mode") == "RW" for vbd in attached)
+
+
 def _refusal(db: Database, vdi: Ref, operation: str) -> Failure | None:
     sr = db.get("VDI", vdi, "SR")
     busy = db.get("VDI", vdi, "current_operations")
@@ -51,7 +57,7 @@ def _refusal(db: Database, vdi: Ref, operation: str) -> Failure | None:
         return Failure("SR_HAS_NO_PBDS", sr)
     if not db.get("VDI", vdi, "managed"):
         return Failure("VDI_NOT_MANAGED", vdi)
-    if operation not in _WHILE_ATTACHED and attached_vbds(db, vdi):
+    if operation not in _WHILE_ATTACHED and _is_used(db, vdi, operation):
         return Failure("VDI_IN_USE", vdi, operation)
     driver = driver_of(db, sr)
     if operation == "destroy" and driver.type == "udev":

@@ -15,7 +15,9 @@ from lab.xenapi.srs import is_attached, is_visible
 
 def check_devices(db: Database, vm: Ref, host: Ref = NULL) -> None:
     """Raise what keeps the VM's disks from being attached (on this host): VDI_IN_USE, VM_REQUIRES_SR, ..."""
+    numbers: set[int] = set()
     for vbd in db.get("VM", vm, "VBDs"):
+        numbers.add(_own_number(db, vm, vbd, numbers))
         vdi = db.get("VBD", vbd, "VDI")
         if db.get("VBD", vbd, "empty"):
             continue
@@ -25,6 +27,17 @@ def check_devices(db: Database, vm: Ref, host: Ref = NULL) -> None:
         if host != NULL and not is_visible(db, sr, host):
             raise Failure("VM_REQUIRES_SR", vm, sr)
         device_rules.check_vbd(db, vbd, "attach")
+
+
+def _own_number(db: Database, vm: Ref, vbd: Ref, taken: set[int]) -> int:
+    """The number of the VBD's device, which can have been set to anything since it was created."""
+    userdevice = db.get("VBD", vbd, "userdevice")
+    number = vbd_number(userdevice)
+    if number is None:
+        raise Failure("ILLEGAL_VBD_DEVICE", vbd, userdevice)
+    if number in taken:
+        raise Failure("VM_DUPLICATE_VBD_DEVICE", vm, vbd, userdevice)
+    return number
 
 
 def required_srs(db: Database, vm: Ref) -> list[Ref]:

@@ -126,7 +126,8 @@ def copy(call: Call, vdi: Ref, sr: Ref, base_vdi: Ref, into_vdi: Ref) -> Ref:
 def _check_target(db: Database, source: Ref, target: Ref) -> None:
     if db.get("VDI", target, "read_only"):
         raise Failure("VDI_READONLY", target)
-    vdi_rules.check(db, target, "copy")
+    if vdi_rules.attached_vbds(db, target):
+        raise Failure("VDI_IN_USE", target, "copy")
     needed = db.get("VDI", source, "virtual_size")
     if db.get("VDI", target, "virtual_size") < needed:
         raise Failure("VDI_TOO_SMALL", target, str(needed))
