@@ -22,7 +22,7 @@ from lab.xenapi.modeltypes import Type
 _CLASSES = model().classes
 _REF = re.compile(r"OpaqueRef:(NULL|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})")
 # What a message must not answer that the model has and that was called with the right arguments.
-_NO_ANSWER = ("MESSAGE_METHOD_UNKNOWN", "MESSAGE_PARAMETER_COUNT_MISMATCH", "INTERNAL_ERROR", "NOT_IMPLEMENTED")
+_NO_ANSWER = ("MESSAGE_METHOD_UNKNOWN", "MESSAGE_PARAMETER_COUNT_MISMATCH", "INTERNAL_ERROR")
 
 
 def _names(offer: str) -> list[str]:

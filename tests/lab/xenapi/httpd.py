@@ -14,6 +14,7 @@ import socket
 import socketserver
 import ssl
 import threading
+import time
 import xmlrpc.client
 from typing import TYPE_CHECKING, Any
 from xml.parsers.expat import ExpatError
@@ -94,7 +95,10 @@ class Listener(socketserver.ThreadingMixIn, http.server.HTTPServer):
         while not self._closing:
             try:
                 request, address = self.get_request()
-            except OSError:
+            except OSError as error:
+                if not self._closing:
+                    log.warning("a connection could not be taken: %s", error)
+                    time.sleep(0.1)
                 continue
             self.process_request(request, address)
 
