@@ -201,8 +201,9 @@ def test_instances_that_start_with_their_host_need_the_pool_to_let_them(
 
 def test_too_little_storage(driver: ComputeDriver, platform: XenApiPlatform):
     before = platform.snapshot()
-    with pytest.raises(InsufficientCapacity):
-        driver.spawn(driver.complete(hvm("one", disks=[Disk(size_bytes=MIB), Disk(size_bytes=10_000 * GIB)])))
+    platform.server.faults.fail("VDI.create", "SR_FULL", str(GIB), str(MIB), skip=1)
+    with pytest.raises(InsufficientCapacity, match="shared"):
+        driver.spawn(driver.complete(hvm("one", disks=[Disk(size_bytes=MIB), Disk(size_bytes=GIB)])))
     assert platform.snapshot() == before
 
 
@@ -216,6 +217,7 @@ def test_too_little_memory(driver: ComputeDriver, platform: XenApiPlatform):
 def test_snapshots_go_with_their_instance(driver: ComputeDriver, platform: XenApiPlatform):
     before = platform.snapshot()
     driver.spawn(driver.complete(hvm("one", disks=[Disk(size_bytes=MIB)])))
+    platform.wait_ready(driver, "one")
     with platform.session() as api:
         [vm] = api.VM.get_by_name_label("one")
         api.VM.snapshot(vm, "before the change", [])

@@ -121,6 +121,7 @@ class DestroyMixin(RemainsMixin):
         """Volumes made for the instance that may hang on nothing: those of a spawn cut short, and seeds that were to
         be there at the next start."""
         if record.unfinished:
+            self.settle("VDI.create", "VDI.clone", "VDI.copy")
             return self.find_made(record.id)
         named = self.fetch("VDI", any_of("name__label", [f"{vm['name_label']}.{SEED}"]))
         owned = ((ref, vdi, read_volume_record(vdi)) for ref, vdi in named.items())

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from .vmfields import new_vbd
 
 GONE = "HANDLE_INVALID"
 _SECTOR = 512
+_SETTLES_S = 20.0
+_PAUSE_S = 0.2
 
 
 class NewVolume(NamedTuple):
@@ -143,6 +146,18 @@ class StorageMixin(CheckMixin):
                 raise
         return True
 
+    def settle(self, *methods: str) -> None:
+        """Wait until the server does nothing of this kind any more: what it was asked for by a client that is gone, or
+        whose connection broke, may still be on its way."""
+        names = {f"Async.{method}" for method in methods}
+        deadline = time.monotonic() + _SETTLES_S
+        with self.guard("see what the server is doing"):
+            while time.monotonic() < deadline:
+                tasks = self.fetch("task").values()
+                if not any(task["status"] == "pending" and task["name_label"] in names for task in tasks):
+                    return
+                time.sleep(_PAUSE_S)
+
     def _create_vdi(self, new: NewVolume, size_bytes: int) -> str:
         record = {
             "name_label": new.name,
@@ -182,9 +197,15 @@ class StorageMixin(CheckMixin):
                 self.call("VDI.set_other_config", made.ref, with_record(kept, new.record))
             except BaseException:
                 with suppress(Exception):  # what is left then is found by _unmake
+                    self._settle_clone(made)
                     self._unmark(new, made)
                 raise
             self._unmark(new, made)
+
+    def _settle_clone(self, made: _Made) -> None:
+        """A clone that is still being made has to get the mark, or nothing would tell what it is."""
+        if made.ref is None:
+            self.settle("VDI.clone")
 
     def _unmark(self, new: NewVolume, made: _Made) -> None:
         if made.marked is not None:
@@ -202,10 +223,13 @@ class StorageMixin(CheckMixin):
     def _unmake(self, new: NewVolume, made: _Made) -> None:
         """Delete a volume of which perhaps nobody has told us that it was made."""
         with self.guard("take a mark off the source of a clone"):
+            if made.marked is not None:
+                self._settle_clone(made)
             self._unmark(new, made)
         if made.ref is not None:
             self.delete_vdi(made.ref, new.name)
             return
+        self.settle("VDI.create")
         for ref, _vdi in self.find_made(new.record.owner, new.name):
             self.delete_vdi(ref, new.name)
 

@@ -64,6 +64,7 @@ class TemplatesMixin(DestroyMixin):
 
     def _unclone(self, name: str, record: Record) -> None:
         """Remove the clone, of which perhaps nobody has told us that it was made."""
+        self.settle("VM.clone", "VM.provision")
         with self.guard(f"look for the clone for {name!r}"):
             vms = self.vms_named([name])
         for ref, vm in vms.items():
