@@ -192,19 +192,19 @@ def test_a_disk_added_to_a_running_machine_is_plugged(driver: ComputeDriver, pla
 # -- hosts ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("host", ["xen1", "xen2"])
-def test_an_instance_starts_on_the_host_that_the_uri_names(platform: XenApiPlatform, host: str):
+@pytest.mark.parametrize("member", ["xen1", "xen2"])
+def test_an_instance_starts_on_the_host_that_the_uri_names(platform: XenApiPlatform, member: str):
     platform_uri = platform.uri
-    platform.uri = f"{platform_uri}?host={host}"
+    platform.uri = f"{platform_uri}?host={member}"
     try:
         done(platform, **small(platform, "one", state="running"))
         stats = platform.driver().get_host_stats()
-        assert (stats.hostname, stats.running_instances) == (host, 1)
+        assert (stats.hostname, stats.running_instances) == (member, 1)
     finally:
         platform.uri = platform_uri
     with platform.session() as api:
         [vm] = api.VM.get_by_name_label("one")
-        assert api.host.get_name_label(api.VM.get_resident_on(vm)) == host
+        assert api.host.get_name_label(api.VM.get_resident_on(vm)) == member
 
 
 def test_the_pool_has_what_its_hosts_have(driver: ComputeDriver, platform: XenApiPlatform):
