@@ -14,13 +14,11 @@ from ...model import power_state
 from ...undo import UndoStack
 from ..base import ACPI, HARD, SOFT
 from ..uri import ConnectionOptions
-from .deferred import DeferredMixin
-from .destroy import DestroyMixin
+from .apply import ApplyMixin
 from .errors import code_of, details_of
 from .metadata import read_record
 from .records import Object, state_of
 from .tasks import Task
-from .watch import WatchMixin
 
 NO_TOOLS = "VM_LACKS_FEATURE"
 """The guest's tools do not say (yet) that they do what is asked."""
@@ -32,7 +30,7 @@ _TOOLS_START_S = 30.0
 """How long a guest that runs may take until its tools let it be saved."""
 
 
-class PowerMixin(DeferredMixin, DestroyMixin, WatchMixin):
+class PowerMixin(ApplyMixin):
     """What changes an instance's power state.
 
     Others may change it at the same time: an operation that comes too late and finds what it wanted is content.
@@ -54,8 +52,9 @@ class PowerMixin(DeferredMixin, DestroyMixin, WatchMixin):
                 self._resume(ref, name, paused)
                 return
             with UndoStack() as done:
-                self.apply_deferred(name, ref, vm, done)
+                old_seed = self.apply_waiting(ref, vm, done)
                 self.start_vm(ref, name, paused)
+            self.drop_seed(old_seed)
 
     def power_off(
         self, name: str, method: str = ACPI, timeout_s: float = 120.0, retry_interval_s: float = 10.0

@@ -14,11 +14,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Callable
 
 from ...model.instance import Instance, Nic
-from .extras import XENSTORE_PREFIX
+from .extras import GUEST_DATA
 from .instances import InstancesMixin
 
-HOSTNAME = f"{XENSTORE_PREFIX}hostname"
-NETWORKING = f"{XENSTORE_PREFIX}networking/"
+HOSTNAME = f"{GUEST_DATA}hostname"
+NETWORKING = f"{GUEST_DATA}networking/"
 
 
 def spawn_xenstore_data(instance: Instance) -> dict[str, str]:
@@ -65,12 +65,12 @@ class XenStoreMixin(InstancesMixin):
 
     def inject_hostname(self, name: str, hostname: str) -> None:
         """Tell the guest what it is called."""
-        self.write_param_xenstore(name, {HOSTNAME[len(XENSTORE_PREFIX) :]: hostname})
+        self.write_param_xenstore(name, {HOSTNAME[len(GUEST_DATA) :]: hostname})
 
     def inject_network_info(self, name: str, nics: Sequence[Nic]) -> None:
         """Tell the guest what NICs it has, in the place of what it was told before."""
-        fresh = {key[len(XENSTORE_PREFIX) :]: value for key, value in network_records(nics).items()}
-        old = NETWORKING[len(XENSTORE_PREFIX) :]
+        fresh = {key[len(GUEST_DATA) :]: value for key, value in network_records(nics).items()}
+        old = NETWORKING[len(GUEST_DATA) :]
 
         def change(records: dict[str, str]) -> dict[str, str]:
             return {**{key: value for key, value in records.items() if not key.startswith(old)}, **fresh}
@@ -80,13 +80,13 @@ class XenStoreMixin(InstancesMixin):
     def _change(self, name: str, change: Callable[[dict[str, str]], dict[str, str]]) -> None:
         ref, vm = self.lookup(name)
         old = vm["xenstore_data"]
-        others = {key: value for key, value in old.items() if not key.startswith(XENSTORE_PREFIX)}
-        records = {XENSTORE_PREFIX + key: value for key, value in change(_below_vm_data(old)).items()}
+        others = {key: value for key, value in old.items() if not key.startswith(GUEST_DATA)}
+        records = {GUEST_DATA + key: value for key, value in change(_below_vm_data(old)).items()}
         if {**others, **records} != old:
             with self.guard(f"change the parameter records of instance {name!r}", name):
                 self.call("VM.set_xenstore_data", ref, {**others, **records})
 
 
 def _below_vm_data(xenstore_data: Mapping[str, str]) -> dict[str, str]:
-    start = len(XENSTORE_PREFIX)
-    return {key[start:]: value for key, value in xenstore_data.items() if key.startswith(XENSTORE_PREFIX)}
+    start = len(GUEST_DATA)
+    return {key[start:]: value for key, value in xenstore_data.items() if key.startswith(GUEST_DATA)}

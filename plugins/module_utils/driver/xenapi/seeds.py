@@ -1,0 +1,143 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Cloud-init's data for instances that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from ...errors import AnyvirtError
+from ...model.instance import DISK, SEED, Disk, Instance
+from ...undo import UndoStack
+from ..seed import build_seed
+from .complete import seed_disk
+from .deferred import waiting_seed
+from .devicechanges import VBD
+from .devices import device_name, device_number, free_number
+from .diskchanges import DiskChangesMixin
+from .extras import HVM, domain_type
+from .metadata import Record, read_volume_record
+from .records import Object, Survey
+from .vmfields import new_vbd
+
+
+class SeedsMixin(DiskChangesMixin):
+    """The disk that brings cloud-init its data.
+
+    One that a guest has open cannot be written anew: a new one is made then, which takes its place at the next start.
+    """
+
+    def change_seed(
+        self, ref: str, vm: Object, instance: Instance, record: Record, survey: Survey, done: UndoStack
+    ) -> None:
+        """Write new data, and note in the record which it is.
+
+        Args:
+            instance: What the VM is or becomes, with the data.
+            record: The VM's, which is changed, not written.
+        """
+        data = instance.cloud_init
+        if data is None:
+            return
+        waiting, own = waiting_seed(record), _own_seed(survey.vbds.get(ref, ()), survey, record)
+        was, record.cloud_init_fingerprint = record.cloud_init_fingerprint, data.fingerprint()
+        if waiting is not None:
+            with self.guard("find the disk with cloud-init's data"):
+                vdi = str(self.call("VDI.get_by_uuid", waiting.vdi))
+            self._rewrite(vdi, build_seed(data), done)
+        elif own is not None and not own["currently_attached"]:
+            self._rewrite(own["VDI"], build_seed(data), done)
+        else:
+            self._make_seed(ref, vm, instance, own, was, record, survey, done)
+
+    def swap_seed(self, ref: str, vm: Object, record: Record, survey: Survey, done: UndoStack) -> str | None:
+        """Let the seed disk that waits, if any, take the place of the one that a VM that is off has.
+
+        Args:
+            record: The VM's, which is changed, not written.
+
+        Returns:
+            The VDI that is of no use any more.
+        """
+        waiting, name = waiting_seed(record), vm["name_label"]
+        record.deferred.pop("cloud_init", None)
+        if waiting is None:
+            return None
+        own = _own_seed(survey.vbds.get(ref, ()), survey, record)
+        disk = _place_for(vm, survey.vbds.get(ref, ()), own)
+        with self.guard(f"give instance {name!r} its new disk with cloud-init's data", name):
+            new = str(self.call("VDI.get_by_uuid", waiting.vdi))
+            before = self.devices_of(VBD, ref)
+            done.push("put back the disk with cloud-init's data", lambda: self.restore_devices(VBD, ref, name, before))
+            for one, vbd in before.items():
+                if own is not None and vbd["VDI"] == own["VDI"]:
+                    self.call("VBD.destroy", one)
+            self.call("VBD.create", new_vbd(ref, disk, new, False))
+        return None if own is None else str(own["VDI"])
+
+    def drop_seed(self, vdi: str | None) -> None:
+        """Delete a seed disk that is of no use any more. Where that fails it goes with its instance."""
+        if vdi is not None:
+            with suppress(AnyvirtError):
+                self.delete_vdi(vdi, SEED)
+
+    def _make_seed(
+        self,
+        ref: str,
+        vm: Object,
+        instance: Instance,
+        own: Object | None,
+        was: str | None,
+        record: Record,
+        survey: Survey,
+        done: UndoStack,
+    ) -> None:
+        place = _place_for(vm, survey.vbds.get(ref, ()), own)
+        [disk] = self.complete_disks(instance, [place], (), domain_type(vm))
+        if own is None:
+            self.require_new_volumes([disk], record)
+        part = self.plan_volume(instance, disk, record.id, "cloud_init")
+        if vm["power_state"] == "Halted":
+            self.add_disks(ref, vm, [(disk, part)], False, done)
+            return
+        vdi = self.make_volume(part, done)
+        with self.guard("look at the new disk with cloud-init's data"):
+            record.deferred["cloud_init"] = {"vdi": self.call("VDI.get_uuid", vdi), "was": was}
+
+    def _rewrite(self, vdi: str, content: bytes, done: UndoStack) -> None:
+        """Write a disk anew that nobody has open."""
+        what = "write the disk with cloud-init's data"
+        with self.guard(what):
+            has = int(self.call("VDI.get_virtual_size", vdi))
+            old = self.http_request("GET", "/export_raw_vdi", {"vdi": vdi, "format": "raw"})
+            done.push("put back cloud-init's data", lambda: self._upload(vdi, old))
+            if len(content) > has:
+                self.run_task("VDI.resize", vdi, str(len(content)))
+        self._upload(vdi, content)
+
+    def _upload(self, vdi: str, content: bytes) -> None:
+        with self.guard("write the disk with cloud-init's data"):
+            query = {"vdi": vdi, "format": "raw"}
+            self.http_request("PUT", "/import_raw_vdi", query, lambda: iter([content]), len(content))
+
+
+def _own_seed(vbds: Sequence[Object], survey: Survey, record: Record) -> Object | None:
+    """The VBD of the seed disk that was made for the instance."""
+    for vbd in vbds:
+        vdi = survey.vdis.get(vbd["VDI"])
+        kept = None if vdi is None else read_volume_record(vdi)
+        if kept is not None and kept.role == SEED and kept.owner == record.id:
+            return vbd
+    return None
+
+
+def _place_for(vm: Object, vbds: Sequence[Object], own: Object | None) -> Disk:
+    """A seed disk in the place of the present one, or else in one that is free."""
+    if own is not None:
+        return replace(seed_disk(), device=device_name(own["userdevice"]))
+    numbers = (device_number(device_name(vbd["userdevice"])) for vbd in vbds)
+    taken = {number for number in numbers if number is not None}
+    return replace(seed_disk(), device=device_name(str(free_number(DISK, domain_type(vm) == HVM, taken))))
