@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import http.client
 import os
+import ssl
 import threading
 import time
 from urllib.parse import urlencode, urlsplit
@@ -229,10 +230,44 @@ def test_full_thin_sr():
         session = XenAPI.Session(server.url)
         session.login_with_password(server.username, server.password)
         xenapi = session.xenapi
-        vdi = make_vdi(xenapi, sr_named(xenapi, "shared"), 64 * MIB)
+        sr = sr_named(xenapi, "shared")
+        vdi = make_vdi(xenapi, sr, 64 * MIB)
         task = xenapi.task.create("upload", "")
         with contextlib.suppress(OSError):
             _Client(server, session).put(vdi, b"x" * (16 * MIB), task_id=task)
         record = _ended(xenapi, task)
         assert (record["status"], record["error_info"][0]) == ("failure", "INTERNAL_ERROR")
+        assert xenapi.SR.get_physical_utilisation(sr) == xenapi.SR.get_physical_size(sr)
+        assert fails(make_vdi, xenapi, sr) == ["SR_FULL", str(8 * MIB), "0"]
         xenapi.VDI.destroy(vdi)
+        make_vdi(xenapi, sr)
+
+
+def test_faults(xenapi, xenapi_server, client, vdi):
+    """They are dialled in for handlers as for messages, and their calls are counted."""
+    xenapi_server.faults.fail("http:/import_raw_vdi", "INTERNAL_ERROR", "on purpose")
+    task = xenapi.task.create("upload", "")
+    with xenapi_server.calls.recording() as record:
+        assert client.put(vdi, b"x", task_id=task) == 500
+    assert [made.name for made in record if made.writes] == ["http:/import_raw_vdi"]
+    assert _ended(xenapi, task)["error_info"] == ["INTERNAL_ERROR", "on purpose"]
+    xenapi_server.faults.drop("http:/import_raw_vdi", when="before")
+    with pytest.raises(http.client.RemoteDisconnected):
+        client.put(vdi, b"x")
+    assert client.get(vdi)[1][:1] == b"\0"
+    xenapi_server.faults.drop("http:/import_raw_vdi", when="after")
+    with pytest.raises(http.client.RemoteDisconnected):
+        client.put(vdi, b"x")
+    assert client.get(vdi)[1][:1] == b"x"
+
+
+def test_over_tls():
+    with XenApiServer(tls=True) as server:
+        context = ssl.create_default_context(cafile=str(server.ca_file))
+        connection = http.client.HTTPSConnection(urlsplit(server.url).netloc, context=context, timeout=10)
+        secret = base64.b64encode(f"{server.username}:{server.password}".encode()).decode()
+        (image,) = server.db.find("VDI", name_label="golden-image")
+        headers = {"Authorization": f"Basic {secret}"}
+        connection.request("GET", f"/export_raw_vdi?{urlencode({'vdi': image})}", headers=headers)
+        assert connection.getresponse().read() == golden_content()
+        connection.close()

@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
+import XenAPI
 from xenapi_objects import (
     MIB,
     NULL,
@@ -16,6 +19,7 @@ from xenapi_objects import (
     make_vm,
     network_named,
     sr_named,
+    start,
     vif_record,
 )
 
@@ -133,3 +137,59 @@ def test_unreadable_disks(xenapi, debian):
     xenapi.VM.set_other_config(clone, {"disks": "<provision><disk"})
     assert fails(xenapi.VM.provision, clone)[0] == "INTERNAL_ERROR"
     assert xenapi.VM.get_is_a_template(clone) is True
+
+
+@pytest.mark.parametrize(
+    ("attributes", "code"),
+    [
+        ('device="0" size="8388608" type="nonsense"', "INTERNAL_ERROR"),
+        ('device="0" size="much"', "INTERNAL_ERROR"),
+        ('size="8388608"', "INTERNAL_ERROR"),
+        ('device="none" size="8388608"', "INVALID_DEVICE"),
+        ('device="1" size="8388608"', "DEVICE_ALREADY_EXISTS"),
+    ],
+)
+def test_nothing_is_left_of_disks_that_cannot_be_made(xenapi, debian, attributes, code):
+    clone = xenapi.VM.clone(debian, "new")
+    sr = xenapi.SR.get_uuid(sr_named(xenapi, "shared"))
+    good = f'<disk device="1" size="8388608" sr="{sr}"/>'
+    xenapi.VM.set_other_config(clone, {"disks": f'<provision>{good}<disk {attributes} sr="{sr}"/></provision>'})
+    before = set(xenapi.VDI.get_all())
+    assert fails(xenapi.VM.provision, clone)[0] == code
+    assert set(xenapi.VDI.get_all()) == before
+    assert xenapi.VM.get_VBDs(clone) == []
+
+
+def test_clone_of_a_checkpoint(xenapi):
+    vm = make_vm(xenapi)
+    start(xenapi, vm)
+    checkpoint = xenapi.VM.checkpoint(vm, "asleep")
+    clone = xenapi.VM.clone(checkpoint, "twin")
+    record = xenapi.VM.get_record(clone)
+    assert (record["power_state"], record["is_a_snapshot"], record["snapshot_of"]) == ("Suspended", False, NULL)
+    assert record["suspend_VDI"] not in (NULL, xenapi.VM.get_suspend_VDI(checkpoint))
+
+
+def test_clones_at_once(xenapi_server, xenapi, golden):
+    sessions = [XenAPI.Session(xenapi_server.url) for _number in range(8)]
+    for session in sessions:
+        session.login_with_password(xenapi_server.username, xenapi_server.password)
+    with ThreadPoolExecutor(8) as workers:
+        clones = list(workers.map(lambda session: session.xenapi.VM.clone(golden, "new"), sessions))
+    assert len(set(clones)) == 8
+    assert len({_disks(xenapi, clone)["0"] for clone in clones}) == 8
+    assert xenapi.VM.get_current_operations(golden) == {}
+
+
+def test_devices_at_once(xenapi_server, xenapi):
+    vm = make_vm(xenapi)
+    shared = sr_named(xenapi, "shared")
+    vdis = [make_vdi(xenapi, shared) for _number in range(8)]
+
+    def attach(vdi):
+        session = XenAPI.Session(xenapi_server.url)
+        session.login_with_password(xenapi_server.username, xenapi_server.password)
+        return session.xenapi.VBD.get_userdevice(make_disk(session.xenapi, vm, vdi))
+
+    with ThreadPoolExecutor(8) as workers:
+        assert sorted(workers.map(attach, vdis)) == [str(number) for number in range(8)]

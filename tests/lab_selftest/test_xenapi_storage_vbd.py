@@ -244,3 +244,17 @@ def test_what_was_made_and_removed_leaves_no_trace(xenapi, xenapi_server, shared
         if disk != NULL:
             xenapi.VDI.destroy(disk)
     assert xenapi_server.snapshot() == before
+
+
+def test_a_suspended_vm_keeps_its_disks(xenapi, shared, vdi, iso):
+    vm = make_vm(xenapi)
+    disk = make_disk(xenapi, vm, vdi)
+    drive = xenapi.VBD.create(drive_record(vm))
+    start(xenapi, vm)
+    xenapi.VM.suspend(vm)
+    assert xenapi.VBD.get_currently_attached(disk) is True
+    assert fails(xenapi.VDI.destroy, vdi) == ["VDI_IN_USE", vdi, "destroy"]
+    assert fails(xenapi.VBD.insert, drive, iso) == ["VM_BAD_POWER_STATE", vm, "halted, running", "suspended"]
+    assert fails(xenapi.VBD.unplug, disk) == ["VM_BAD_POWER_STATE", vm, "running", "suspended"]
+    xenapi.VM.resume(vm, False, False)
+    assert xenapi.VBD.get_device(disk) == "xvda"

@@ -37,8 +37,20 @@ def check_supports(db: Database, sr: Ref, operation: str) -> None:
         raise Failure("SR_OPERATION_NOT_SUPPORTED", sr)
 
 
-def check_space(db: Database, sr: Ref, needed: int) -> None:
-    """Raise SR_FULL unless `needed` more bytes fit; a thin SR is full only when there is nothing left at all."""
-    free = db.get("SR", sr, "physical_size") - db.get("SR", sr, "physical_utilisation")
-    if needed > free or (free <= 0 and driver_of(db, sr).thin):
-        raise Failure("SR_FULL", str(needed), str(max(free, 0)))
+def check_space(db: Database, sr: Ref, size: int) -> None:
+    """Raise SR_FULL unless a volume can grow by `size`; a thin SR takes any as long as there is something left."""
+    free = _free(db, sr)
+    fits = free > 0 if driver_of(db, sr).thin else size <= free
+    if not fits:
+        raise Failure("SR_FULL", str(size), str(free))
+
+
+def check_room(db: Database, sr: Ref, written: int) -> None:
+    """Raise SR_FULL unless so many bytes can be written that took no space before; a thick SR has it already."""
+    free = _free(db, sr)
+    if written > free and driver_of(db, sr).thin:
+        raise Failure("SR_FULL", str(written), str(free))
+
+
+def _free(db: Database, sr: Ref) -> int:
+    return max(int(db.get("SR", sr, "physical_size") - db.get("SR", sr, "physical_utilisation")), 0)

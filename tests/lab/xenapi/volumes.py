@@ -11,7 +11,7 @@ from typing import Any
 from lab.xenapi.database import Database, Ref
 from lab.xenapi.datamodel import NULL
 from lab.xenapi.failures import Failure
-from lab.xenapi.srs import check_attached, check_space, check_supports, driver_of
+from lab.xenapi.srs import check_attached, check_room, check_space, check_supports, driver_of
 from lab.xenapi.vdi_rules import refresh
 from lab.xenapi.vdi_store import BLOCK, store_of
 
@@ -40,7 +40,7 @@ def rounded(size: int) -> int:
 def create_volume(db: Database, sr: Ref, virtual_size: int, **fields: Any) -> Ref:
     """A new, empty VDI of at least `virtual_size` bytes. The caller holds the database's lock."""
     size = rounded(virtual_size)
-    check_space(db, sr, 0 if driver_of(db, sr).thin else size)
+    check_space(db, sr, size)
     name = str(uuid.uuid4())
     store_of(db).create(name, group_of(db, sr), size)
     return introduce_volume(db, sr, name, **{**fields, "uuid": name})
@@ -53,7 +53,7 @@ def duplicate(db: Database, source: Ref, **fields: Any) -> Ref:
     """
     sr = db.get("VDI", source, "SR")
     size = db.get("VDI", source, "virtual_size")
-    check_space(db, sr, 0 if driver_of(db, sr).thin else size)
+    check_space(db, sr, size)
     name = str(uuid.uuid4())
     store_of(db).clone(content_name(db, source), name)
     copied = {field: db.get("VDI", source, field) for field in _COPIED}
@@ -72,8 +72,7 @@ def _copy_target(db: Database, source: Ref, sr: Ref) -> Ref:
 def copy_content(db: Database, source: Ref, target: Ref) -> None:
     """Write the source's content into the target, sharing nothing; SR_FULL where it does not fit."""
     store, sr = store_of(db), db.get("VDI", target, "SR")
-    if driver_of(db, sr).thin:
-        check_space(db, sr, store.allocated(content_name(db, source)))
+    check_room(db, sr, store.allocated(content_name(db, source)))
     store.copy(content_name(db, source), content_name(db, target))
     written(db, target)
 
@@ -121,7 +120,7 @@ def forget_volume(db: Database, vdi: Ref) -> None:
 def resize_volume(db: Database, vdi: Ref, size: int) -> None:
     sr, old = db.get("VDI", vdi, "SR"), db.get("VDI", vdi, "virtual_size")
     new = rounded(size)
-    check_space(db, sr, 0 if driver_of(db, sr).thin else new - old)
+    check_space(db, sr, new - old)
     store_of(db).resize(content_name(db, vdi), new)
     db.set("VDI", vdi, virtual_size=new)
     _count(db, sr, new - old)

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from xml.etree import ElementTree
-
 from lab.xenapi import vdi_rules, volumes
+from lab.xenapi.behaviour import vbd as vbd_messages
 from lab.xenapi.database import Database, Ref
 from lab.xenapi.datamodel import NULL
 from lab.xenapi.failures import Failure
 from lab.xenapi.operations import operation, refresh
+from lab.xenapi.provision_disks import DescribedDisk, described_disks
 from lab.xenapi.registry import Call, message
 from lab.xenapi.srs import check_attached, check_supports
 from lab.xenapi.vm_copy import DiskCopier, clone_other_config, copy_disks, copy_vm
@@ -49,8 +49,13 @@ def _copied(call: Call, vm: Ref, new_name: str, how: str, copier: DiskCopier) ->
     with operation(call, vm, how) as current:
         current.work(call.world.settings.copy_s)
         with db.lock:
-            disks = copy_disks(db, db.get("VM", vm, "VBDs"), copier)
-            suspended = db.get("VM", vm, "suspend_VDI")
+            memory = _copied_memory(db, vm, copier)
+            try:
+                disks = copy_disks(db, db.get("VM", vm, "VBDs"), copier)
+            except Failure:
+                if memory != NULL:
+                    volumes.remove_volume(db, memory)
+                raise
             new = copy_vm(
                 db,
                 vm,
@@ -59,10 +64,16 @@ def _copied(call: Call, vm: Ref, new_name: str, how: str, copier: DiskCopier) ->
                 name_label=new_name,
                 power_state=db.get("VM", vm, "power_state"),
                 other_config=clone_other_config(db, vm),
-                suspend_VDI=NULL if suspended == NULL else copier(suspended),
+                suspend_VDI=memory,
             )
             refresh(db, new)
             return new
+
+
+def _copied_memory(db: Database, vm: Ref, copier: DiskCopier) -> Ref:
+    """What a suspended VM has in memory, for the new one; else NULL."""
+    suspended = db.get("VM", vm, "suspend_VDI")
+    return NULL if suspended == NULL else copier(suspended)
 
 
 @message("VM.provision")
@@ -73,8 +84,9 @@ def provision(call: Call, vm: Ref) -> None:
         config = db.get("VM", vm, "other_config")
         made: list[Ref] = []
         try:
-            for disk in _described_disks(config.get(_DISKS, "")):
-                made.append(_make_disk(db, vm, disk))
+            for disk in described_disks(config.get(_DISKS, "")):
+                made.append(_make_vdi(db, disk))
+                _attach(call, vm, made[-1], disk)
         except Failure:
             for vdi in made:
                 volumes.remove_volume(db, vdi)
@@ -83,39 +95,30 @@ def provision(call: Call, vm: Ref) -> None:
         db.set("VM", vm, is_a_template=False, other_config=config)
 
 
-def _described_disks(text: str) -> list[ElementTree.Element]:
-    """The <disk> elements of <provision>; none where there is no text."""
-    try:
-        return ElementTree.fromstring(text).findall("disk") if text else []
-    except ElementTree.ParseError as error:
-        raise Failure("INTERNAL_ERROR", f"the template's disks cannot be read: {error}") from error
-
-
-def _make_disk(db: Database, vm: Ref, disk: ElementTree.Element) -> Ref:
-    device, kind = disk.get("device", ""), disk.get("type", "system")
-    sr = db.by_uuid("SR", disk.get("sr", ""))
+def _make_vdi(db: Database, disk: DescribedDisk) -> Ref:
+    sr = db.by_uuid("SR", disk.sr)
     if sr is None:
-        raise Failure("UUID_INVALID", "SR", disk.get("sr", ""))
+        raise Failure("UUID_INVALID", "SR", disk.sr)
     check_attached(db, sr)
     check_supports(db, sr, "create")
-    vdi = volumes.create_volume(
-        db,
-        sr,
-        int(disk.get("size", "0")),
-        name_label=device,
-        name_description="Created by template provisioner",
-        type=kind,
+    description = "Created by template provisioner"
+    return volumes.create_volume(
+        db, sr, disk.size, name_label=disk.device, name_description=description, type=disk.type
     )
-    db.create(
-        "VBD",
-        VM=vm,
-        VDI=vdi,
-        userdevice=device,
-        bootable=disk.get("bootable") == "true",
-        mode="RW",
-        type="Disk",
-        unpluggable=kind != "system",
-        empty=False,
-        other_config={"owner": ""},
+
+
+def _attach(call: Call, vm: Ref, vdi: Ref, disk: DescribedDisk) -> None:
+    vbd_messages.create(
+        call,
+        {
+            "VM": vm,
+            "VDI": vdi,
+            "userdevice": disk.device,
+            "bootable": disk.bootable,
+            "mode": "RW",
+            "type": "Disk",
+            "unpluggable": disk.type != "system",
+            "empty": False,
+            "other_config": {"owner": ""},
+        },
     )
-    return vdi

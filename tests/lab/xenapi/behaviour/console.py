@@ -11,7 +11,6 @@ from lab.xenapi.database import Ref
 from lab.xenapi.failures import Failure
 from lab.xenapi.registry import Call, message
 
-
 _REASON = "consoles come and go with the domain of their VM"
 
 

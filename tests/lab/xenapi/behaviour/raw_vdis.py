@@ -14,7 +14,7 @@ from lab.xenapi.database import Database, Ref
 from lab.xenapi.failures import Failure
 from lab.xenapi.httprequest import HttpRequest
 from lab.xenapi.registry import Call, http_handler
-from lab.xenapi.srs import check_attached, check_space, driver_of
+from lab.xenapi.srs import check_attached, check_room
 from lab.xenapi.vdi_store import BLOCK, store_of
 
 _STREAM = "application/octet-stream"
@@ -75,12 +75,10 @@ def _blocks(body: Iterator[bytes]) -> Iterator[bytes]:
 
 def _check_room(db: Database, vdi: Ref, needed: int) -> None:
     """An SR that is full fails as the disk below it does, in the middle of the transfer."""
-    sr = db.get("VDI", vdi, "SR")
-    if needed and driver_of(db, sr).thin:
-        try:
-            check_space(db, sr, needed)
-        except Failure:
-            raise _io_error() from None
+    try:
+        check_room(db, db.get("VDI", vdi, "SR"), needed)
+    except Failure:
+        raise _io_error() from None
 
 
 def _io_error() -> Failure:
