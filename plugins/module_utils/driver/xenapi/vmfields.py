@@ -20,6 +20,9 @@ Fields = dict[str, Any]
 CORES = "cores-per-socket"
 """The key of platform that arranges a guest's virtual processors."""
 
+LEAST_MB = 16
+"""Down to how much a running guest's memory can be taken away; the server lets it not be changed while it runs."""
+
 _HVM_PLATFORM = {"acpi": "1", "apic": "true", "nx": "true", "pae": "true", "viridian": "false"}
 """What guests of today expect of a machine."""
 
@@ -54,10 +57,11 @@ def new_vm(instance: Instance, record: Record, affinity: str) -> Fields:
 
 def memory_fields(instance: Instance) -> Fields:
     """The memory limits: the guest has all that it may have now, and can get more up to its maximum."""
+    least = str(min(instance.memory_mb or 0, LEAST_MB) * MIB)
     memory = str((instance.memory_mb or 0) * MIB)
     most = str((instance.max_memory_mb or instance.memory_mb or 0) * MIB)
     return {
-        "memory_static_min": memory,
+        "memory_static_min": least,
         "memory_dynamic_min": memory,
         "memory_dynamic_max": memory,
         "memory_static_max": most,
