@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import XenAPI
-from xenapi_objects import MIB, NULL, fails, make_disk, make_vdi, make_vm, sr_named, start
+from lab.xenapi_objects import MIB, NULL, fails, make_disk, make_vdi, make_vm, sr_named, start
 from xenapi_states import memory_free, wait_until
 
 from lab.xenapi.server import XenApiServer
@@ -130,6 +130,14 @@ def test_a_shutdown_can_be_cancelled(xenapi):
     assert _ended(xenapi, task)["status"] == "cancelled"
     assert xenapi.VM.get_power_state(vm) == "Running"
     assert _operations(xenapi, vm) == []
+
+
+def test_a_guest_that_crashes_has_shut_down_too(xenapi, xenapi_server):
+    vm, task = _clean_shutdown_that_waits(xenapi)
+    xenapi.VM.set_actions_after_crash(vm, "destroy")
+    xenapi_server.crash("vm1")
+    assert _ended(xenapi, task)["status"] == "success"
+    assert xenapi.VM.get_power_state(vm) == "Halted"
 
 
 @pytest.mark.parametrize("operation", ["start", "suspend", "resume", "pool_migrate"])

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from lab.xenapi import domains, vm_rules
 from lab.xenapi.database import Ref
 from lab.xenapi.failures import Failure
@@ -44,10 +47,8 @@ def shutdown(call: Call, vm: Ref) -> None:
 
 @message("VM.clean_reboot")
 def clean_reboot(call: Call, vm: Ref) -> None:
-    with operation(call, vm, "clean_reboot") as current:
-        _let_it_end(current)
-        with call.db.lock:
-            current.check_interrupted()
+    with operation(call, vm, "clean_reboot") as current, _ended_guest(current) as ended:
+        if ended:
             domains.reboot(call.world, vm)
 
 
@@ -69,26 +70,31 @@ def power_state_reset(call: Call, vm: Ref) -> None:
 def _shut_down(current: Operation) -> None:
     """The guest ends itself; then a VM that is to restart does."""
     call, vm = current.call, current.vm
-    _let_it_end(current)
-    with call.db.lock:
-        current.check_interrupted()
+    with _ended_guest(current) as ended:
+        if not ended:
+            return
         if call.db.get("VM", vm, "actions_after_shutdown") == "restart":
             domains.reboot(call.world, vm)
         else:
             domains.halt(call.world, vm)
 
 
-def _let_it_end(current: Operation) -> None:
-    """Ask the guest and wait until it has ended its work."""
+@contextmanager
+def _ended_guest(current: Operation) -> Iterator[bool]:
+    """Ask the guest to end, wait until it has, and hold the lock then; False when it crashed meanwhile."""
     call, vm = current.call, current.vm
     settings = call.world.settings
     with call.db.lock:
         guest = call.world.guests[vm]
-    if not current.wait(lambda: _heeds(guest), settings.shutdown_ack_timeout_s):
+    if not current.wait(lambda: guest.crashed or _heeds(guest), settings.shutdown_ack_timeout_s):
         raise Failure("VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT", vm)
-    current.work(settings.shutdown_s)
+    if not guest.crashed:
+        current.work(settings.shutdown_s)
+    with call.db.lock:
+        current.check_interrupted()
+        yield not guest.crashed
 
 
 def _heeds(guest: Guest) -> bool:
     """Whether the guest is able to react: it has booted, and does not ignore what it is asked."""
-    return guest.up and not guest.crashed and not guest.is_deaf
+    return guest.up and not guest.is_deaf
