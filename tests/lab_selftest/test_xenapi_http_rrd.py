@@ -12,7 +12,8 @@ from urllib.parse import urlencode, urlsplit
 from xml.etree import ElementTree
 
 import pytest
-from xenapi_objects import MIB, make_disk, make_vdi, make_vm, network_named, sr_named, start, vif_record
+
+from lab.xenapi_objects import MIB, make_disk, make_vdi, make_vm, network_named, sr_named, start, vif_record
 
 
 @pytest.fixture

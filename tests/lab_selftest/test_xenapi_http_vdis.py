@@ -17,12 +17,12 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 import XenAPI
-from xenapi_objects import MIB, fails, make_disk, make_vdi, make_vm, sr_named, start
 
 from lab.xenapi.server import XenApiServer
 from lab.xenapi.settings import PoolSettings
 from lab.xenapi.volumes import content_digest
 from lab.xenapi.world_storage import golden_content
+from lab.xenapi_objects import MIB, fails, make_disk, make_vdi, make_vm, sr_named, start
 
 
 class _Client:

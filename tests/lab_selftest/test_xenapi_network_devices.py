@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from xenapi_objects import fails, hvm, make_disk, make_vdi, make_vm, network_named, sr_named, start, vif_record
+
+from lab.xenapi_objects import fails, hvm, make_disk, make_vdi, make_vm, network_named, sr_named, start, vif_record
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import XenAPI
-from xenapi_objects import (
+
+from lab.xenapi.volumes import content_digest
+from lab.xenapi_objects import (
     MIB,
     NULL,
     drive_record,
@@ -22,8 +24,6 @@ from xenapi_objects import (
     start,
     vif_record,
 )
-
-from lab.xenapi.volumes import content_digest
 
 
 @pytest.fixture

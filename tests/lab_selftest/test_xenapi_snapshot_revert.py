@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 import pytest
-from xenapi_objects import (
+
+from lab.xenapi.vdi_store import store_of
+from lab.xenapi.volumes import content_digest, content_name
+from lab.xenapi_objects import (
     MIB,
     NULL,
     drive_record,
@@ -19,9 +22,6 @@ from xenapi_objects import (
     start,
     vif_record,
 )
-
-from lab.xenapi.vdi_store import store_of
-from lab.xenapi.volumes import content_digest, content_name
 
 _MAC = "02:16:3e:00:00:01"
 

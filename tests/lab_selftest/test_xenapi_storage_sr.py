@@ -8,7 +8,8 @@ from __future__ import annotations
 import uuid
 
 import pytest
-from xenapi_objects import MIB, fails, make_disk, make_vdi, make_vm, sr_named, start
+
+from lab.xenapi_objects import MIB, fails, make_disk, make_vdi, make_vm, sr_named, start
 
 GIB = 1024 * MIB
 

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import pytest
-from xenapi_objects import (
+
+from lab.xenapi_objects import (
     MIB,
     NULL,
     drive_record,

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import pytest
-from xenapi_objects import MIB, NULL, fails, make_disk, make_vdi, make_vm, sr_named, start
 
 from lab.xenapi.volumes import content_digest
+from lab.xenapi_objects import MIB, NULL, fails, make_disk, make_vdi, make_vm, sr_named, start
 
 
 @pytest.fixture
