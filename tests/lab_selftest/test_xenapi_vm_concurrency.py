@@ -140,6 +140,16 @@ def test_a_guest_that_crashes_has_shut_down_too(xenapi, xenapi_server):
     assert xenapi.VM.get_power_state(vm) == "Halted"
 
 
+def test_a_guest_that_crashes_cannot_be_suspended_any_more(slow, slow_server):
+    vm = make_vm(slow)
+    start(slow, vm)
+    task = slow.Async.VM.suspend(vm)
+    wait_until(lambda: _operations(slow, vm) == ["suspend"], "the operation does not begin")
+    slow_server.crash("vm1")
+    assert _ended(slow, task)["error_info"] == ["VM_CRASHED", vm]
+    assert slow.VM.get_power_state(vm) == "Running", "it is started anew"
+
+
 @pytest.mark.parametrize("operation", ["start", "suspend", "resume", "pool_migrate"])
 def test_a_cancelled_operation_leaves_nothing_behind(slow, slow_server, operation):
     vm = make_vm(slow)

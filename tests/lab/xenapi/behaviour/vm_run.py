@@ -12,6 +12,7 @@ from lab.xenapi import domains, placement, vm_boot, vm_devices
 from lab.xenapi.database import Ref
 from lab.xenapi.datamodel import NULL
 from lab.xenapi.failures import Failure
+from lab.xenapi.guest import Guest
 from lab.xenapi.operations import Operation, operation
 from lab.xenapi.registry import Call, message
 from lab.xenapi.suspend_images import create_suspend_image
@@ -60,11 +61,12 @@ def suspend(call: Call, vm: Ref) -> None:
     db = call.db
     with operation(call, vm, "suspend") as current:
         with db.lock:
+            guest = call.world.guests[vm]
             vdi = create_suspend_image(db, vm)
         try:
             current.work(call.world.settings.suspend_s)
             with db.lock:
-                current.check_interrupted()
+                _check_alive(current, guest)
                 domains.suspend(call.world, vm, vdi)
         except Failure:
             with db.lock:
@@ -82,9 +84,10 @@ def migrate(current: Operation, host: Ref) -> None:
     """Move the running VM to the host, its memory page by page. The operation has been entered."""
     call, vm = current.call, current.vm
     with _room(current, host):
+        guest = call.world.guests[vm]
         current.work(call.world.settings.migrate_s)
         with call.db.lock:
-            current.check_interrupted()
+            _check_alive(current, guest)
             domains.move(call.world, vm, host)
 
 
@@ -123,3 +126,10 @@ def _resume(current: Operation, host: Ref, paused: bool) -> None:
     with call.db.lock:
         vm_devices.check_devices(call.db, vm, host)
         domains.resume(call.world, vm, host, paused)
+
+
+def _check_alive(current: Operation, guest: Guest) -> None:
+    """Raise what became of the guest while the operation took its time."""
+    current.check_interrupted()
+    if guest.crashed:
+        raise Failure("VM_CRASHED", current.vm)
