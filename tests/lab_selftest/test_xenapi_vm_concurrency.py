@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import XenAPI
-from lab.xenapi_objects import MIB, NULL, fails, make_disk, make_vdi, make_vm, sr_named, start
-from xenapi_states import memory_free, wait_until
 
 from lab.xenapi.server import XenApiServer
 from lab.xenapi.settings import PoolSettings
+from lab.xenapi_objects import MIB, NULL, fails, make_disk, make_vdi, make_vm, sr_named, start
+from lab.xenapi_states import memory_free, wait_until
 
 _DEAF = "console=hvc0 lab.deaf"
 

@@ -9,7 +9,10 @@ import re
 import time
 
 import pytest
-from xenapi_objects import (
+
+from lab.xenapi.server import XenApiServer
+from lab.xenapi.settings import PoolSettings
+from lab.xenapi_objects import (
     MIB,
     NULL,
     drive_record,
@@ -24,10 +27,7 @@ from xenapi_objects import (
     vif_record,
     wait_for_tools,
 )
-from xenapi_states import host_named, make_in_state, memory_free, other_host, wait_until
-
-from lab.xenapi.server import XenApiServer
-from lab.xenapi.settings import PoolSettings
+from lab.xenapi_states import host_named, make_in_state, memory_free, other_host, wait_until
 
 READY = "ANYVIRT GUEST READY\n"
 

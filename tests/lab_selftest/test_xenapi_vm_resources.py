@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import pytest
-from xenapi_objects import MIB, NULL, fails, hvm, make_vm, start
-from xenapi_states import host_named, make_in_state, memory_free, other_host
+
+from lab.xenapi_objects import MIB, NULL, fails, hvm, make_vm, start
+from lab.xenapi_states import host_named, make_in_state, memory_free, other_host
 
 GIB = 1024 * MIB
 _ORDER = ["MEMORY_CONSTRAINT_VIOLATION_ORDER"]

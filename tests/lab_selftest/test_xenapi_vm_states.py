@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import pytest
-from xenapi_objects import MIB, NULL, fails, hvm, make_vm, start, wait_for_tools
-from xenapi_states import STATES, host_named, make_in_state
+
+from lab.xenapi_objects import MIB, NULL, fails, hvm, make_vm, start, wait_for_tools
+from lab.xenapi_states import STATES, host_named, make_in_state
 
 _M = str(128 * MIB)
 # What is called for each operation, and the states in which it is allowed, as published.

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from xenapi_objects import hvm, make_disk, make_vdi, make_vm, sr_named, start
+from lab.xenapi_objects import hvm, make_disk, make_vdi, make_vm, sr_named, start
 
 STATES = ("Halted", "Paused", "Suspended", "Running")
 
