@@ -21,7 +21,7 @@ from .metadata import Record, new_id, read_record, with_record
 from .places import Template
 from .records import NULL, Object, is_instance
 from .remains import is_leftover
-from .storage import GONE, NewVolume
+from .storage import GONE, Made, NewVolume
 from .templates import TemplatesMixin
 from .vmfields import new_vif, new_vm
 
@@ -146,9 +146,10 @@ class SpawnMixin(TemplatesMixin):
         with UndoStack() as done:
             there: set[str] = set()
             if parts.template is not None:
-                ref, there = self.clone_template(parts.template, instance, record, parts.affinity, done)
+                made, there = self.clone_template(parts.template, instance, record, parts.affinity, done)
             else:
-                ref = self._create(instance, record, parts.affinity, done)
+                made = self._create(instance, record, parts.affinity, done)
+            ref = str(made.ref)
             vm = self._claim(name, ref)
             for disk, part in parts.disks:
                 if str(device_number(disk.device)) not in there:
@@ -157,28 +158,25 @@ class SpawnMixin(TemplatesMixin):
                 for number, (nic, network) in enumerate(parts.nics):
                     self.call("VIF.create", new_vif(ref, nic, network, number))
             if parts.template is not None:
-                self.finish_clone(ref, name)
+                self.finish_clone(made, name)
             if instance.autostart:
                 self.let_pool_start_vms(done)
             if power_on:
-                done.push("stop the instance", lambda: self.cut_off(ref, name))
-                self.start_vm(ref, name, paused)
+                self._start(ref, name, paused, done)
             self._finish(ref, vm, record)
 
-    def _create(self, instance: Instance, record: Record, affinity: str, done: UndoStack) -> str:
-        name = instance.name
-        made: list[str] = []
+    def _create(self, instance: Instance, record: Record, affinity: str, done: UndoStack) -> Made:
+        name, made = instance.name, Made()
 
         def remove() -> None:
             """Of the VM perhaps nobody has told us that it was made."""
-            for ref in made or self._find_by_record(name, record.id):
+            for ref in self._find_by_record(name, record.id) if made.ref is None else [made.ref]:
                 self.destroy_vm(ref, name)
 
         done.push(f"remove the VM {name}", remove)
         with self.guard(f"make the VM {name!r}"):
-            ref = str(self.call("VM.create", new_vm(instance, record, affinity)))
-        made.append(ref)
-        return ref
+            made.ref = str(self.call("VM.create", new_vm(instance, record, affinity)))
+        return made
 
     def _find_by_record(self, name: str, record_id: str) -> list[str]:
         with self.guard(f"look for what was made of instance {name!r}"):
@@ -207,6 +205,18 @@ class SpawnMixin(TemplatesMixin):
     def _detach(self, vbd: str) -> None:
         with self.guard("detach a disk"):
             self.call("VBD.destroy", vbd)
+
+    def _start(self, ref: str, name: str, paused: bool, done: UndoStack) -> None:
+        started = Made()
+
+        def stop() -> None:
+            if started.is_lost:
+                self.settle("VM.start", "VM.start_on")
+            self.cut_off(ref, name)
+
+        done.push("stop the instance", stop)
+        with self.noticing(started):
+            self.start_vm(ref, name, paused)
 
     def let_pool_start_vms(self, done: UndoStack) -> None:
         """VMs that start with their host do so only where the pool says so too."""

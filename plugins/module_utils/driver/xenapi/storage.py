@@ -48,12 +48,17 @@ class NewVolume(NamedTuple):
 
 
 @dataclass
-class _Made:
-    """What has come of making a volume so far."""
+class Made:
+    """What has come of making something so far.
+
+    Attributes:
+        marked: The source that bears our mark, of a clone.
+        is_lost: Nobody has told us what came of it, so it may still be on its way.
+    """
 
     ref: str | None = None
     marked: str | None = None
-    """The source that bears our mark."""
+    is_lost: bool = False
 
 
 class StorageMixin(CheckMixin):
@@ -106,25 +111,22 @@ class StorageMixin(CheckMixin):
 
     def make_volume(self, new: NewVolume, done: UndoStack) -> str:
         """Make a volume; its reference. Whatever becomes of it, ``done`` knows how to remove it."""
-        made = _Made()
+        made = Made()
         done.push(f"delete the volume {new.pool}/{new.name}", lambda: self._unmake(new, made))
-        what = f"make the volume {new.name!r} in the storage pool {new.pool!r}"
         source = new.source
-        if isinstance(source, Found):
-            with self.guard(what):
-                if source.record["SR"] == new.repository:
-                    self._clone_vdi(new, source, made)
-                else:
-                    made.ref = self._create_vdi(new, int(source.record["virtual_size"]))
-                    self.run_task("VDI.copy", source.ref, NULL, NULL, made.ref)
-                if new.size_bytes > int(source.record["virtual_size"]):
-                    self.run_task("VDI.resize", made.ref, str(new.size_bytes))
-            return str(made.ref)
-        with self.guard(what):
-            made.ref = self._create_vdi(new, new.size_bytes)
-        if source is not None:
-            self._write_content(new, made.ref, source)
-        return made.ref
+        with self.guard(f"make the volume {new.name!r} in the storage pool {new.pool!r}"), self.noticing(made):
+            if not isinstance(source, Found):
+                made.ref = self._create_vdi(new, new.size_bytes)
+            elif source.record["SR"] == new.repository:
+                self._clone_vdi(new, source, made)
+            else:
+                made.ref = self._create_vdi(new, int(source.record["virtual_size"]))
+                self.run_task("VDI.copy", source.ref, NULL, NULL, made.ref)
+            if isinstance(source, Found) and new.size_bytes > int(source.record["virtual_size"]):
+                self.run_task("VDI.resize", made.ref, str(new.size_bytes))
+        if source is not None and not isinstance(source, Found):
+            self._write_content(new, str(made.ref), source)
+        return str(made.ref)
 
     def attach(self, vm: str, disk: Disk, vdi: str | None, bootable: bool = False) -> str:
         """Give a VM that is off a disk or CD drive; the VBD's reference."""
@@ -145,6 +147,19 @@ class StorageMixin(CheckMixin):
                     return False
                 raise
         return True
+
+    @contextmanager
+    def noticing(self, made: Made) -> Iterator[None]:
+        """Note whether we know what came of the calls within."""
+        try:
+            yield
+        except BaseException as error:
+            made.is_lost = not self.is_answer(error)
+            raise
+
+    def is_answer(self, error: BaseException) -> bool:
+        """Whether the server itself says that something failed."""
+        return isinstance(error, self.api.library.Failure) or bool(code_of(error))
 
     def settle(self, *methods: str) -> None:
         """Wait until the server does nothing of this kind any more: what it was asked for by a client that is gone, or
@@ -183,7 +198,7 @@ class StorageMixin(CheckMixin):
 
     # -- clones -----------------------------------------------------------------------------------------------------
 
-    def _clone_vdi(self, new: NewVolume, source: Found, made: _Made) -> None:
+    def _clone_vdi(self, new: NewVolume, source: Found, made: Made) -> None:
         """Clone a virtual disk. A clone has all that its source has, so the source is marked meanwhile: a clone that
         was not brought to its end bears the mark too, and is named after its instance as soon as it can be."""
         mark = f"{CLONE_TAG}{new.record.owner}"
@@ -195,22 +210,20 @@ class StorageMixin(CheckMixin):
                 self.call("VDI.set_name_label", made.ref, new.name)
                 kept = foreign_keys(source.record["other_config"])
                 self.call("VDI.set_other_config", made.ref, with_record(kept, new.record))
-            except BaseException:
+            except BaseException as error:
+                made.is_lost = not self.is_answer(error)
                 with suppress(Exception):  # what is left then is found by _unmake
-                    self._settle_clone(made)
                     self._unmark(new, made)
                 raise
             self._unmark(new, made)
 
-    def _settle_clone(self, made: _Made) -> None:
-        """A clone that is still being made has to get the mark, or nothing would tell what it is."""
-        if made.ref is None:
-            self.settle("VDI.clone")
-
-    def _unmark(self, new: NewVolume, made: _Made) -> None:
-        if made.marked is not None:
-            self.call("VDI.remove_from_other_config", made.marked, f"{CLONE_TAG}{new.record.owner}")
-            made.marked = None
+    def _unmark(self, new: NewVolume, made: Made) -> None:
+        if made.marked is None:
+            return
+        if made.ref is None and made.is_lost:
+            self.settle("VDI.clone")  # or the clone would not have the mark, and nothing would tell what it is
+        self.call("VDI.remove_from_other_config", made.marked, f"{CLONE_TAG}{new.record.owner}")
+        made.marked = None
 
     @contextmanager
     def _alone_with(self, source: str) -> Iterator[None]:
@@ -220,16 +233,15 @@ class StorageMixin(CheckMixin):
         with lock:
             yield
 
-    def _unmake(self, new: NewVolume, made: _Made) -> None:
+    def _unmake(self, new: NewVolume, made: Made) -> None:
         """Delete a volume of which perhaps nobody has told us that it was made."""
         with self.guard("take a mark off the source of a clone"):
-            if made.marked is not None:
-                self._settle_clone(made)
             self._unmark(new, made)
         if made.ref is not None:
             self.delete_vdi(made.ref, new.name)
             return
-        self.settle("VDI.create")
+        if made.is_lost:
+            self.settle("VDI.create")
         for ref, _vdi in self.find_made(new.record.owner, new.name):
             self.delete_vdi(ref, new.name)
 

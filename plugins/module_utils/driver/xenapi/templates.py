@@ -17,6 +17,7 @@ from .places import Template
 from .provision import PLAN
 from .records import Object
 from .remains import CREATING, is_leftover
+from .storage import Made
 from .vmfields import Fields, boot_fields, map_fields, memory_fields, vcpus_fields
 
 _OF_TEMPLATES = (PLAN, "default_template")
@@ -29,18 +30,16 @@ class TemplatesMixin(DestroyMixin):
 
     def clone_template(
         self, template: Template, instance: Instance, record: Record, affinity: str, done: UndoStack
-    ) -> tuple[str, set[str]]:
+    ) -> tuple[Made, set[str]]:
         """Clone a template, and make of the clone what is wanted. It stays a template until it is whole.
 
         Returns:
-            The VM's reference, and the numbers of the devices that its disks and drives have.
+            The VM, and the numbers of the devices that its disks and drives have.
         """
-        name = instance.name
-        done.push(
-            f"remove the clone of the template {instance.hypervisor['template']}", lambda: self._unclone(name, record)
-        )
-        with self.guard(f"clone the template {instance.hypervisor['template']!r}"):
-            ref = str(self.run_task("VM.clone", template.ref, name + CREATING))
+        name, called, made = instance.name, template.record["name_label"], Made()
+        done.push(f"remove the clone of the template {called}", lambda: self._unclone(name, record, made))
+        with self.guard(f"clone the template {called!r}"), self.noticing(made):
+            ref = made.ref = str(self.run_task("VM.clone", template.ref, name + CREATING))
             vm = self.call("VM.get_record", ref)
             kept = {key: value for key, value in vm["other_config"].items() if key not in _OF_TEMPLATES}
             vm["other_config"] = with_record(kept, record)
@@ -54,17 +53,18 @@ class TemplatesMixin(DestroyMixin):
             if instance.nics:
                 for vif in vm["VIFs"]:
                     self.call("VIF.destroy", vif)
-        return ref, {vbd["userdevice"] for vbd in vbds}
+        return made, {vbd["userdevice"] for vbd in vbds}
 
-    def finish_clone(self, ref: str, name: str) -> None:
+    def finish_clone(self, made: Made, name: str) -> None:
         """Make an instance of a template's clone."""
-        with self.guard(f"make an instance of the clone for {name!r}"):
-            self.call("VM.set_name_label", ref, name)
-            self.run_task("VM.provision", ref)
+        with self.guard(f"make an instance of the clone for {name!r}"), self.noticing(made):
+            self.call("VM.set_name_label", made.ref, name)
+            self.run_task("VM.provision", made.ref)
 
-    def _unclone(self, name: str, record: Record) -> None:
+    def _unclone(self, name: str, record: Record, made: Made) -> None:
         """Remove the clone, of which perhaps nobody has told us that it was made."""
-        self.settle("VM.clone", "VM.provision")
+        if made.is_lost:
+            self.settle("VM.clone", "VM.provision")
         with self.guard(f"look for the clone for {name!r}"):
             vms = self.vms_named([name])
         for ref, vm in vms.items():
