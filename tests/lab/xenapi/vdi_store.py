@@ -9,9 +9,9 @@ import hashlib
 import os
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 BLOCK = 2 * 1024 * 1024  # a VHD allocates in blocks of this size, and rounds virtual sizes up to it
 
@@ -191,7 +191,7 @@ class VdiStore:
             self._free.append(slot)
 
 
-_STORES: WeakKeyDictionary[Any, VdiStore] = WeakKeyDictionary()
+_STORES: weakref.WeakKeyDictionary[Any, VdiStore] = weakref.WeakKeyDictionary()
 _STORES_LOCK = threading.Lock()
 
 
@@ -201,4 +201,5 @@ def store_of(database: object) -> VdiStore:
         store = _STORES.get(database)
         if store is None:
             store = _STORES[database] = VdiStore()
+            weakref.finalize(database, store.close)
         return store
