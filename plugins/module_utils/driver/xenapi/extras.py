@@ -17,6 +17,8 @@ DOMAIN_TYPES = (HVM, PV, PVH)
 
 AUTOSTART = "auto_poweron"
 """The key of a VM's and of the pool's other_config that lets VMs start with their host."""
+CORES = "cores-per-socket"
+"""The key of platform that arranges a guest's virtual processors, as the option cpu says."""
 GUEST_DATA = "vm-data/"
 """How the keys of xenstore_data begin that reach the guest."""
 
@@ -27,6 +29,12 @@ MAPPINGS: Mapping[str, str] = {
     "other_config": "other_config",
 }
 """Options that are dictionaries, each with the VM's field that it goes into."""
+
+_SET_BY_OTHERS: Mapping[tuple[str, str], str] = {
+    ("other_config", AUTOSTART): "autostart",
+    ("platform", CORES): "cpu",
+}
+"""Keys that are what options for all hypervisors set: (option, key) -> that option."""
 
 _TEXTS = ("template", "domain_type", "affinity", "bootloader")
 _OPTIONS = (*_TEXTS, *MAPPINGS)
@@ -59,8 +67,7 @@ def read_extras(vm: Mapping[str, Any], hosts: Mapping[str, str]) -> dict[str, An
     """
     extras: dict[str, Any] = {"domain_type": domain_type(vm)}
     for option, field in MAPPINGS.items():
-        values = foreign_keys(vm[field])
-        values.pop(AUTOSTART, None)
+        values = {key: value for key, value in foreign_keys(vm[field]).items() if (option, key) not in _SET_BY_OTHERS}
         if values:
             extras[option] = values
     for option, value in (("affinity", hosts.get(vm["affinity"])), ("bootloader", vm["PV_bootloader"])):
@@ -130,5 +137,5 @@ def _mapping_problems(where: str, option: str, value: Any) -> Iterator[Problem]:
             yield Problem(f"{where}.{name}", f"does not reach the guest: its keys begin with {GUEST_DATA}")
         if option == "other_config" and (name == KEY or name.startswith(CLONE_TAG)):
             yield Problem(f"{where}.{name}", "is a key of this collection's own")
-        if option == "other_config" and name == AUTOSTART:
-            yield Problem(f"{where}.{name}", "is what the option autostart sets")
+        if (option, name) in _SET_BY_OTHERS:
+            yield Problem(f"{where}.{name}", f"is what the option {_SET_BY_OTHERS[option, name]} sets")

@@ -16,7 +16,7 @@ from ...model import power_state
 from ...model.instance import CDROM, DISK, Boot, Console, Cpu, Disk, Instance, InstanceInfo, Nic
 from ...model.units import KIB, MIB
 from .devices import device_name
-from .extras import HVM, domain_type, read_extras
+from .extras import CORES, HVM, domain_type, read_extras
 from .metadata import BY_BRIDGE, KEY, Record, VolumeRecord, read_record, read_volume_record
 
 Object = Mapping[str, Any]
@@ -207,7 +207,7 @@ def _read_boot(vm: Object) -> Boot:
 
 def _read_cpu(vm: Object) -> Cpu:
     cpu = Cpu(mode="default")
-    cores, most = vm["platform"].get("cores-per-socket", ""), int(vm["VCPUs_max"])
+    cores, most = vm["platform"].get(CORES, ""), int(vm["VCPUs_max"])
     if cores.isdecimal() and int(cores) and most % int(cores) == 0:
         cpu.sockets, cpu.cores, cpu.threads = most // int(cores), int(cores), 1
     return cpu

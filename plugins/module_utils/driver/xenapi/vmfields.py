@@ -10,15 +10,12 @@ from typing import Any
 from ...model.instance import Boot, Cpu, Disk, Instance, Nic
 from ...model.units import MIB
 from .devices import device_number
-from .extras import AUTOSTART, HVM, MAPPINGS, merged, wanted_domain_type
+from .extras import AUTOSTART, CORES, HVM, MAPPINGS, merged, wanted_domain_type
 from .metadata import BY_BRIDGE, KEY, Record, with_record
 from .records import NULL
 from .syntax import BOOT_LETTERS
 
 Fields = dict[str, Any]
-
-CORES = "cores-per-socket"
-"""The key of platform that arranges a guest's virtual processors."""
 
 LEAST_MB = 16
 """Down to how much a running guest's memory can be taken away; the server lets it not be changed while it runs."""
