@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+from xmlrpc.client import DateTime
+
 import pytest
 
 from lab.xenapi.volumes import content_digest
@@ -130,6 +133,45 @@ def test_forget_and_introduce(xenapi, shared):
     xenapi.SR.scan(shared)
     found = xenapi.VDI.get_by_uuid(uuid)
     assert xenapi.VDI.get_virtual_size(found) == str(8 * MIB)
+
+
+def _introduce(xenapi, uuid, sr, location):
+    fields = (
+        uuid,
+        "back",
+        "again",
+        sr,
+        "user",
+        False,
+        False,
+        {"a": "b"},
+        location,
+        {},
+        {},
+        True,
+        "0",
+        "0",
+        NULL,
+        False,
+    )
+    return xenapi.VDI.introduce(*fields, DateTime("19700101T00:00:00Z"), NULL)
+
+
+def test_introduce(xenapi, xenapi_server, golden, shared):
+    uuid, digest = xenapi.VDI.get_uuid(golden), content_digest(xenapi_server.db, golden)
+    fresh = str(uuid4())
+    assert fails(_introduce, xenapi, fresh, shared, uuid) == ["LOCATION_NOT_UNIQUE", shared, uuid]
+    assert fails(_introduce, xenapi, fresh, shared, "none") == ["VDI_LOCATION_MISSING", shared, "none"]
+    other = xenapi.VDI.get_uuid(make_vdi(xenapi, shared))
+    xenapi.VDI.forget(golden)
+    assert fails(_introduce, xenapi, "no uuid", shared, uuid) == ["UUID_INVALID", "VDI", "no uuid"]
+    assert fails(_introduce, xenapi, other, shared, uuid)[0] == "DB_UNIQUENESS_CONSTRAINT_VIOLATION"
+    local = xenapi.SR.get_by_name_label("Local storage")[0]
+    assert fails(_introduce, xenapi, fresh, local, uuid) == ["VDI_LOCATION_MISSING", local, uuid]
+    back = _introduce(xenapi, uuid, shared, uuid)
+    record = xenapi.VDI.get_record(back)
+    assert (record["name_label"], record["other_config"], record["virtual_size"]) == ("back", {"a": "b"}, str(8 * MIB))
+    assert content_digest(xenapi_server.db, back) == digest
 
 
 def test_names_and_flags_are_set_by_messages(xenapi, golden):

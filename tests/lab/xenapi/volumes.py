@@ -49,7 +49,7 @@ def create_volume(db: Database, sr: Ref, virtual_size: int, **fields: Any) -> Re
 def duplicate(db: Database, source: Ref, **fields: Any) -> Ref:
     """A VDI on the same SR that shares the content of `source`, with what the pool keeps about it copied.
 
-    `sm_config` is the storage driver's own and is copied as well, except for the words of the parent.
+    In `sm_config`, the storage driver's own, the copy has another parent.
     """
     sr = db.get("VDI", source, "SR")
     size = db.get("VDI", source, "virtual_size")

@@ -55,7 +55,9 @@ def introduce(
         _check_uuid(uuid)
         if any(db.get("VDI", vdi, "location") == location for vdi in db.get("SR", sr, "VDIs")):
             raise Failure("LOCATION_NOT_UNIQUE", sr, location)
-        if not store_of(db).exists(location):
+        if db.by_uuid("VDI", uuid) is not None:
+            raise Failure("DB_UNIQUENESS_CONSTRAINT_VIOLATION", "VDI", "uuid", uuid)
+        if location not in store_of(db).names(volumes.group_of(db, sr)):
             raise Failure("VDI_LOCATION_MISSING", sr, location)
         return volumes.introduce_volume(
             db, sr, location, uuid=uuid, name_label=name_label, name_description=name_description, type=kind,
