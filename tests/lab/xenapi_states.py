@@ -39,7 +39,7 @@ def host_named(xenapi: Any, name: str) -> str:
 
 
 def other_host(xenapi: Any, vm: str) -> str:
-    return next(host for host in xenapi.host.get_all() if host != xenapi.VM.get_resident_on(vm))
+    return str(next(host for host in xenapi.host.get_all() if host != xenapi.VM.get_resident_on(vm)))
 
 
 def memory_free(xenapi: Any, host: str) -> int:
