@@ -17,6 +17,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import 
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Instance
 from contract.platforms.base import Platform, Snapshot
 from contract.platforms.calls import Call, Calls, Record
+from contract.platforms.xenapi_snapshot import comparable
 from lab.xenapi.server import XenApiServer
 
 _KERNEL = "/boot/guest/vmlinuz"
@@ -66,6 +67,7 @@ class XenApiPlatform(Platform):
         self.server.start()
         self.uri = self.server.uri
         self.calls = XenApiCalls(self.server)
+        self._let_vms_start_with_hosts()
         self._given = self._volume_names()
 
     def options(self, **changed: Any) -> ConnectionOptions:
@@ -95,7 +97,7 @@ class XenApiPlatform(Platform):
         yield
 
     def snapshot(self) -> Snapshot:
-        return self.server.snapshot()
+        return comparable(self.server.snapshot())
 
     def volumes(self) -> set[str]:
         """Those that were not there from the start; further ones of one name get a number."""
@@ -104,6 +106,12 @@ class XenApiPlatform(Platform):
             for name, count in (self._volume_names() - self._given).items()
             for number in range(count)
         }
+
+    def _let_vms_start_with_hosts(self) -> None:
+        """The pool's own switch, which the first instance with autostart turns on for good."""
+        [pool] = self.server.db.refs("pool")
+        other = self.server.db.get("pool", pool, "other_config")
+        self.server.db.set("pool", pool, other_config={**other, "auto_poweron": "true"})
 
     def _volume_names(self) -> Counter[str]:
         db = self.server.db
@@ -139,6 +147,7 @@ class XenApiPlatform(Platform):
     def remove_everything(self, but: set[str]) -> None:
         if not but:
             self.server.reset()
+            self._let_vms_start_with_hosts()
             return
         with self.session() as api:
             for ref, record in api.VM.get_all_records().items():
