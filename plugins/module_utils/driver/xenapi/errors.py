@@ -32,6 +32,8 @@ class _Parameter:
     def __format__(self, noun: str) -> str:
         if noun == "MiB" and self._value.isdecimal():
             return f"{int(self._value) >> 20} MiB"
+        if noun == "MiB" and not self._value:
+            return "?"
         if noun in ("", "MiB"):
             return in_words(self._value, self._labels)
         label = self._labels.get(self._value)
@@ -51,6 +53,8 @@ def details_of(error: BaseException | None) -> Sequence[str]:
     else."""
     if isinstance(error, AnyvirtError):
         error = error.__cause__
+    if isinstance(error, Fault) and error.faultCode in _DENIED:
+        return ["SESSION_INVALID"]  # how the client package tells it
     details = getattr(error, "details", None)
     return [str(part) for part in details] if isinstance(details, (list, tuple)) else []
 
@@ -76,8 +80,6 @@ def translate(
     if isinstance(error, TransportError):
         return HypervisorUnavailable(f"cannot {what}: {error}")
     if isinstance(error, Fault):
-        if error.faultCode in _DENIED:
-            return _failure(["SESSION_INVALID"], what, name, {})
         return HypervisorError(f"cannot {what}: {error.faultString}")
     if isinstance(error, HttpRefused):
         return HypervisorError(f"cannot {what}: the server says {error}")
