@@ -11,6 +11,8 @@ from typing import Any
 from ...errors import InstanceAmbiguous, InstanceNotFound, InvalidPowerState
 from ...model import power_state
 from ...model.instance import Instance, InstanceInfo
+from ...model.units import MIB
+from ..uri import ConnectionOptions
 from .connection import ConnectionMixin
 from .deferred import overlay, show_unplugged
 from .extras import differing
@@ -20,7 +22,15 @@ from .records import NULL, Object, Objects, Survey, is_instance, starts_with_hos
 
 
 class InstancesMixin(ConnectionMixin):
-    """What instances there are and what they are."""
+    """What instances there are and what they are.
+
+    Attributes:
+        least_memory_mb: By name, down to how much a running guest's memory can be taken away, as it was last read.
+    """
+
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self.least_memory_mb: dict[str, int] = {}
 
     def list_instances(self) -> list[str]:
         with self.guard("list the instances"):
@@ -161,6 +171,7 @@ class InstancesMixin(ConnectionMixin):
 
     def _read_instance(self, ref: str, vm: Object, survey: Survey) -> Instance:
         instance = to_instance(ref, vm, survey)
+        self.least_memory_mb[instance.name] = -(-int(vm["memory_static_min"]) // MIB)
         show_unplugged(instance, survey.vbds.get(ref, ()))
         record = read_record(vm)
         if record is not None:

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ...model.instance import Nic
 from ...undo import UndoStack
@@ -15,6 +16,9 @@ from .metadata import BY_BRIDGE, KEY
 from .records import Object
 from .vmfields import new_vif
 
+_MOST = 7
+"""How many NICs servers are sure to let a VM have; their numbers begin with 0."""
+
 
 class NicChangesMixin(DeviceChangesMixin):
     """Changes of network interfaces."""
@@ -22,8 +26,9 @@ class NicChangesMixin(DeviceChangesMixin):
     def complete_new_nics(self, name: str, wanted: Sequence[Nic], had: Sequence[Nic]) -> list[Nic]:
         """The wanted NICs with an address each. Those that are new are looked after: is their network there, and is
         their address free?"""
+        wanted = [nic if nic.mac is None else replace(nic, mac=nic.mac.lower()) for nic in wanted]
         taken = [nic.mac for nic in had if nic.mac]
-        new = [nic for nic in wanted if nic.mac is None or nic.mac.lower() not in taken]
+        new = [nic for nic in wanted if nic.mac is None or nic.mac not in taken]
         moved = [nic for nic in wanted if nic not in new and nic not in had]
         self.require_nics(name, [*new, *moved])
         completed = iter(self.complete_nics(name, new, taken))
@@ -35,29 +40,48 @@ class NicChangesMixin(DeviceChangesMixin):
         A NIC is known by its address, which stays when it moves to another network.
         """
         name = vm["name_label"]
-        networks = {nic.mac: self.find_network(nic).ref for nic in wanted if nic.network or nic.bridge}
         with self.guard(f"change the network interfaces of instance {name!r}", name):
             before = self.devices_of(VIF, ref)
-            done.push("put back the network interfaces", lambda: self.restore_devices(VIF, ref, name, before))
             there = {vif["MAC"].lower(): one for one, vif in before.items()}
+            changing = [nic for nic in wanted if nic.mac not in there or self._moves(before[there[nic.mac]], nic)]
+            networks = {nic.mac: self.find_network(nic).ref for nic in changing}
+            done.push("put back the network interfaces", lambda: self.restore_devices(VIF, ref, name, before))
             macs = {nic.mac for nic in wanted}
             for mac, one in there.items():
                 if mac not in macs:
                     self.remove_device(VIF, one, before[one])
             numbers = _free_numbers({vif["device"] for vif in before.values() if vif["MAC"].lower() in macs})
-            for nic in wanted:
+            for nic in changing:
                 found = there.get(nic.mac or "")
                 if found is None:
                     new = str(self.call("VIF.create", new_vif(ref, nic, networks[nic.mac], next(numbers))))
                     if vm["power_state"] == "Running":
                         self.plug(VIF, new, name)
-                elif nic.mac in networks:
+                else:
                     vif = before[found]
                     self.move_vif(found, vif, networks[nic.mac], _other_config(vif, nic))
 
+    def _moves(self, vif: Object, nic: Nic) -> bool:
+        """Whether a NIC is to be elsewhere, or the same place is called by another name. That of one that stays need
+        not be looked up: several networks may have its name."""
+        if not (nic.network or nic.bridge):
+            return False
+        network = self.places().networks.get(vif["network"])
+        if network is None:
+            return True
+        is_by_bridge = vif["other_config"].get(KEY) == BY_BRIDGE
+        now = (None, network["bridge"]) if is_by_bridge else (network["name_label"], None)
+        return now != (nic.network, nic.bridge)
 
-def _free_numbers(taken: set[str]) -> itertools.filterfalse[int]:
-    return itertools.filterfalse(lambda number: str(number) in taken, itertools.count())
+
+def _free_numbers(taken: set[str]) -> Iterator[int]:
+    """Numbers for new NICs: behind those that are there, so that the guest's order stays, as long as there are any."""
+    used = {int(number) for number in taken if number.isdecimal()}
+    numbers = itertools.chain(range(max(used, default=-1) + 1, _MOST), itertools.count())
+    for number in numbers:
+        if number not in used:
+            used.add(number)
+            yield number
 
 
 def _other_config(vif: Object, nic: Nic) -> dict[str, str]:

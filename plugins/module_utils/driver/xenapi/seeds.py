@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
-from ...errors import AnyvirtError
+from ...errors import AnyvirtError, NotFound
 from ...model.instance import DISK, SEED, Disk, Instance
 from ...undo import UndoStack
 from ..seed import build_seed
 from .complete import seed_disk
-from .deferred import waiting_seed
+from .deferred import WaitingSeed, waiting_seed
 from .devicechanges import VBD
 from .devices import device_name, device_number, free_number
 from .diskchanges import DiskChangesMixin
@@ -44,9 +44,11 @@ class SeedsMixin(DiskChangesMixin):
             return
         waiting, own = waiting_seed(record), _own_seed(survey.vbds.get(ref, ()), survey, record)
         was, record.cloud_init_fingerprint = record.cloud_init_fingerprint, data.fingerprint()
-        if waiting is not None:
-            with self.guard("find the disk with cloud-init's data"):
-                vdi = str(self.call("VDI.get_by_uuid", waiting.vdi))
+        vdi = None if waiting is None else self._find_waiting(waiting)
+        if waiting is not None and vdi is None:
+            was = waiting.was
+            del record.deferred["cloud_init"]
+        if vdi is not None:
             self._rewrite(vdi, build_seed(data), done)
         elif own is not None and not own["currently_attached"]:
             self._rewrite(own["VDI"], build_seed(data), done)
@@ -66,10 +68,13 @@ class SeedsMixin(DiskChangesMixin):
         record.deferred.pop("cloud_init", None)
         if waiting is None:
             return None
+        new = self._find_waiting(waiting)
+        if new is None:
+            record.cloud_init_fingerprint = waiting.was
+            return None
         own = _own_seed(survey.vbds.get(ref, ()), survey, record)
         disk = _place_for(vm, survey.vbds.get(ref, ()), own)
         with self.guard(f"give instance {name!r} its new disk with cloud-init's data", name):
-            new = str(self.call("VDI.get_by_uuid", waiting.vdi))
             before = self.devices_of(VBD, ref)
             done.push("put back the disk with cloud-init's data", lambda: self.restore_devices(VBD, ref, name, before))
             for one, vbd in before.items():
@@ -83,6 +88,14 @@ class SeedsMixin(DiskChangesMixin):
         if vdi is not None:
             with suppress(AnyvirtError):
                 self.delete_vdi(vdi, SEED)
+
+    def _find_waiting(self, waiting: WaitingSeed) -> str | None:
+        """The VDI; None when somebody has deleted it, so that the guest keeps what it has."""
+        try:
+            with self.guard("find the disk with cloud-init's data"):
+                return str(self.call("VDI.get_by_uuid", waiting.vdi))
+        except NotFound:
+            return None
 
     def _make_seed(
         self,

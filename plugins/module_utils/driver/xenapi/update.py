@@ -24,7 +24,9 @@ class UpdateMixin(PowerMixin):
     """Configuration and running guest, changed together or apart."""
 
     def live_options(self, current: Instance, desired: Instance, options: Collection[str]) -> set[str]:
-        return live_options(current, desired, options)
+        live = live_options(current, desired, options)
+        is_too_little = (desired.memory_mb or 0) < self.least_memory_mb.get(current.name, 0)
+        return live - {"memory_mb"} if is_too_little and current.power_state not in power_state.OFF else live
 
     def update_instance(
         self, current: Instance, desired: Instance, options: Collection[str], live: Collection[str]
