@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.driver import XenApiDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.errors import code_of
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.transport import HttpRefused
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.watch import WatchMixin
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     HypervisorError,
     HypervisorUnavailable,
@@ -35,16 +35,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.on("xenapi")
 
 
-class Probe(WatchMixin):
-    """The driver without what it is good for."""
-
-
-Probe.__abstractmethods__ = frozenset()
-
-
-def probe(server: XenApiServer, **changed: Any) -> Probe:
+def driver_for(server: XenApiServer, **changed: Any) -> XenApiDriver:
     options = {"uri": server.uri, "username": server.username, "password": server.password, **changed}
-    return Probe(ConnectionOptions(**options))
+    return XenApiDriver(ConnectionOptions(**options))
 
 
 def sessions(server: XenApiServer) -> int:
@@ -57,8 +50,8 @@ def server(platform: XenApiPlatform) -> XenApiServer:
 
 
 @pytest.fixture
-def driver(server: XenApiServer) -> Iterator[Probe]:
-    with probe(server) as opened:
+def driver(server: XenApiServer) -> Iterator[XenApiDriver]:
+    with driver_for(server) as opened:
         yield opened
 
 
@@ -69,15 +62,15 @@ def tls_server(host: XenApiPlatform) -> Iterator[XenApiServer]:
 
 
 @pytest.fixture
-def template(driver: Probe) -> str:
-    return driver.call("VM.get_by_name_label", "Other install media")[0]
+def template(driver: XenApiDriver) -> str:
+    return str(driver.call("VM.get_by_name_label", "Other install media")[0])
 
 
 # -- logging in and out ---------------------------------------------------------------------------------------------
 
 
 def test_one_login_and_one_logout(server: XenApiServer):
-    with server.calls.recording() as made, probe(server) as driver, ThreadPoolExecutor(8) as pool:
+    with server.calls.recording() as made, driver_for(server) as driver, ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(lambda _number: driver.call("VM.get_all")[0], range(40)))) == 1
         assert sessions(server) == 1
     assert sessions(server) == 0
@@ -86,13 +79,13 @@ def test_one_login_and_one_logout(server: XenApiServer):
 
 
 def test_the_session_ends_when_things_go_wrong(server: XenApiServer):
-    with pytest.raises(ZeroDivisionError), probe(server):
+    with pytest.raises(ZeroDivisionError), driver_for(server):
         raise ZeroDivisionError
     assert sessions(server) == 0
 
 
 def test_leaving_never_fails(server: XenApiServer):
-    driver = probe(server)
+    driver = driver_for(server)
     driver.open()
     server.faults.fail("session.logout")
     driver.close()
@@ -102,9 +95,9 @@ def test_leaving_never_fails(server: XenApiServer):
 @pytest.mark.parametrize("wrong", [{"password": "wrong"}, {"username": "nobody"}])
 def test_a_wrong_password(server: XenApiServer, wrong: dict[str, str]):
     with pytest.raises(
-        PermissionDenied, match=r"cannot log in at 127.0.0.1:\d+: .* user name with this password"
+        PermissionDenied, match=r"cannot log in at xenapi\+http://127.0.0.1:\d+: .* user name with this password"
     ) as caught:
-        probe(server, **wrong).open()
+        driver_for(server, **wrong).open()
     assert "wrong" not in str(caught.value)
     assert sessions(server) == 0
 
@@ -112,23 +105,23 @@ def test_a_wrong_password(server: XenApiServer, wrong: dict[str, str]):
 @pytest.mark.parametrize("missing", ["username", "password"])
 def test_no_password(server: XenApiServer, missing: str):
     with pytest.raises(PermissionDenied, match="ANYVIRT_USERNAME and ANYVIRT_PASSWORD"):
-        probe(server, **{missing: None}).open()
+        driver_for(server, **{missing: None}).open()
 
 
 def test_the_user_may_be_part_of_the_uri(server: XenApiServer):
-    with probe(server, username=None, uri=server.uri.replace("://", f"://{server.username}@")) as driver:
+    with driver_for(server, username=None, uri=server.uri.replace("://", f"://{server.username}@")) as driver:
         assert driver.call("pool.get_all")
 
 
 def test_a_slave_leads_to_the_master(server: XenApiServer):
-    with probe(server, uri=server.slave_uris[0]) as driver:
+    with driver_for(server, uri=server.slave_uris[0]) as driver:
         assert driver.api.address.url.rstrip("/") == server.url
         assert driver.call("VM.get_all")
     assert sessions(server) == 0
 
 
 def test_an_expired_session_in_the_middle_of_many_threads(server: XenApiServer):
-    with server.calls.recording() as made, probe(server) as driver:
+    with server.calls.recording() as made, driver_for(server) as driver:
         at_once = threading.Barrier(8)
 
         def work(_number: int) -> int:
@@ -149,14 +142,14 @@ def test_an_expired_session_in_the_middle_of_many_threads(server: XenApiServer):
     assert sessions(server) == 0
 
 
-def test_a_session_that_expires_each_time_is_an_error(server: XenApiServer, driver: Probe):
+def test_a_session_that_expires_each_time_is_an_error(server: XenApiServer, driver: XenApiDriver):
     server.faults.fail("VM.get_all", "SESSION_INVALID", "OpaqueRef:1", times=2)
     with pytest.raises(PermissionDenied, match="cannot look: the server ended the session"), driver.guard("look"):
         driver.call("VM.get_all")
     assert driver.call("VM.get_all")
 
 
-def test_a_write_is_made_once_with_a_new_session(server: XenApiServer, driver: Probe, template: str):
+def test_a_write_is_made_once_with_a_new_session(server: XenApiServer, driver: XenApiDriver, template: str):
     server.expire_sessions()
     driver.call("VM.clone", template, "one")
     assert len(driver.call("VM.get_by_name_label", "one")) == 1
@@ -166,34 +159,34 @@ def test_a_write_is_made_once_with_a_new_session(server: XenApiServer, driver: P
 
 
 def test_a_certificate_that_is_trusted(tls_server: XenApiServer):
-    with probe(tls_server, ca_path=str(tls_server.ca_file)) as driver:
+    with driver_for(tls_server, ca_path=str(tls_server.ca_file)) as driver:
         assert driver.call("VM.get_all")
-    with probe(tls_server, ca_path=str(tls_server.ca_file), uri=tls_server.slave_uris[0]) as driver:
+    with driver_for(tls_server, ca_path=str(tls_server.ca_file), uri=tls_server.slave_uris[0]) as driver:
         assert driver.call("VM.get_all")
     assert sessions(tls_server) == 0
 
 
 def test_a_certificate_that_is_not_trusted(tls_server: XenApiServer):
     with pytest.raises(HypervisorUnavailable, match=r"certificate .* ca_path, .* validate_certs"):
-        probe(tls_server).open()
+        driver_for(tls_server).open()
 
 
 def test_certificates_that_are_not_verified(tls_server: XenApiServer):
-    with probe(tls_server, validate_certs=False) as driver:
+    with driver_for(tls_server, validate_certs=False) as driver:
         assert driver.call("VM.get_all")
 
 
 def test_a_file_of_certificates_that_is_not_there(tls_server: XenApiServer, tmp_path: Path):
     with pytest.raises(InvalidInput, match=r"ca_path: .*no-such\.pem"):
-        probe(tls_server, ca_path=str(tmp_path / "no-such.pem")).open()
+        driver_for(tls_server, ca_path=str(tmp_path / "no-such.pem")).open()
     (tmp_path / "empty.pem").touch()
     with pytest.raises(InvalidInput, match=r"ca_path: .*empty\.pem"):
-        probe(tls_server, ca_path=str(tmp_path / "empty.pem")).open()
+        driver_for(tls_server, ca_path=str(tmp_path / "empty.pem")).open()
 
 
 def test_tls_where_there_is_none(server: XenApiServer):
     with pytest.raises(HypervisorUnavailable, match="no TLS connection with"):
-        probe(server, uri=server.uri.replace("+http", "")).open()
+        driver_for(server, uri=server.uri.replace("+http", "")).open()
 
 
 # -- silence, and what is no server ---------------------------------------------------------------------------------
@@ -233,27 +226,30 @@ def listener(answer: bytes) -> Iterator[str]:
     ],
 )
 def test_something_else_listens_there(server: XenApiServer, answer: bytes):
-    with listener(answer) as uri, pytest.raises(HypervisorUnavailable, match=r"cannot log in at 127\.0\.0\.1:"):
-        probe(server, uri=uri).open()
+    with (
+        listener(answer) as uri,
+        pytest.raises(HypervisorUnavailable, match=r"cannot log in at xenapi\+http://127\.0\.0\.1:"),
+    ):
+        driver_for(server, uri=uri).open()
 
 
 def test_nobody_ever_answers(server: XenApiServer):
     started = time.monotonic()
     with listener(b"") as uri, pytest.raises(HypervisorUnavailable, match=r"did not answer within 0\.5 s"):
-        probe(server, uri=uri, connect_timeout_s=0.5).open()
+        driver_for(server, uri=uri, connect_timeout_s=0.5).open()
     with listener(b"") as uri, pytest.raises(HypervisorUnavailable, match=r"did not answer within 0\.5 s"):
-        probe(server, uri=uri.replace("+http", ""), connect_timeout_s=0.5).open()
+        driver_for(server, uri=uri.replace("+http", ""), connect_timeout_s=0.5).open()
     assert time.monotonic() - started < 3
 
 
 def test_nobody_is_there(server: XenApiServer):
     for uri in ("xenapi+http://127.0.0.1:1", "xenapi://127.0.0.1:1", "xenapi://[::1]:1"):
         with pytest.raises(HypervisorUnavailable, match="nobody answers at"):
-            probe(server, uri=uri).open()
+            driver_for(server, uri=uri).open()
 
 
 def test_a_server_that_freezes(server: XenApiServer, template: str):
-    driver = probe(server, call_timeout_s=1.0)
+    driver = driver_for(server, call_timeout_s=1.0)
     driver.open()
     server.freeze()
     try:
@@ -271,7 +267,7 @@ def test_a_server_that_freezes(server: XenApiServer, template: str):
 
 def test_a_server_that_freezes_during_a_task(server: XenApiServer, template: str):
     server.faults.hang_task("VM.clone")
-    with probe(server, call_timeout_s=1.0) as driver:
+    with driver_for(server, call_timeout_s=1.0) as driver:
         task = driver.start_task("VM.clone", template, "one")
         server.freeze()
         try:
@@ -285,7 +281,7 @@ def test_a_server_that_freezes_during_a_task(server: XenApiServer, template: str
 
 def test_a_long_task_is_no_silence(server: XenApiServer, template: str):
     server.faults.delay("VM.clone", 2.5)
-    with probe(server, call_timeout_s=1.0) as driver:
+    with driver_for(server, call_timeout_s=1.0) as driver:
         assert driver.run_task("VM.clone", template, "one") == driver.call("VM.get_by_name_label", "one")[0]
 
 
@@ -293,13 +289,13 @@ def test_a_long_task_is_no_silence(server: XenApiServer, template: str):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_read_is_made_again(server: XenApiServer, driver: Probe, when: str):
+def test_a_read_is_made_again(server: XenApiServer, driver: XenApiDriver, when: str):
     server.faults.drop("VM.get_all", when)
     assert driver.call("VM.get_all")
 
 
 @pytest.mark.parametrize(("when", "there"), [("before", 0), ("after", 1)])
-def test_a_write_is_not(server: XenApiServer, driver: Probe, template: str, when: str, there: int):
+def test_a_write_is_not(server: XenApiServer, driver: XenApiDriver, template: str, when: str, there: int):
     server.faults.drop("VM.clone", when)
     with (
         pytest.raises(HypervisorUnavailable, match=r"cannot clone: the connection with .* broke"),
@@ -309,7 +305,7 @@ def test_a_write_is_not(server: XenApiServer, driver: Probe, template: str, when
     assert len(driver.call("VM.get_by_name_label", "one")) == there
 
 
-def test_a_server_that_was_started_anew(server: XenApiServer, driver: Probe, template: str):
+def test_a_server_that_was_started_anew(server: XenApiServer, driver: XenApiDriver, template: str):
     server.stop_listening()
     with pytest.raises(HypervisorUnavailable), driver.guard("look"):
         driver.call("VM.get_all")
@@ -323,13 +319,13 @@ def test_a_server_that_was_started_anew(server: XenApiServer, driver: Probe, tem
 # -- tasks ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_tasks_result_and_end(server: XenApiServer, driver: Probe, template: str):
+def test_a_tasks_result_and_end(server: XenApiServer, driver: XenApiDriver, template: str):
     assert driver.run_task("VM.clone", template, "one") == driver.call("VM.get_by_name_label", "one")[0]
     assert driver.run_task("VM.provision", driver.call("VM.get_by_name_label", "one")[0]) is None
     assert server.db.refs("task") == []
 
 
-def test_a_tasks_failure(server: XenApiServer, driver: Probe, template: str):
+def test_a_tasks_failure(server: XenApiServer, driver: XenApiDriver, template: str):
     driver.labels[template] = "stencil"
     with pytest.raises(HypervisorError, match="cannot start it: instance 'stencil' is a template") as caught:
         with driver.guard("start it"):
@@ -338,7 +334,7 @@ def test_a_tasks_failure(server: XenApiServer, driver: Probe, template: str):
     assert server.db.refs("task") == []
 
 
-def test_a_task_that_takes_too_long_is_cancelled(server: XenApiServer, driver: Probe, template: str):
+def test_a_task_that_takes_too_long_is_cancelled(server: XenApiServer, driver: XenApiDriver, template: str):
     server.faults.hang_task("VM.clone")
     with pytest.raises(TimeoutExpired, match=r"VM\.clone"), driver.guard("clone"):
         driver.run_task("VM.clone", template, "one", timeout_s=0.3)
@@ -346,7 +342,7 @@ def test_a_task_that_takes_too_long_is_cancelled(server: XenApiServer, driver: P
     assert driver.call("VM.get_by_name_label", "one") == []
 
 
-def test_a_task_can_be_waited_for_again(server: XenApiServer, driver: Probe, template: str):
+def test_a_task_can_be_waited_for_again(server: XenApiServer, driver: XenApiDriver, template: str):
     server.faults.delay("VM.clone", 0.5)
     task = driver.start_task("VM.clone", template, "one")
     with pytest.raises(TimeoutExpired):
@@ -355,7 +351,7 @@ def test_a_task_can_be_waited_for_again(server: XenApiServer, driver: Probe, tem
     assert server.db.refs("task") == []
 
 
-def test_cancelling_what_is_over(server: XenApiServer, driver: Probe, template: str):
+def test_cancelling_what_is_over(server: XenApiServer, driver: XenApiDriver, template: str):
     task = driver.start_task("VM.clone", template, "one")
     time.sleep(0.2)
     driver.cancel_task(task)
@@ -363,7 +359,7 @@ def test_cancelling_what_is_over(server: XenApiServer, driver: Probe, template: 
     assert server.db.refs("task") == []
 
 
-def test_many_tasks_are_waited_for_by_one_loop(server: XenApiServer, driver: Probe, template: str):
+def test_many_tasks_are_waited_for_by_one_loop(server: XenApiServer, driver: XenApiDriver, template: str):
     number = 200
     server.faults.delay("VM.clone", 0.05)
     with server.calls.recording() as made, ThreadPoolExecutor(10) as pool:
@@ -377,20 +373,20 @@ def test_many_tasks_are_waited_for_by_one_loop(server: XenApiServer, driver: Pro
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_events_whose_connection_breaks(server: XenApiServer, driver: Probe, template: str, when: str):
+def test_events_whose_connection_breaks(server: XenApiServer, driver: XenApiDriver, template: str, when: str):
     server.faults.delay("VM.clone", 0.3)
     server.faults.drop("event.from", when)
     assert driver.run_task("VM.clone", template, "one")
 
 
-def test_events_that_are_lost(server: XenApiServer, driver: Probe, template: str):
+def test_events_that_are_lost(server: XenApiServer, driver: XenApiDriver, template: str):
     driver.run_task("VM.clone", template, "one")
     server.faults.fail("event.from", "EVENTS_LOST")
     server.faults.delay("VM.clone", 0.3)
     assert driver.run_task("VM.clone", template, "two")
 
 
-def test_a_server_without_events(server: XenApiServer, driver: Probe, template: str):
+def test_a_server_without_events(server: XenApiServer, driver: XenApiDriver, template: str):
     server.faults.fail("event.from", "MESSAGE_METHOD_UNKNOWN", "event.from", times=None)
     server.faults.delay("VM.clone", 0.2)
     for name in ("one", "two"):
@@ -403,7 +399,7 @@ def test_a_server_without_events(server: XenApiServer, driver: Probe, template: 
     assert server.db.refs("task") == []
 
 
-def test_a_task_that_somebody_takes_away(server: XenApiServer, driver: Probe, template: str):
+def test_a_task_that_somebody_takes_away(server: XenApiServer, driver: XenApiDriver, template: str):
     server.faults.hang_task("VM.clone")
     task = driver.start_task("VM.clone", template, "one")
     driver.call("task.destroy", task.ref)
@@ -413,7 +409,7 @@ def test_a_task_that_somebody_takes_away(server: XenApiServer, driver: Probe, te
 
 def test_closing_ends_the_loop(server: XenApiServer, template: str):
     before = threading.active_count()
-    driver = probe(server)
+    driver = driver_for(server)
     driver.open()
     driver.run_task("VM.clone", template, "one")
     started = time.monotonic()
@@ -426,7 +422,7 @@ def test_closing_ends_the_loop(server: XenApiServer, template: str):
 # -- watching -------------------------------------------------------------------------------------------------------
 
 
-def test_a_watch_wakes_up(server: XenApiServer, driver: Probe, template: str):
+def test_a_watch_wakes_up(server: XenApiServer, driver: XenApiDriver, template: str):
     vm = driver.call("VM.clone", template, "one")
     with driver.watch(["one"]) as watch:
         threading.Timer(0.3, lambda: driver.call("VM.set_name_description", vm, "news")).start()
@@ -435,7 +431,7 @@ def test_a_watch_wakes_up(server: XenApiServer, driver: Probe, template: str):
         assert 0.2 < time.monotonic() - started < 2
 
 
-def test_a_watch_misses_nothing_between_looking_and_waiting(driver: Probe, template: str):
+def test_a_watch_misses_nothing_between_looking_and_waiting(driver: XenApiDriver, template: str):
     vm = driver.call("VM.clone", template, "one")
     with driver.watch(["one"]) as watch:
         driver.call("VM.set_name_description", vm, "news")
@@ -444,7 +440,7 @@ def test_a_watch_misses_nothing_between_looking_and_waiting(driver: Probe, templ
         assert time.monotonic() - started < 1
 
 
-def test_a_watch_does_not_listen_to_others(driver: Probe, template: str):
+def test_a_watch_does_not_listen_to_others(driver: XenApiDriver, template: str):
     driver.call("VM.clone", template, "one")
     other = driver.call("VM.clone", template, "other")
     with driver.watch(["one"]) as watch:
@@ -454,7 +450,7 @@ def test_a_watch_does_not_listen_to_others(driver: Probe, template: str):
         assert time.monotonic() - started > 0.3
 
 
-def test_a_watch_over_what_is_not_there_yet(driver: Probe, template: str):
+def test_a_watch_over_what_is_not_there_yet(driver: XenApiDriver, template: str):
     with driver.watch(["one"]) as watch:
         later = threading.Timer(0.3, lambda: driver.call("VM.clone", template, "one"))
         later.start()
@@ -464,7 +460,7 @@ def test_a_watch_over_what_is_not_there_yet(driver: Probe, template: str):
         later.join()
 
 
-def test_a_watch_whose_events_are_lost(server: XenApiServer, driver: Probe, template: str):
+def test_a_watch_whose_events_are_lost(server: XenApiServer, driver: XenApiDriver, template: str):
     driver.call("VM.clone", template, "one")
     with driver.watch(["one"]) as watch:
         server.faults.fail("event.from", "EVENTS_LOST")
@@ -477,7 +473,7 @@ def test_a_watch_whose_events_are_lost(server: XenApiServer, driver: Probe, temp
 MIB = 1 << 20
 
 
-def new_vdi(driver: Probe, size: int) -> tuple[str, str]:
+def new_vdi(driver: XenApiDriver, size: int) -> tuple[str, str]:
     [sr] = driver.call("SR.get_by_name_label", "shared")
     record = {"name_label": "image", "name_description": "", "SR": sr, "virtual_size": str(size), "type": "user"}
     record |= {
@@ -492,7 +488,7 @@ def new_vdi(driver: Probe, size: int) -> tuple[str, str]:
     return vdi, driver.call("VDI.get_uuid", vdi)
 
 
-def test_an_upload_and_a_download(driver: Probe):
+def test_an_upload_and_a_download(driver: XenApiDriver):
     _vdi, uuid = new_vdi(driver, 8 * MIB)
     content = bytes(range(256)) * (4 * MIB // 256)
     pieces = [content[start : start + 100_000] for start in range(0, len(content), 100_000)]
@@ -500,14 +496,14 @@ def test_an_upload_and_a_download(driver: Probe):
     assert driver.http_request("GET", "/export_raw_vdi", {"vdi": uuid, "format": "raw"})[: len(content)] == content
 
 
-def test_an_upload_after_the_session_ended(server: XenApiServer, driver: Probe):
+def test_an_upload_after_the_session_ended(server: XenApiServer, driver: XenApiDriver):
     _vdi, uuid = new_vdi(driver, 8 * MIB)
     server.expire_sessions()
     driver.http_request("PUT", "/import_raw_vdi", {"vdi": uuid, "format": "raw"}, lambda: [b"x" * MIB] * 2, 2 * MIB)
     assert driver.http_request("GET", "/export_raw_vdi", {"vdi": uuid, "format": "raw"})[:2] == b"xx"
 
 
-def test_an_upload_that_is_refused(driver: Probe):
+def test_an_upload_that_is_refused(driver: XenApiDriver):
     query = {"vdi": "00000000-0000-0000-0000-000000000000", "format": "raw"}
     with pytest.raises(HypervisorError, match="cannot upload it: the server says HTTP") as caught:
         with driver.guard("upload it"):
@@ -515,7 +511,7 @@ def test_an_upload_that_is_refused(driver: Probe):
     assert isinstance(caught.value.__cause__, HttpRefused)
 
 
-def test_an_upload_whose_connection_breaks(server: XenApiServer, driver: Probe):
+def test_an_upload_whose_connection_breaks(server: XenApiServer, driver: XenApiDriver):
     _vdi, uuid = new_vdi(driver, 8 * MIB)
     server.faults.drop("http:/import_raw_vdi", "before")
     with pytest.raises(HypervisorUnavailable, match="broke"), driver.guard("upload it"):
@@ -523,7 +519,7 @@ def test_an_upload_whose_connection_breaks(server: XenApiServer, driver: Probe):
     assert driver.call("VM.get_all")
 
 
-def test_an_upload_of_what_cannot_be_read(driver: Probe, tmp_path: Path):
+def test_an_upload_of_what_cannot_be_read(driver: XenApiDriver, tmp_path: Path):
     _vdi, uuid = new_vdi(driver, 8 * MIB)
 
     def body() -> Iterator[bytes]:
@@ -534,6 +530,6 @@ def test_an_upload_of_what_cannot_be_read(driver: Probe, tmp_path: Path):
         driver.http_request("PUT", "/import_raw_vdi", {"vdi": uuid}, body, 8 * MIB)
 
 
-def test_another_host_of_the_pool(server: XenApiServer, driver: Probe):
+def test_another_host_of_the_pool(server: XenApiServer, driver: XenApiDriver):
     slave = server.slave_urls[0].partition("//")[2]
     assert b"<xport>" in driver.http_request("GET", "/rrd_updates", {"start": "0"}, address=slave)

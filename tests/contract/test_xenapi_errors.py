@@ -13,8 +13,8 @@ import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils import errors
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.driver import XenApiDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.errors import code_of
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.watch import WatchMixin
 from lab.xenapi.server import XenApiServer
 
 if TYPE_CHECKING:
@@ -27,19 +27,12 @@ NULL = "OpaqueRef:NULL"
 NO_SUCH = "OpaqueRef:00000000-0000-0000-0000-000000000000"
 
 
-class Probe(WatchMixin):
-    """The driver's calls without its operations, which look before they call."""
-
-
-Probe.__abstractmethods__ = frozenset()
-
-
 class Lab:
     """A driver on a pool, and short words for what the provocations need there. What is made gets its name known."""
 
     def __init__(self, server: XenApiServer) -> None:
         self.server = server
-        self.driver = Probe(ConnectionOptions(server.uri, server.username, server.password))
+        self.driver = XenApiDriver(ConnectionOptions(server.uri, server.username, server.password))
         self.driver.open()
         self.call = self.driver.call
         self.run = self.driver.run_task
@@ -109,7 +102,7 @@ class Lab:
             "qos_algorithm_params": {},
             **fields,
         }
-        return self.call("VBD.create", record)
+        return str(self.call("VBD.create", record))
 
     def vif(self, vm: str, network: str, **fields: Any) -> str:
         record = {
@@ -123,7 +116,7 @@ class Lab:
             "qos_algorithm_params": {},
             **fields,
         }
-        return self.call("VIF.create", record)
+        return str(self.call("VIF.create", record))
 
     def local_sr(self, host: str) -> str:
         """The storage repository that only that host has."""

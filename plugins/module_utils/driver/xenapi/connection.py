@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, ClassVar
 
-from ...errors import PermissionDenied
+from ...errors import PermissionDenied, TimeoutExpired
 from ..base import ComputeDriver
 from ..uri import ConnectionOptions
 from .api import Api, user_of
 from .errors import translated
 from .tasks import Task, Tasks
-from .transport import Body
+from .transport import Body, HttpRefused, TransportError
+
+UPLOAD = "Upload of a virtual disk"
+_REASON_S = 3.0
+"""How long a server is given to say what was wrong with a request that broke."""
 
 
 class ConnectionMixin(ComputeDriver):
@@ -56,7 +60,7 @@ class ConnectionMixin(ComputeDriver):
                 "variables ANYVIRT_USERNAME and ANYVIRT_PASSWORD where the module runs"
             )
         api = Api(self.options)
-        with self.guard(f"log in at {api.address.netloc}"):
+        with self.guard(f"log in at {api.address.uri}"):
             api.open()
         self._api, self._tasks = api, Tasks(api, self.options.call_timeout_s)
 
@@ -128,3 +132,30 @@ class ConnectionMixin(ComputeDriver):
     ) -> bytes:
         """An HTTP request beside the calls, see ``Api.http_request``; to be used within ``guard``."""
         return self.api.http_request(method, path, query, body, length, address)
+
+    def upload(self, vdi: str, content: Body, length: int) -> None:
+        """Write into a virtual disk, from its start on; to be used within ``guard``.
+
+        The server says that all is well before it has read anything: what came of it is told by a task.
+
+        Args:
+            length: How many bytes ``content`` has.
+        """
+        task = self.tasks.create(UPLOAD)
+        query = {"vdi": vdi, "format": "raw", "task_id": task.ref}
+        try:
+            try:
+                self.http_request("PUT", "/import_raw_vdi", query, content, length)
+            except (TransportError, HttpRefused):
+                self._raise_reason(task)
+                raise
+            self.wait_task(task)
+        except BaseException:
+            if not task.is_over:
+                self.cancel_task(task)
+            raise
+
+    def _raise_reason(self, task: Task) -> None:
+        """Raise what a task failed with, if it is there to tell; that says more than a connection that broke."""
+        with suppress(TransportError, TimeoutExpired):
+            self.wait_task(task, _REASON_S)

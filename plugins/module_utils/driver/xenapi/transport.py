@@ -68,6 +68,11 @@ class Address:
         return f"{'https' if self.secure else 'http'}://{self.netloc}/"
 
     @property
+    def uri(self) -> str:
+        """As users write it."""
+        return f"{'xenapi' if self.secure else 'xenapi+http'}://{self.netloc}"
+
+    @property
     def netloc(self) -> str:
         """Host and port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
