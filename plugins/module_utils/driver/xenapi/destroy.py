@@ -59,11 +59,10 @@ class DestroyMixin(RemainsMixin):
             going = self._find_doomed(ref, vm, delete_volumes)
         with UndoStack() as done:
             self._mark(vm, going, done)
-            if state in power_state.ACTIVE or (state in power_state.OFF and _is_busy(vm)):
+            if state in power_state.ACTIVE:
                 self.cut_off(ref, name)
-                if state in power_state.ACTIVE:
-                    paused = state == power_state.PAUSED
-                    done.push("start the instance anew", lambda: self.start_vm(ref, name, paused))
+                paused = state == power_state.PAUSED
+                done.push("start the instance anew", lambda: self.start_vm(ref, name, paused))
             for snapshot, its_record in going.snapshots.items():
                 self.destroy_vm(snapshot, its_record["name_label"])
             self.destroy_vm(ref, name)
@@ -151,11 +150,6 @@ class DestroyMixin(RemainsMixin):
     def _write_back(self, ref: str, vdi: Object) -> None:
         with self.guard(f"take a mark off the volume {vdi['name_label']!r}"):
             self.call("VDI.set_other_config", ref, vdi["other_config"])
-
-
-def _is_busy(vm: Object) -> bool:
-    """Whether the server is at work on it: it may be starting, for a client that is gone."""
-    return bool(vm["current_operations"])
 
 
 def _is_shared(vdi: Object) -> bool:

@@ -10,9 +10,7 @@ its instance from the first moment, with a suffix, and no instance until it is w
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Collection, Iterator
-from typing import Callable
 
 from .errors import code_of, details_of
 from .metadata import read_record, read_volume_record
@@ -23,10 +21,7 @@ from .storage import GONE, StorageMixin
 CREATING = ".anyvirt-creating"
 """Behind an instance's name, that of the template's clone that is to become it."""
 
-_BUSY = frozenset({"OTHER_OPERATION_IN_PROGRESS", "VDI_IN_USE", "VM_BAD_POWER_STATE"})
-"""What is said of objects with which something is still done for a client that is gone."""
-_PATIENCE_S = 20.0
-_PAUSE_S = 0.2
+_WRONG_STATE = "VM_BAD_POWER_STATE"
 
 
 def is_leftover(vm: Object, name: str) -> bool:
@@ -88,9 +83,20 @@ class RemainsMixin(StorageMixin):
         return removed
 
     def destroy_vm(self, ref: str, name: str) -> None:
-        """Destroy a VM that is off or suspended; fine when it is gone."""
+        """Destroy a VM that is off or suspended; fine when it is gone. One that somebody who is gone has asked to be
+        started goes off again."""
+
+        def destroy() -> None:
+            try:
+                self.run_task("VM.destroy", ref)
+            except self.api.library.Failure as failure:
+                if code_of(failure) != _WRONG_STATE:
+                    raise
+                self._hard_shutdown(ref)
+                self.run_task("VM.destroy", ref)
+
         with self.guard(f"remove {name!r}", name), self._unless_gone():
-            self.when_free(lambda: self.run_task("VM.destroy", ref))
+            self.when_free(destroy)
 
     def cut_off(self, ref: str, name: str) -> None:
         """Take the power away from a VM; fine when it is off or gone."""
@@ -101,20 +107,8 @@ class RemainsMixin(StorageMixin):
         try:
             self.run_task("VM.hard_shutdown", ref)
         except self.api.library.Failure as failure:
-            if code_of(failure) != "VM_BAD_POWER_STATE" or details_of(failure)[-1].lower() != "halted":
+            if code_of(failure) != _WRONG_STATE or details_of(failure)[-1].lower() != "halted":
                 raise
-
-    def when_free(self, action: Callable[[], object]) -> None:
-        """Do something that the server refuses while it still works on what a client that is gone asked for."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                action()
-                return
-            except Exception as error:
-                if code_of(error) not in _BUSY or time.monotonic() > deadline:
-                    raise
-            time.sleep(_PAUSE_S)
 
     @contextlib.contextmanager
     def _unless_gone(self) -> Iterator[None]:

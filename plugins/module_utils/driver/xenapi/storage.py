@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from ...errors import InvalidInput, Problem
 from ...model.instance import SEED, CloudInit, Disk, Instance
@@ -26,8 +26,10 @@ from .records import NULL, Object
 from .vmfields import new_vbd
 
 GONE = "HANDLE_INVALID"
+_BUSY = frozenset({"OTHER_OPERATION_IN_PROGRESS", "VDI_IN_USE", "VM_BAD_POWER_STATE"})
+"""What is said of objects with which something is still done, perhaps for a client that is gone."""
 _SECTOR = 512
-_SETTLES_S = 20.0
+_PATIENCE_S = 20.0
 _PAUSE_S = 0.2
 
 
@@ -162,16 +164,31 @@ class StorageMixin(CheckMixin):
         return isinstance(error, self.api.library.Failure) or bool(code_of(error))
 
     def settle(self, *methods: str) -> None:
-        """Wait until the server does nothing of this kind any more: what it was asked for by a client that is gone, or
-        whose connection broke, may still be on its way."""
+        """Wait for the end of what the server does of this kind now: it may have been asked for by a client that is
+        gone, or whose connection broke."""
         names = {f"Async.{method}" for method in methods}
-        deadline = time.monotonic() + _SETTLES_S
+        deadline = time.monotonic() + _PATIENCE_S
         with self.guard("see what the server is doing"):
-            while time.monotonic() < deadline:
-                tasks = self.fetch("task").values()
-                if not any(task["status"] == "pending" and task["name_label"] in names for task in tasks):
-                    return
+            going_on = self._pending(names)
+            while going_on and time.monotonic() < deadline:
                 time.sleep(_PAUSE_S)
+                going_on &= self._pending(names)
+
+    def _pending(self, names: Collection[str]) -> set[str]:
+        tasks = self.fetch("task").items()
+        return {ref for ref, task in tasks if task["status"] == "pending" and task["name_label"] in names}
+
+    def when_free(self, action: Callable[[], object]) -> None:
+        """Do something that the server refuses while it still works on what a client that is gone asked for."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                action()
+                return
+            except Exception as error:
+                if code_of(error) not in _BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_PAUSE_S)
 
     def _create_vdi(self, new: NewVolume, size_bytes: int) -> str:
         record = {
@@ -194,7 +211,7 @@ class StorageMixin(CheckMixin):
             path = source.path
             content, length = (lambda: chunks_of(path)), source.file_bytes
         with self.guard(f"write the volume {new.name!r} in the storage pool {new.pool!r}"):
-            self.http_request("PUT", "/import_raw_vdi", {"vdi": ref, "format": "raw"}, content, length)
+            self.upload(ref, content, length)
 
     # -- clones -----------------------------------------------------------------------------------------------------
 
@@ -238,12 +255,14 @@ class StorageMixin(CheckMixin):
         with self.guard("take a mark off the source of a clone"):
             self._unmark(new, made)
         if made.ref is not None:
-            self.delete_vdi(made.ref, new.name)
+            ref = made.ref
+            self.when_free(lambda: self.delete_vdi(ref, new.name))
             return
         if made.is_lost:
             self.settle("VDI.create")
-        for ref, _vdi in self.find_made(new.record.owner, new.name):
-            self.delete_vdi(ref, new.name)
+        for ref, vdi in self.find_made(new.record.owner, new.name):
+            if not vdi["VBDs"]:  # an instance's present seed disk has the name of the new one
+                self.delete_vdi(ref, new.name)
 
     def find_made(self, owner: str, name: str | None = None) -> list[tuple[str, Object]]:
         """The virtual disks made for a record, or that of ``name``, with clones of which this was not written yet; the
