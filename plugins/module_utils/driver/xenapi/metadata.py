@@ -60,6 +60,7 @@ class VolumeRecord:
         image: What it was made from.
         size_bytes: The size asked for; repositories round it up.
         doomed: Its instance is being destroyed, and it goes along.
+        making: Tells it from others of its name, when it is looked for because the reply to its making was lost.
     """
 
     owner: str
@@ -68,6 +69,7 @@ class VolumeRecord:
     image: str | None = None
     size_bytes: int | None = None
     doomed: bool = False
+    making: str | None = None
 
 
 _TYPES: Mapping[str, type] = {

@@ -20,7 +20,7 @@ from ..seed import build_seed
 from .check import CheckMixin
 from .errors import code_of
 from .images import LocalImage, chunks_of, is_file, look_at
-from .metadata import CLONE_TAG, VolumeRecord, foreign_keys, read_record, read_volume_record, with_record
+from .metadata import CLONE_TAG, VolumeRecord, foreign_keys, new_id, read_record, read_volume_record, with_record
 from .places import Found
 from .records import NULL, Object
 from .vmfields import new_vbd
@@ -100,7 +100,7 @@ class StorageMixin(CheckMixin):
             raise InvalidInput([Problem(option, "a blank disk needs a size")])
         if size_bytes < least:
             raise InvalidInput([Problem(option, f"the image {disk.image!r} needs {format_size(least)}")])
-        record = VolumeRecord(owner, instance.name, disk.role, disk.image, size_bytes)
+        record = VolumeRecord(owner, instance.name, disk.role, disk.image, size_bytes, making=new_id())
         return NewVolume(name, pool, repository, size_bytes, record, source)
 
     def _usable_file(self, path: str, option: str) -> LocalImage:
@@ -260,13 +260,13 @@ class StorageMixin(CheckMixin):
             return
         if made.is_lost:
             self.settle("VDI.create")
-        for ref, vdi in self.find_made(new.record.owner, new.name):
+        for ref, vdi in self.find_made(new.record.owner, new.record.making):
             if not vdi["VBDs"]:  # an instance's present seed disk has the name of the new one
                 self.delete_vdi(ref, new.name)
 
-    def find_made(self, owner: str, name: str | None = None) -> list[tuple[str, Object]]:
-        """The virtual disks made for a record, or that of ``name``, with clones of which this was not written yet; the
-        marks on the clones' sources are taken away."""
+    def find_made(self, owner: str, making: str | None = None) -> list[tuple[str, Object]]:
+        """The virtual disks made for a record, or the one of this ``making``, with clones of which this was not written
+        yet; the marks on the clones' sources are taken away."""
         mark = f"{CLONE_TAG}{owner}"
         found = []
         with self.guard("look for what was made"):
@@ -277,8 +277,11 @@ class StorageMixin(CheckMixin):
                 if marked not in (None, vdi["uuid"]):
                     is_ours = not self._is_anothers(vdi, mark)
                 else:
-                    is_ours = kept is not None and kept.owner == owner and not vdi["is_a_snapshot"]
-                    is_ours = is_ours and name in (None, vdi["name_label"])
+                    is_ours = (
+                        kept is not None
+                        and (kept.owner, kept.making) == (owner, making or kept.making)
+                        and not vdi["is_a_snapshot"]
+                    )
                 if is_ours:
                     found.append((ref, vdi))
         return found
