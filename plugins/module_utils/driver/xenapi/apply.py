@@ -14,7 +14,7 @@ from ...undo import UndoStack
 from .complete import complete_cpu
 from .deferred import defer, overlay, present, waiting_options
 from .diskchanges import Part
-from .extras import AUTOSTART, CORES, MAPPINGS, domain_type, merged
+from .extras import AUTOSTART, CORES, HOSTNAME, MAPPINGS, NETWORKING, domain_type, merged
 from .live import UNFELT, split_extras
 from .metadata import Record, new_id, read_record, with_record
 from .nicchanges import NicChangesMixin
@@ -22,7 +22,7 @@ from .records import NULL, Object, Survey, to_instance
 from .seeds import SeedsMixin
 from .sizes import SizesMixin
 from .vmfields import Fields, boot_fields
-from .xenstore import HOSTNAME, NETWORKING, network_records
+from .xenstore import network_records
 
 _IN_RECORD = ("flavor", "image", "pool", "metadata", "locked", "protected")
 _ORDER = ("domain_type", "HVM_boot_policy")

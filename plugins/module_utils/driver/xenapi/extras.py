@@ -21,6 +21,9 @@ CORES = "cores-per-socket"
 """The key of platform that arranges a guest's virtual processors, as the option cpu says."""
 GUEST_DATA = "vm-data/"
 """How the keys of xenstore_data begin that reach the guest."""
+HOSTNAME = f"{GUEST_DATA}hostname"
+NETWORKING = f"{GUEST_DATA}networking/"
+"""How the keys begin under which a guest finds its network interfaces."""
 
 MAPPINGS: Mapping[str, str] = {
     "platform": "platform",
@@ -29,12 +32,6 @@ MAPPINGS: Mapping[str, str] = {
     "other_config": "other_config",
 }
 """Options that are dictionaries, each with the VM's field that it goes into."""
-
-_SET_BY_OTHERS: Mapping[tuple[str, str], str] = {
-    ("other_config", AUTOSTART): "autostart",
-    ("platform", CORES): "cpu",
-}
-"""Keys that are what options for all hypervisors set: (option, key) -> that option."""
 
 _TEXTS = ("template", "domain_type", "affinity", "bootloader")
 _OPTIONS = (*_TEXTS, *MAPPINGS)
@@ -67,7 +64,7 @@ def read_extras(vm: Mapping[str, Any], hosts: Mapping[str, str]) -> dict[str, An
     """
     extras: dict[str, Any] = {"domain_type": domain_type(vm)}
     for option, field in MAPPINGS.items():
-        values = {key: value for key, value in foreign_keys(vm[field]).items() if (option, key) not in _SET_BY_OTHERS}
+        values = {key: value for key, value in foreign_keys(vm[field]).items() if _setter(option, key) is None}
         if values:
             extras[option] = values
     for option, value in (("affinity", hosts.get(vm["affinity"])), ("bootloader", vm["PV_bootloader"])):
@@ -137,5 +134,13 @@ def _mapping_problems(where: str, option: str, value: Any) -> Iterator[Problem]:
             yield Problem(f"{where}.{name}", f"does not reach the guest: its keys begin with {GUEST_DATA}")
         if option == "other_config" and (name == KEY or name.startswith(CLONE_TAG)):
             yield Problem(f"{where}.{name}", "is a key of this collection's own")
-        if (option, name) in _SET_BY_OTHERS:
-            yield Problem(f"{where}.{name}", f"is what the option {_SET_BY_OTHERS[option, name]} sets")
+        setter = _setter(option, name)
+        if setter is not None:
+            yield Problem(f"{where}.{name}", f"is what the option {setter} sets")
+
+
+def _setter(option: str, key: str) -> str | None:
+    """The option for all hypervisors that sets this key of one of our options."""
+    if option == "xenstore_data" and key.startswith(NETWORKING):
+        return "networks"
+    return {("other_config", AUTOSTART): "autostart", ("platform", CORES): "cpu"}.get((option, key))

@@ -26,7 +26,7 @@ class GuestsMixin(SpawnMixin, WatchMixin):
         name: str,
         timeout_s: float,
         retry_s: float,
-        attempt: Callable[[float], None],
+        attempt: Callable[[float], object],
         also: frozenset[str] = NOT_YET,
     ) -> None:
         """Do something to an instance, again and again while its guest cannot take part.

@@ -5,18 +5,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ...errors import InvalidPowerState, TimeoutExpired
+from ...errors import AnyvirtError, InvalidPowerState, TimeoutExpired
 from ...model import power_state
 from ...undo import UndoStack
 from ..base import ACPI, HARD, SOFT
 from ..uri import ConnectionOptions
 from .apply import ApplyMixin
 from .errors import code_of, details_of
-from .metadata import read_record
 from .records import Object, state_of
 from .tasks import Task
 
@@ -91,8 +89,7 @@ class PowerMixin(ApplyMixin):
         self.require(f"reboot_{method}")
         ref, vm = self.lookup(name)
         _require_state(name, vm, power_state.EXECUTING, "reboot")
-        record = read_record(vm)
-        if record is not None and record.deferred:
+        if self.get_instances([name])[name].pending:
             self._restart(name, method, timeout_s)
         elif method == HARD:
             with self.guard(f"reset instance {name!r}", name):
@@ -126,7 +123,7 @@ class PowerMixin(ApplyMixin):
                 self.unpause(name)
                 done.push(f"pause {name} again", lambda: self.pause(name))
             with self._content_with("suspended"), self.guard(f"suspend instance {name!r}", name):
-                self._ask_tools("VM.suspend", ref, time.monotonic() + _TOOLS_START_S)
+                self._ask_tools("VM.suspend", ref, name, _TOOLS_START_S)
 
     def resume(self, name: str) -> None:
         ref, vm = self.lookup(name)
@@ -151,13 +148,17 @@ class PowerMixin(ApplyMixin):
             self.force_off(name)
         else:
             self.power_off(name, ACPI, timeout_s)
-        self.power_on(name)
+        try:
+            self.power_on(name)
+        except AnyvirtError as error:
+            error.rolled_back = False
+            error.not_undone.append(f"instance {name!r} was stopped to be rebooted and is off now")
+            raise
 
     def _reboot_softly(self, ref: str, name: str, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
         try:
             with self.guard(f"reboot instance {name!r}", name):
-                self._ask_tools("VM.clean_reboot", ref, deadline)
+                self._ask_tools("VM.clean_reboot", ref, name, timeout_s)
         except Exception as error:
             if not isinstance(error, TimeoutExpired) and code_of(error) != NO_TOOLS:
                 raise
@@ -165,17 +166,11 @@ class PowerMixin(ApplyMixin):
             seen = power_state.name(self.get_info(name).state)
             raise TimeoutExpired(f"instance {name!r} did not reboot within {timeout_s:g} s{why}", seen) from error
 
-    def _ask_tools(self, method: str, ref: str, deadline: float) -> None:
+    def _ask_tools(self, method: str, ref: str, name: str, timeout_s: float) -> None:
         """Have the guest's tools do something, as soon as they run."""
-        while True:
-            left = deadline - time.monotonic()
-            try:
-                self.run_task(method, ref, timeout_s=max(left, 0.0))
-                return
-            except self.api.library.Failure as failure:
-                if code_of(failure) != NO_TOOLS or left <= 0:
-                    raise
-            time.sleep(min(_ASK_AGAIN_S, max(deadline - time.monotonic(), 0.0)))
+        self.when_guest_can(
+            name, timeout_s, _ASK_AGAIN_S, lambda left_s: self.run_task(method, ref, timeout_s=max(left_s, 0.0))
+        )
 
     def _is_asked(self, name: str) -> bool:
         """Whether the server still waits for the guest to shut down."""

@@ -14,6 +14,7 @@ from .extras import AUTOSTART, CORES, HVM, MAPPINGS, merged, wanted_domain_type
 from .metadata import BY_BRIDGE, KEY, Record, with_record
 from .records import NULL
 from .syntax import BOOT_LETTERS
+from .xenstore import spawn_xenstore_data
 
 Fields = dict[str, Any]
 
@@ -94,6 +95,7 @@ def map_fields(instance: Instance, old: Fields, record: Record | None) -> Fields
         old: The maps that the VM has already; all else in them stays.
     """
     maps = {field: merged(old.get(field, {}), instance.hypervisor.get(option)) for option, field in MAPPINGS.items()}
+    maps["xenstore_data"] = {**spawn_xenstore_data(instance), **maps["xenstore_data"]}
     maps["platform"] = with_topology(maps["platform"], instance.cpu or Cpu())
     other = with_record(maps["other_config"], record)
     maps["other_config"] = merged(other, {AUTOSTART: True} if instance.autostart else {})

@@ -14,11 +14,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Callable
 
 from ...model.instance import Instance, Nic
-from .extras import GUEST_DATA
+from .extras import GUEST_DATA, HOSTNAME, NETWORKING
 from .instances import InstancesMixin
-
-HOSTNAME = f"{GUEST_DATA}hostname"
-NETWORKING = f"{GUEST_DATA}networking/"
 
 
 def spawn_xenstore_data(instance: Instance) -> dict[str, str]:
