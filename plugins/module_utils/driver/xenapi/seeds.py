@@ -133,8 +133,7 @@ class SeedsMixin(DiskChangesMixin):
 
     def _upload(self, vdi: str, content: bytes) -> None:
         with self.guard("write the disk with cloud-init's data"):
-            query = {"vdi": vdi, "format": "raw"}
-            self.http_request("PUT", "/import_raw_vdi", query, lambda: iter([content]), len(content))
+            self.upload(vdi, lambda: iter([content]), len(content))
 
 
 def _own_seed(vbds: Sequence[Object], survey: Survey, record: Record) -> Object | None:

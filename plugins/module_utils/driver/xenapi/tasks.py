@@ -100,18 +100,11 @@ class Tasks:
 
     def start(self, method: str, *params: Any) -> Task:
         """Begin ``Async.<method>``."""
-        task = Task(self._api.call(f"Async.{method}", *params), method)
-        with self._changed:
-            ended = self._early.pop(task.ref, None)
-            if ended is not None:
-                task.end.set_result(ended)
-            elif not self._has_events:
-                task.end.set_result(None)
-            else:
-                self._waited[task.ref] = task
-                self._ensure_thread()
-                self._changed.notify_all()
-        return task
+        return self._attend(Task(self._api.call(f"Async.{method}", *params), method))
+
+    def create(self, what: str) -> Task:
+        """A task for an HTTP request, which has to name it and brings it to its end."""
+        return self._attend(Task(self._api.call("task.create", what, ""), what))
 
     def wait(self, task: Task, timeout_s: float | None = None) -> str | None:
         """Wait for its end, for at most ``timeout_s`` seconds, and have the server forget it.
@@ -147,6 +140,19 @@ class Tasks:
             thread.join(self._wait_s)
 
     # -- waiting ----------------------------------------------------------------------------------------------------
+
+    def _attend(self, task: Task) -> Task:
+        with self._changed:
+            ended = self._early.pop(task.ref, None)
+            if ended is not None:
+                task.end.set_result(ended)
+            elif not self._has_events:
+                task.end.set_result(None)
+            else:
+                self._waited[task.ref] = task
+                self._ensure_thread()
+                self._changed.notify_all()
+        return task
 
     def _wait_for_end(self, task: Task, timeout_s: float | None) -> Snapshot:
         deadline = None if timeout_s is None else time.monotonic() + timeout_s

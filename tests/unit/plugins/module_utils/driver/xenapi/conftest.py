@@ -123,6 +123,7 @@ class PoolStub:
             "is_a_snapshot": False,
             "is_control_domain": False,
             "memory_dynamic_max": memory,
+            "memory_static_min": memory,
             "memory_static_max": memory,
             "memory_target": "0",
             "VCPUs_at_startup": "1",
