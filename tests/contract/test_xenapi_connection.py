@@ -120,6 +120,11 @@ def test_a_slave_leads_to_the_master(server: XenApiServer):
     assert sessions(server) == 0
 
 
+def test_a_host_that_is_no_longer_the_master(server: XenApiServer, driver: XenApiDriver):
+    server.faults.fail("VM.get_all", "HOST_IS_SLAVE", "10.0.0.9")
+    assert driver.call("VM.get_all")
+
+
 def test_an_expired_session_in_the_middle_of_many_threads(server: XenApiServer):
     with server.calls.recording() as made, driver_for(server) as driver:
         at_once = threading.Barrier(8)
@@ -440,6 +445,18 @@ def test_a_watch_misses_nothing_between_looking_and_waiting(driver: XenApiDriver
         assert time.monotonic() - started < 1
 
 
+def test_a_watch_hears_of_a_guest_that_comes_up(server: XenApiServer, driver: XenApiDriver, template: str):
+    vm = driver.call("VM.clone", template, "one")
+    with driver.watch(["one"]) as watch:
+        metrics = server.db.create("VM_guest_metrics")
+        server.db.set("VM", vm, guest_metrics=metrics)
+        watch.wait(5.0)
+        threading.Timer(0.2, lambda: server.db.set("VM_guest_metrics", metrics, networks={"0/ip": "10.0.0.5"})).start()
+        started = time.monotonic()
+        watch.wait(10.0)
+        assert 0.1 < time.monotonic() - started < 2
+
+
 def test_a_watch_does_not_listen_to_others(driver: XenApiDriver, template: str):
     driver.call("VM.clone", template, "one")
     other = driver.call("VM.clone", template, "other")
@@ -528,6 +545,30 @@ def test_an_upload_of_what_cannot_be_read(driver: XenApiDriver, tmp_path: Path):
 
     with pytest.raises(HypervisorError, match=r"gone\.raw"), driver.guard("upload it"):
         driver.http_request("PUT", "/import_raw_vdi", {"vdi": uuid}, body, 8 * MIB)
+
+
+def test_an_upload_that_is_sent_to_another_host(server: XenApiServer, driver: XenApiDriver):
+    """A host that cannot reach the volume's repository names one that can, before it has read the body."""
+    _vdi, uuid = new_vdi(driver, 8 * MIB)
+    query = {"vdi": uuid, "format": "raw"}
+    target = f"{server.url}/import_raw_vdi?vdi={uuid}&format=raw&session_id={driver.api.session}"
+    begun = []
+
+    def body() -> Iterator[bytes]:
+        begun.append(True)
+        yield from [b"x" * MIB] * 8
+
+    with listener(f"HTTP/1.1 302 Found\r\nLocation: {target}\r\nContent-Length: 0\r\n\r\n".encode()) as elsewhere:
+        address = elsewhere.partition("//")[2]
+        driver.http_request("PUT", "/import_raw_vdi", query, body, 8 * MIB, address)
+    assert len(begun) == 2
+    assert driver.http_request("GET", "/export_raw_vdi", query)[:2] == b"xx"
+
+
+def test_hosts_that_send_us_in_a_circle(driver: XenApiDriver):
+    with listener(b"HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n") as elsewhere:
+        with pytest.raises(HypervisorUnavailable, match="send each other"), driver.guard("look"):
+            driver.http_request("GET", "/again", {}, address=elsewhere.partition("//")[2])
 
 
 def test_another_host_of_the_pool(server: XenApiServer, driver: XenApiDriver):

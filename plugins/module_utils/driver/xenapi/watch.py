@@ -5,18 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Mapping
 from types import TracebackType
+from typing import Any
 
 from ..base import Watch
 from .connection import ConnectionMixin
-from .errors import code_of
+from .errors import NULL, code_of
 from .query import any_of
 
 LONGEST_WAIT_S = 10.0
-"""A watch is looked up from that often at least: an instance may be made anew under its name."""
+"""How long a watch hears nothing at most: an instance may be made anew under its name."""
+LOOK_AGAIN_S = 1.0
+"""The same while one of the instances is not there yet."""
 
-_METRICS = "vm_guest_metrics"
+_LOST_TOKEN = ("EVENTS_LOST", "EVENT_FROM_TOKEN_PARSE_FAILURE")
 
 
 class PoolWatch(Watch):
@@ -25,14 +29,19 @@ class PoolWatch(Watch):
     def __init__(self, driver: ConnectionMixin, names: Collection[str]) -> None:
         self._driver = driver
         self._names = frozenset(names)
-        self._classes: list[str] = []
+        self._objects: set[str] = set()
         self._token = ""
-        self._wait_s = min(LONGEST_WAIT_S, driver.options.call_timeout_s / 2)
+        self._longest_s = LONGEST_WAIT_S
 
     def __enter__(self) -> PoolWatch:
         with self._driver.guard("watch the instances"):
-            self._classes = self._find()
-            self._take_events(0.0)
+            found = self._find()
+            for ref, vm in found.items():
+                self._listen_to(ref, vm)
+            if {vm["name_label"] for vm in found.values()} != self._names:
+                self._longest_s = LOOK_AGAIN_S
+            if self._objects:
+                self._take_events(0.0)
         return self
 
     def __exit__(
@@ -41,27 +50,38 @@ class PoolWatch(Watch):
         """The server keeps nothing for a watch."""
 
     def wait(self, timeout_s: float) -> None:
+        wait_s = max(0.0, min(timeout_s, self._longest_s, self._driver.options.call_timeout_s / 2))
         with self._driver.guard("watch the instances"):
-            self._take_events(max(0.0, min(timeout_s, self._wait_s)))
+            if self._objects:
+                self._take_events(wait_s)
+            else:
+                time.sleep(wait_s)
 
-    def _find(self) -> list[str]:
+    def _find(self) -> dict[str, Any]:
+        """The VMs of these names."""
         condition = any_of("name__label", self._names)
-        if condition is None:
-            return ["vm", _METRICS]
-        found = self._driver.call("VM.get_all_records_where", condition)
-        if len({vm["name_label"] for vm in found.values()}) < len(self._names):
-            return ["vm", _METRICS]  # one of them is still to be made
-        return [f"vm/{ref}" for ref in found] + [_METRICS]
+        if condition is not None:
+            return dict(self._driver.call("VM.get_all_records_where", condition))
+        every = self._driver.call("VM.get_all_records")
+        return {ref: vm for ref, vm in every.items() if vm["name_label"] in self._names}
+
+    def _listen_to(self, ref: str, vm: Mapping[str, Any]) -> None:
+        self._objects.add(f"vm/{ref}")
+        if vm["guest_metrics"] != NULL:
+            self._objects.add(f"vm_guest_metrics/{vm['guest_metrics']}")
 
     def _take_events(self, timeout_s: float) -> None:
         try:
-            answer = self._driver.call("event.from", self._classes, self._token, timeout_s)
+            answer = self._driver.call("event.from", sorted(self._objects), self._token, timeout_s)
         except Exception as error:
-            if not self._token or code_of(error) not in ("EVENTS_LOST", "EVENT_FROM_TOKEN_PARSE_FAILURE"):
+            if not self._token or code_of(error) not in _LOST_TOKEN:
                 raise
             self._token = ""  # much may have happened, so that it is time to look
-        else:
-            self._token = answer["token"]
+            return
+        self._token = answer["token"]
+        for event in answer["events"]:
+            if event["class"].lower() == "vm" and event.get("snapshot"):
+                self._listen_to(event["ref"], event["snapshot"])
 
 
 class WatchMixin(ConnectionMixin):
