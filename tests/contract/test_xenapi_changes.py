@@ -194,6 +194,34 @@ def test_a_seed_that_somebody_deletes_keeps_nothing_from_starting(driver: Comput
     assert platform.volumes() == {"one.seed"}
 
 
+def test_a_seed_that_does_not_fit_into_the_old_one(driver: ComputeDriver, platform: XenApiPlatform):
+    """XenAPI cannot make a disk smaller again, so it must not become larger."""
+    spawned(driver, platform, running=False, cloud_init=CloudInit(user_data="#cloud-config\n"))
+    before = platform.snapshot()
+    large = CloudInit(user_data="#cloud-config\n#" + "x" * 3 * MIB)
+    undo = change(driver, cloud_init=large)
+    assert current(driver).cloud_init_fingerprint == large.fingerprint()
+    undo()
+    assert platform.snapshot() == before
+    change(driver, cloud_init=large)
+    driver.power_on("one")
+    assert current(driver).pending == {}
+    with platform.session() as api:
+        [seed] = api.VDI.get_by_name_label("one.seed")
+        assert len(api.VDI.get_VBDs(seed)) == 1
+        assert int(api.VDI.get_virtual_size(seed)) > 3 * MIB
+
+
+def test_nothing_of_the_old_seed_stays(driver: ComputeDriver, platform: XenApiPlatform):
+    spawned(driver, platform, running=False, cloud_init=CloudInit(user_data="#cloud-config\n# " + "secret" * 50_000))
+    change(driver, cloud_init=NEW_SEED)
+    [seed] = platform.server.db.find("VDI", name_label="one.seed")
+    connection: Any = driver
+    content = connection.http_request("GET", "/export_raw_vdi", {"vdi": seed, "format": "raw"})
+    assert b"# new" in content
+    assert b"secretsecret" not in content
+
+
 # -- uploads --------------------------------------------------------------------------------------------------------
 
 

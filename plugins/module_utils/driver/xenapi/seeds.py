@@ -27,7 +27,8 @@ from .vmfields import new_vbd
 class SeedsMixin(DiskChangesMixin):
     """The disk that brings cloud-init its data.
 
-    One that a guest has open cannot be written anew: a new one is made then, which takes its place at the next start.
+    One that a guest has open, or that is too small, cannot be written anew: a new one is made then, which takes its
+    place at the next start.
     """
 
     def change_seed(
@@ -48,10 +49,11 @@ class SeedsMixin(DiskChangesMixin):
         if waiting is not None and vdi is None:
             was = waiting.was
             del record.deferred["cloud_init"]
+        content = build_seed(data)
         if vdi is not None:
-            self._rewrite(vdi, build_seed(data), done)
-        elif own is not None and not own["currently_attached"]:
-            self._rewrite(own["VDI"], build_seed(data), done)
+            self._rewrite(vdi, content, done)
+        elif own is not None and not own["currently_attached"] and len(content) <= _size_of(own, survey):
+            self._rewrite(own["VDI"], content, done)
         else:
             self._make_seed(ref, vm, instance, own, was, record, survey, done)
 
@@ -113,7 +115,7 @@ class SeedsMixin(DiskChangesMixin):
         if own is None:
             self.require_new_volumes([disk], record)
         part = self.plan_volume(instance, disk, record.id, "cloud_init")
-        if vm["power_state"] == "Halted":
+        if own is None and vm["power_state"] == "Halted":
             self.add_disks(ref, vm, [(disk, part)], False, done)
             return
         vdi = self.make_volume(part, done)
@@ -121,7 +123,7 @@ class SeedsMixin(DiskChangesMixin):
             record.deferred["cloud_init"] = {"vdi": self.call("VDI.get_uuid", vdi), "was": was}
 
     def _rewrite(self, vdi: str, content: bytes, done: UndoStack) -> None:
-        """Write a disk anew that nobody has open."""
+        """Write a disk anew that nobody has open. Nothing of what was in it stays: it may have been secret."""
         what = "write the disk with cloud-init's data"
         with self.guard(what):
             has = int(self.call("VDI.get_virtual_size", vdi))
@@ -129,7 +131,7 @@ class SeedsMixin(DiskChangesMixin):
             done.push("put back cloud-init's data", lambda: self._upload(vdi, old))
             if len(content) > has:
                 self.run_task("VDI.resize", vdi, str(len(content)))
-        self._upload(vdi, content)
+        self._upload(vdi, content.ljust(len(old), b"\0"))
 
     def _upload(self, vdi: str, content: bytes) -> None:
         with self.guard("write the disk with cloud-init's data"):
@@ -144,6 +146,10 @@ def _own_seed(vbds: Sequence[Object], survey: Survey, record: Record) -> Object 
         if kept is not None and kept.role == SEED and kept.owner == record.id:
             return vbd
     return None
+
+
+def _size_of(vbd: Object, survey: Survey) -> int:
+    return int(survey.vdis[vbd["VDI"]]["virtual_size"])
 
 
 def _place_for(vm: Object, vbds: Sequence[Object], own: Object | None) -> Disk:
