@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Callable
 
 from ...errors import (
@@ -179,7 +180,7 @@ class CheckMixin(CompleteMixin):
             where = f"nics[{number}]"
             if nic.network is not None or nic.bridge is not None:
                 option = "network" if nic.network is not None else "bridge"
-                yield from _tried(f"{where}.{option}", lambda nic=nic: self.find_network(nic))  # type: ignore[misc]
+                yield from _tried(f"{where}.{option}", partial(self.find_network, nic))
             if nic.mac is None:
                 continue
             mac = nic.mac.lower()

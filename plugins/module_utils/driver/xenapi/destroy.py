@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ...errors import AnyvirtError, InvalidInput, Problem
 from ...model import power_state
@@ -140,10 +141,7 @@ class DestroyMixin(RemainsMixin):
                 marks.append((ref, vdi, replace(kept, doomed=True, instance=name)))
         marks += [(ref, vdi, None) for ref, vdi in going.kept.items()]
         for ref, vdi, record in marks:
-            done.push(
-                f"take a mark off the volume {vdi['name_label']}",
-                lambda ref=ref, vdi=vdi: self._write_back(ref, vdi),  # type: ignore[misc]
-            )
+            done.push(f"take a mark off the volume {vdi['name_label']}", partial(self._write_back, ref, vdi))
             with self.guard(f"mark the volume {vdi['name_label']!r}"):
                 self.write_volume_record(ref, vdi, record)
 

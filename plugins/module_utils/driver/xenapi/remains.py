@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator
+from functools import partial
 
 from .errors import code_of, details_of
 from .metadata import read_record, read_volume_record
@@ -76,7 +77,7 @@ class RemainsMixin(StorageMixin):
         """Delete virtual disks; what was removed, in words."""
         removed = []
         for ref, vdi in vdis.items():
-            self.when_free(lambda ref=ref, vdi=vdi: self.delete_vdi(ref, vdi["name_label"]))  # type: ignore[misc]
+            self.when_free(partial(self.delete_vdi, ref, vdi["name_label"]))
             removed.append(f"volume {self.pool_of(vdi)}/{vdi['name_label']}")
         if removed:
             self.forget_places()
