@@ -44,9 +44,13 @@ class GuestsMixin(SpawnMixin, WatchMixin):
                     attempt(deadline - time.monotonic())
                     return
                 except Exception as error:
-                    left_s = deadline - time.monotonic()
-                    if code_of(error) not in also or left_s <= 0:
+                    if code_of(error) not in also:
                         raise
-                # Other guests' news wake it up too, and it is not to become a busy loop.
-                time.sleep(min(_SHORTEST_PAUSE_S, left_s))
-                watch.wait(min(retry_s, left_s))
+                    refusal = error
+                left_s = deadline - time.monotonic()
+                if left_s > 0:
+                    # Other guests' news wake it up too, and it is not to become a busy loop.
+                    time.sleep(min(_SHORTEST_PAUSE_S, left_s))
+                    watch.wait(min(retry_s, left_s))
+                if time.monotonic() >= deadline:
+                    raise refusal

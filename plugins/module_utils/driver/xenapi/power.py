@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from ...errors import AnyvirtError, InvalidPowerState, TimeoutExpired
 from ...model import power_state
 from ...undo import UndoStack
-from ..base import ACPI, HARD, SOFT
+from ..base import ACPI, FORCED, HARD, SOFT
 from ..uri import ConnectionOptions
 from .apply import ApplyMixin
 from .errors import code_of, details_of
+from .guests import NOT_YET
 from .records import Object, state_of
 from .tasks import Task
 
-NO_TOOLS = "VM_LACKS_FEATURE"
-"""The guest's tools do not say (yet) that they do what is asked."""
-
+_NO_TOOLS = frozenset({"VM_LACKS_FEATURE", "VM_MISSING_PV_DRIVERS"})
 _WRONG_STATE = "VM_BAD_POWER_STATE"
+_UNHEARD = frozenset({"VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT", "VM_SHUTDOWN_TIMEOUT"})
+"""The guest has not heeded a request for as long as the server waits for that."""
 _ASK_AGAIN_S = 2.0
 """How often a guest whose tools may be starting is asked to reboot or to be saved."""
 _TOOLS_START_S = 30.0
@@ -36,9 +38,8 @@ class PowerMixin(ApplyMixin):
 
     def __init__(self, options: ConnectionOptions) -> None:
         super().__init__(options)
-        self._shutdowns: dict[str, Task] = {}
-        """Shutdowns that guests were asked for, by the instance's name; each is one thread's own."""
-        self._without_tools: set[str] = set()
+        self._requests: dict[str, Task] = {}
+        """Shutdowns that guests were asked for without waiting, by the instance's name."""
 
     def power_on(self, name: str, paused: bool = False) -> None:
         ref, vm = self.lookup(name)
@@ -57,31 +58,42 @@ class PowerMixin(ApplyMixin):
     def power_off(
         self, name: str, method: str = ACPI, timeout_s: float = 120.0, retry_interval_s: float = 10.0
     ) -> None:
+        """As the contract says. The server itself waits for the guest, in a task that ends when the guest has; a guest
+        without tools it refuses to ask, and that may just be booting."""
+        self.require(f"shutdown_{method}")
+        if method == FORCED:
+            self.force_off(name)
+            return
+        ref, vm = self.lookup(name)
+        state = state_of(vm)
+        if state in power_state.OFF:
+            return
+        if state not in power_state.EXECUTING:
+            raise InvalidPowerState(
+                f"instance {name!r} is {power_state.name(state)}, so its guest cannot shut down by itself; "
+                "let it run first or stop it with method forced"
+            )
+        self._end_request(name)
         try:
-            super().power_off(name, method, timeout_s, retry_interval_s)
-        except TimeoutExpired as error:
-            if name not in self._without_tools:
-                raise
-            raise TimeoutExpired(
-                f"instance {name!r} did not stop within {timeout_s:g} s: no guest tools run in it that could stop it",
-                last_seen=error.last_seen,
-            ) from error
-        finally:
-            self._end_shutdown(name)
+            with self.guard(f"shut down instance {name!r}", name):
+                self._ask_tools("VM.clean_shutdown", ref, name, timeout_s, retry_interval_s)
+        except AnyvirtError as error:
+            seen = self.get_info(name).state
+            if seen not in power_state.OFF:
+                _raise_told(error, f"instance {name!r} did not stop within {timeout_s:g} s", seen)
 
     def request_shutdown(self, name: str, method: str) -> None:
-        """As the contract says. The server waits for the guest in a task; as long as it does, asking again changes
-        nothing. A guest without tools is no error here: it may still be booting, and who waits for it asks again."""
+        """As the contract says. As long as the server waits for the guest, asking again changes nothing."""
         self.require(f"shutdown_{method}")
         ref, vm = self.lookup(name)
         if state_of(vm) in power_state.OFF or self._is_asked(name):
             return
         with self.guard(f"shut down instance {name!r}", name):
-            self._shutdowns[name] = self.start_task("VM.clean_shutdown", ref)
+            self._requests[name] = self.start_task("VM.clean_shutdown", ref)
 
     def force_off(self, name: str) -> None:
         ref, vm = self.lookup(name)
-        self._end_shutdown(name)
+        self._end_request(name)
         if state_of(vm) not in power_state.OFF:
             self.cut_off(ref, name)
 
@@ -123,7 +135,7 @@ class PowerMixin(ApplyMixin):
                 self.unpause(name)
                 done.push(f"pause {name} again", lambda: self.pause(name))
             with self._content_with("suspended"), self.guard(f"suspend instance {name!r}", name):
-                self._ask_tools("VM.suspend", ref, name, _TOOLS_START_S)
+                self._ask_tools("VM.suspend", ref, name, _TOOLS_START_S, _ASK_AGAIN_S)
 
     def resume(self, name: str) -> None:
         ref, vm = self.lookup(name)
@@ -158,46 +170,42 @@ class PowerMixin(ApplyMixin):
     def _reboot_softly(self, ref: str, name: str, timeout_s: float) -> None:
         try:
             with self.guard(f"reboot instance {name!r}", name):
-                self._ask_tools("VM.clean_reboot", ref, name, timeout_s)
-        except Exception as error:
-            if not isinstance(error, TimeoutExpired) and code_of(error) != NO_TOOLS:
-                raise
-            why = ": no guest tools run in it that could reboot it" if code_of(error) == NO_TOOLS else ""
-            seen = power_state.name(self.get_info(name).state)
-            raise TimeoutExpired(f"instance {name!r} did not reboot within {timeout_s:g} s{why}", seen) from error
+                self._ask_tools("VM.clean_reboot", ref, name, timeout_s, _ASK_AGAIN_S)
+        except AnyvirtError as error:
+            seen = self.get_info(name).state
+            _raise_told(error, f"instance {name!r} did not reboot within {timeout_s:g} s", seen)
 
-    def _ask_tools(self, method: str, ref: str, name: str, timeout_s: float) -> None:
-        """Have the guest's tools do something, as soon as they run."""
+    def _ask_tools(self, method: str, ref: str, name: str, timeout_s: float, retry_s: float) -> None:
+        """Have the guest, or its tools, do something as soon as they can."""
         self.when_guest_can(
-            name, timeout_s, _ASK_AGAIN_S, lambda left_s: self.run_task(method, ref, timeout_s=max(left_s, 0.0))
+            name,
+            timeout_s,
+            retry_s,
+            lambda left_s: self.run_task(method, ref, timeout_s=max(left_s, 0.0)),
+            NOT_YET | _UNHEARD,
         )
 
     def _is_asked(self, name: str) -> bool:
-        """Whether the server still waits for the guest to shut down."""
-        task = self._shutdowns.get(name)
+        """Whether the server still waits for a guest that we have asked to shut down."""
+        task = self._requests.get(name)
         if task is None:
             return False
         try:
-            with self.guard(f"shut down instance {name!r}", name):
+            with self.guard(f"shut down instance {name!r}", name), self._content_with("halted"):
                 self.wait_task(task, timeout_s=0.0)
         except TimeoutExpired as error:
             if not code_of(error):
                 return True  # by our clock; otherwise it is the server that waited long enough
-        except Exception as error:
-            del self._shutdowns[name]
-            if code_of(error) == NO_TOOLS:
-                self._without_tools.add(name)
-                return False
-            if code_of(error) != _WRONG_STATE:  # in which case it went off meanwhile
+        except AnyvirtError as error:
+            if code_of(error) not in NOT_YET:
+                del self._requests[name]
                 raise
-            return False
-        self._shutdowns.pop(name, None)
+        del self._requests[name]
         return False
 
-    def _end_shutdown(self, name: str) -> None:
-        """The guest need not shut down any more, and the server need not wait for it."""
-        self._without_tools.discard(name)
-        task = self._shutdowns.pop(name, None)
+    def _end_request(self, name: str) -> None:
+        """The guest need not shut down any more because we have asked, and the server need not wait for it."""
+        task = self._requests.pop(name, None)
         if task is not None:
             self.cancel_task(task)
 
@@ -216,3 +224,14 @@ def _require_state(name: str, vm: Object, wanted: frozenset[int], verb: str) -> 
     if state not in wanted:
         raise InvalidPowerState(f"cannot {verb} instance {name!r}: it is {power_state.name(state)}")
     return state
+
+
+def _raise_told(error: AnyvirtError, message: str, seen: int) -> NoReturn:
+    """Raise the failure of a guest to do something in time as just that, and any other as it is."""
+    if code_of(error) in _NO_TOOLS:
+        why = f"{message}: no guest tools run in it that could do it"
+    elif isinstance(error, TimeoutExpired):
+        why = message
+    else:
+        raise error
+    raise TimeoutExpired(why, power_state.name(seen)) from error
