@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,8 +15,8 @@ from ...undo import UndoStack
 from ..base import ALL, NONE, OWN
 from .instances import choose
 from .metadata import Record, VolumeRecord, read_record, read_volume_record
-from .query import any_of
-from .records import Object, is_instance, state_of
+from .query import REF, any_of
+from .records import NULL, Object, Objects, is_instance, state_of
 from .remains import RemainsMixin, is_leftover
 
 
@@ -95,8 +94,8 @@ class DestroyMixin(RemainsMixin):
         vbds = self.fetch_devices("VBD", machines)
         known = {vbd for machine in (vm, *going.snapshots.values()) for vbd in machine["VBDs"]}
         saved = [machine["suspend_VDI"] for machine in (vm, *going.snapshots.values())]
-        vdis = dict(self.fetch_refs("VDI", [vbd["VDI"] for those in vbds.values() for vbd in those] + saved))
-        own = dict(self._made_beside(vm, record)) if record.id else {}
+        on_them = {vbd["VDI"] for those in vbds.values() for vbd in those}
+        vdis, own = self._read_vdis({*on_them, *saved} - {NULL}, vm, record)
         free = {one: vdi for one, vdi in {**vdis, **own}.items() if not set(vdi["VBDs"]) - known}
         writable = {
             vbd["VDI"]
@@ -117,19 +116,21 @@ class DestroyMixin(RemainsMixin):
                 going.vdis[one] = vdi
         return going
 
-    def _made_beside(self, vm: Object, record: Record) -> Iterable[tuple[str, Object]]:
-        """Volumes made for the instance that may hang on nothing: those of a spawn cut short, and seeds that were to
-        be there at the next start."""
+    def _read_vdis(self, refs: set[str], vm: Object, record: Record) -> tuple[Objects, Objects]:
+        """The virtual disks of these references, and those made for the instance that may hang on nothing: of a spawn
+        cut short, and seeds that were to be there at the next start."""
         if record.unfinished:
             self.settle("VDI.create", "VDI.clone", "VDI.copy")
-            return self.find_made(record.id)
-        named = self.fetch("VDI", any_of("name__label", [f"{vm['name_label']}.{SEED}"]))
-        owned = ((ref, vdi, read_volume_record(vdi)) for ref, vdi in named.items())
-        return [
-            (ref, vdi)
-            for ref, vdi, kept in owned
-            if kept is not None and kept.owner == record.id and not vdi["is_a_snapshot"]
-        ]
+            return self.fetch_refs("VDI", refs), dict(self.find_made(record.id))
+        seed = any_of("name__label", [f"{vm['name_label']}.{SEED}"])
+        conditions = [seed, any_of(REF, refs)] if refs else [seed]
+        found = self.fetch("VDI", None if None in conditions else " or ".join(filter(None, conditions)))
+        records = {ref: read_volume_record(vdi) for ref, vdi in found.items() if not vdi["is_a_snapshot"]}
+        own = {ref for ref, kept in records.items() if kept is not None and record.id and kept.owner == record.id}
+        return (
+            {ref: vdi for ref, vdi in found.items() if ref in refs},
+            {ref: vdi for ref, vdi in found.items() if ref in own},
+        )
 
     def _mark(self, vm: Object, going: _Doomed, done: UndoStack) -> None:
         """Write down what is going to be deleted, and that the rest is nobody's."""

@@ -112,6 +112,10 @@ class Places:
             self._vdis.update(new)
         return {name: self._vdis[name] for name in wanted}
 
+    def forget_vdis(self) -> None:
+        """Some of them are not there any more."""
+        self._vdis.clear()
+
     def templates(self, name: str) -> list[Template]:
         """The templates of this name."""
         if name not in self._templates:

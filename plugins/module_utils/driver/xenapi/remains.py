@@ -80,7 +80,7 @@ class RemainsMixin(StorageMixin):
             self.when_free(partial(self.delete_vdi, ref, vdi["name_label"]))
             removed.append(f"volume {self.pool_of(vdi)}/{vdi['name_label']}")
         if removed:
-            self.forget_places()
+            self.places().forget_vdis()
         return removed
 
     def destroy_vm(self, ref: str, name: str) -> None:
