@@ -210,10 +210,9 @@ class ApplyMixin(NicChangesMixin, SeedsMixin, SizesMixin):
         """Write other_config: our record, and what else of it changes."""
         for option in work.now.intersection(_IN_RECORD):
             setattr(work.record, option, getattr(work.desired, option))
-        is_new = work.was is None and work.record == Record(id=work.record.id, vm_uuid=work.record.vm_uuid)
-        needs_record = not is_new or bool(work.new_disks) or "cloud_init" in work.now
         fresh: dict[str, str] = self.call("VM.get_other_config", work.ref)
-        new = with_record(fresh, work.record) if needs_record and work.record != work.was else dict(fresh)
+        record = self._merge_record(work, fresh)
+        new = dict(fresh) if record is None else with_record(fresh, record)
         if "hypervisor" in work.now:
             new = merged(new, work.desired.hypervisor.get("other_config"))
         if "autostart" in work.now:
@@ -223,6 +222,16 @@ class ApplyMixin(NicChangesMixin, SeedsMixin, SizesMixin):
         touched = {key: fresh.get(key) for key in {*fresh, *new} if fresh.get(key) != new.get(key)}
         done.push("put back what is recorded with the VM", lambda: self._put_back_config(work, touched))
         self.call("VM.set_other_config", work.ref, new)
+
+    @staticmethod
+    def _merge_record(work: Work, fresh: dict[str, str]) -> Record | None:
+        """The VM's present record with what this change changes; None where it needs none."""
+        before = work.was or Record(id=work.record.id, vm_uuid=work.record.vm_uuid)
+        changed = {name: value for name, value in vars(work.record).items() if value != getattr(before, name)}
+        now = read_record({**work.vm, "other_config": fresh})
+        if now is None and not (changed or work.new_disks):
+            return None  # made by others, and nothing that we would have to know of it
+        return replace(now or before, **changed)
 
     def _put_back_config(self, work: Work, touched: dict[str, str | None]) -> None:
         with self.guard(f"put back what is recorded with instance {work.name!r}", work.name):

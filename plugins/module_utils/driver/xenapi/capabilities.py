@@ -21,7 +21,7 @@ CAPABILITIES: Capabilities = {
     "shutdown_agent": Support(False, "use method acpi or forced"),
     "reboot_soft": Support(True, "the guest needs drivers that heed it"),
     "suspend": Support(True, "with the guest's help, where the pool has a storage repository for suspended memory"),
-    "memory_live": Support(True, "between what the guest booted with and its maximum, by ballooning"),
+    "memory_live": Support(True, "up to its maximum, by ballooning; the guest needs drivers that heed it"),
     "vcpus_live": Support(True, "adding; taking away waits for the next start"),
     "root_grow_live": Support(False, "stop the instance first"),
     "console_output": Support(False, "XenServer keeps no log of it; open the console that console.vnc.url leads to"),

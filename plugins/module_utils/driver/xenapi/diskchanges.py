@@ -113,11 +113,14 @@ class DiskChangesMixin(DeviceChangesMixin):
         kept = read_volume_record(vdi)
         with self.guard(f"grow the disk {disk.device} of instance {name!r}", name):
             if kept is not None:
-                old = vdi["other_config"]
-                done.push("put back the volume's record", lambda: self.call("VDI.set_other_config", ref, old))
+                done.push("put back the volume's record", lambda: self._put_back_volume_record(name, ref, vdi))
                 self.write_volume_record(ref, vdi, replace(kept, size_bytes=disk.size_bytes))
             self.run_task("VDI.resize", ref, str(disk.size_bytes))
         done.push(f"shrink the disk {disk.device}", _refuse_to_shrink)
+
+    def _put_back_volume_record(self, name: str, ref: str, vdi: Object) -> None:
+        with self.guard(f"put back what is recorded with a disk of instance {name!r}", name):
+            self.call("VDI.set_other_config", ref, vdi["other_config"])
 
 
 def _refuse_to_shrink() -> None:

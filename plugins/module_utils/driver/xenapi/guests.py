@@ -38,6 +38,12 @@ class GuestsMixin(SpawnMixin, WatchMixin):
             also: The codes of failures after which it is tried again.
         """
         deadline = time.monotonic() + timeout_s
+        try:
+            attempt(timeout_s)
+            return
+        except Exception as error:
+            if code_of(error) not in also:
+                raise
         with self.watch([name]) as watch:
             while True:
                 try:
