@@ -14,9 +14,12 @@ from .power import PowerMixin
 from .spawn import SpawnMixin
 from .stats import StatsMixin
 from .update import UpdateMixin
+from .xenstore import XenStoreMixin
 
 
-class XenApiDriver(UpdateMixin, PowerMixin, SpawnMixin, StatsMixin, AddressesMixin, ConsoleMixin, HostMixin):
+class XenApiDriver(
+    UpdateMixin, PowerMixin, SpawnMixin, XenStoreMixin, StatsMixin, AddressesMixin, ConsoleMixin, HostMixin
+):
     """``xenapi://HOST[:PORT]`` (HTTPS) and ``xenapi+http://HOST[:PORT]`` URIs: a pool, through its master; with
     ``?host=NAME`` one host of it."""
 

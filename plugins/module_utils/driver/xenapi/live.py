@@ -61,7 +61,7 @@ def _disks_fit(current: Instance, desired: Instance) -> bool:
     for disk in desired.disks or []:
         old = None if disk.device is None else had.get(disk.device)
         if old is not None:
-            if disk.size_bytes != old.size_bytes:
+            if disk.size_bytes not in (None, old.size_bytes):
                 return False
         elif disk.kind != DISK or (is_hvm and disk.read_only):
             return False
