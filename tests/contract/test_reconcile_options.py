@@ -134,3 +134,17 @@ def configured(platform: Platform) -> Any:
     if platform.name != "fake":
         return snapshot
     return {name: json.loads(text).get("config") for name, text in snapshot.items()}
+
+
+@pytest.mark.parametrize("name", ["web 1 [prod]", "Büro: Ablage", "a,b&c=d<e>'f\"g", "100%", "#1"])
+def test_names_that_people_give(driver: ComputeDriver, platform: Platform, name: str):
+    """Machines made by hand are called all kinds of things."""
+    disks = {"disks": [{"size": "8M"}]} if driver.supports("image") else {}
+    params = small(platform, name, networks=[nic(platform)], **disks)
+    assert done(platform, **params).changed
+    assert not done(platform, **params).changed
+    assert driver.list_instances() == [name]
+    assert done(platform, name=name, state="running").changed
+    assert done(platform, name=name, state="absent").changed
+    assert driver.list_instances() == []
+    assert platform.volumes() == set()

@@ -52,7 +52,7 @@ def test_a_copy_that_others_make_is_not_ours(driver: ComputeDriver, platform: Xe
     done(platform, **small(platform, "original", disks=[{"size": "8M"}], locked=True, override_lock=True))
     with platform.session() as api:
         [original] = api.VM.get_by_name_label("original")
-        api.VM.provision(api.VM.clone(original, "copy"))
+        api.VM.clone(original, "copy")
     found = driver.get_instances(["copy"])["copy"]
     assert not found.locked
     assert not any(disk.owned for disk in found.disks or [])
@@ -73,7 +73,7 @@ def test_templates_snapshots_and_control_domains_are_no_instances(driver: Comput
     assert driver.list_instances() == ["one"]
     for name in ("snapped", "stencil", "golden", "Other install media", dom0):
         assert driver.get_instances([name]) == {}
-    assert not done(platform, name=dom0, state="absent").changed
+    assert not run(platform, name=dom0, state="absent").changed
     assert done(platform, name="one", state="absent").changed
     with platform.session() as api:
         assert api.VM.get_by_name_label("snapped") == [], "a snapshot goes with its instance"
@@ -112,7 +112,7 @@ def content(api: Any, platform: XenApiPlatform, volume: str) -> bytes:
 def test_an_image_file_is_uploaded(driver: ComputeDriver, platform: XenApiPlatform, tmp_path: Path):
     image = tmp_path / "disk.raw"
     image.write_bytes(b"\0" * MIB + b"boot me" + b"\0" * MIB + b"\xff" * 1000)
-    params = small(platform, "one", image=str(image), state="running")
+    params = small(platform, "one", image=str(image))
     assert done(platform, **params).changed
     assert not done(platform, **params).changed
     [disk] = driver.get_instances(["one"])["one"].disks or []

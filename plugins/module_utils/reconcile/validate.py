@@ -14,7 +14,6 @@ from ..errors import Problem
 from ..model.mac import normalize_mac
 from ..model.units import parse_size
 
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_ .+@()-]*[A-Za-z0-9_.+@()-])?")
 _NAME_LIMIT = 120
 _SECTOR = 512
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -230,10 +229,10 @@ def problem_with_name(name: str) -> str | None:
         return f"must not have '..' in it: {name!r}"
     if len(name) > _NAME_LIMIT:
         return f"has {len(name)} characters; at most {_NAME_LIMIT} are allowed"
-    if not _NAME.fullmatch(name):
+    if "/" in name or name[0] in ".-" or name != name.strip() or not name.isprintable():
         return (
-            f"{name!r} is not a name: letters, digits and _ . + @ ( ) - are allowed, and spaces inside; "
-            "the first has to be a letter, digit or _"
+            f"{name!r} is not a name: it must not begin with a dot or dash, begin or end with a space, or have slashes "
+            "or unprintable characters in it"
         )
     return None
 
