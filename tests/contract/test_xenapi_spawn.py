@@ -366,3 +366,28 @@ def test_how_many_calls_a_spawn_makes(driver: ComputeDriver, platform: XenApiPla
         for instance in instances[1:]:
             driver.spawn(instance)
     assert len(calls) <= 20 * len(instances[1:]), calls.names
+
+
+def test_the_seed_of_a_guest_with_firmware_is_no_read_only_disk(driver: ComputeDriver, platform: XenApiPlatform):
+    """It could not start with one."""
+    task: dict[str, Any] = {
+        "name": "one",
+        "memory_mb": 96,
+        "pool": "shared",
+        "image": "golden-image",
+        "cloud_init": {"user_data": "#cloud-config\n"},
+        "state": "running",
+    }
+    assert done(platform, **task).changed
+    assert not done(platform, **task).changed
+    db = platform.server.db
+    [vdi] = db.find("VDI", name_label="one.seed")
+    [vbd] = db.get("VDI", vdi, "VBDs")
+    assert (db.get("VBD", vbd, "mode"), db.get("VBD", vbd, "type")) == ("RW", "Disk")
+
+
+def test_read_only_disks_of_a_guest_with_firmware(driver: ComputeDriver, platform: XenApiPlatform):
+    before = platform.snapshot()
+    with pytest.raises(InvalidInput, match="read_only"):
+        driver.spawn(driver.complete(hvm("one", disks=[Disk(size_bytes=MIB, read_only=True)])))
+    assert platform.snapshot() == before

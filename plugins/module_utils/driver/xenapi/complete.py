@@ -35,7 +35,7 @@ class CompleteMixin(PlacesMixin, HostMixin):
         kind = wanted_domain_type(instance, like)
         cpu, boot = instance.cpu or Cpu(), instance.boot or Boot()
         max_vcpus = instance.vcpus if instance.max_vcpus is None else instance.max_vcpus
-        disks = self._wanted_disks(instance, like)
+        disks = self._wanted_disks(instance, like, kind)
         disks = self.complete_disks(instance, disks, (), kind)
         data = instance.cloud_init
         return replace(
@@ -75,7 +75,7 @@ class CompleteMixin(PlacesMixin, HostMixin):
             numbers.add(number)
             disk = replace(wanted, bus=BUS, device=wanted.device or device_name(str(number)))
             if disk.read_only is None:
-                disk.read_only = disk.kind == CDROM or disk.role == SEED
+                disk.read_only = disk.kind == CDROM
             if disk.volume is not None:
                 disk.pool = disk.pool or instance.pool or self.default_pool()
             elif disk.kind == DISK:
@@ -128,7 +128,7 @@ class CompleteMixin(PlacesMixin, HostMixin):
         found = self.places().templates(name)
         return found[0].like if len(found) == 1 else None
 
-    def _wanted_disks(self, instance: Instance, like: Instance | None) -> list[Disk]:
+    def _wanted_disks(self, instance: Instance, like: Instance | None, kind: str) -> list[Disk]:
         """The disks, with those of image, flavor, template and seed among them. A flavor has no say where the disks
         are given."""
         disks = [replace(disk) for disk in instance.disks or []]
@@ -142,7 +142,7 @@ class CompleteMixin(PlacesMixin, HostMixin):
         if like is not None:
             disks = merge_template(disks, like.disks or [])
         if instance.cloud_init is not None and not any(disk.role == SEED for disk in disks):
-            disks.append(seed_disk())
+            disks.append(seed_disk(kind))
         if not any(disk.role == ROOT for disk in disks):
             first = next((disk for disk in disks if disk.kind == DISK and disk.role == DATA), None)
             if first is not None:
@@ -150,9 +150,9 @@ class CompleteMixin(PlacesMixin, HostMixin):
         return disks
 
 
-def seed_disk() -> Disk:
-    """The disk for cloud-init's data."""
-    return Disk(kind=DISK, role=SEED, read_only=True)
+def seed_disk(domain_type: str) -> Disk:
+    """The disk for cloud-init's data. The firmware of HVM guests has no disks that are read-only."""
+    return Disk(kind=DISK, role=SEED, read_only=domain_type != HVM)
 
 
 def merge_template(disks: Sequence[Disk], brought: Sequence[Disk]) -> list[Disk]:

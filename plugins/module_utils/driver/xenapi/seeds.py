@@ -155,7 +155,9 @@ def _size_of(vbd: Object, survey: Survey) -> int:
 def _place_for(vm: Object, vbds: Sequence[Object], own: Object | None) -> Disk:
     """A seed disk in the place of the present one, or else in one that is free."""
     if own is not None:
-        return replace(seed_disk(), device=device_name(own["userdevice"]))
+        return replace(seed_disk(domain_type(vm)), device=device_name(own["userdevice"]))
     numbers = (device_number(device_name(vbd["userdevice"])) for vbd in vbds)
     taken = {number for number in numbers if number is not None}
-    return replace(seed_disk(), device=device_name(str(free_number(DISK, domain_type(vm) == HVM, taken))))
+    return replace(
+        seed_disk(domain_type(vm)), device=device_name(str(free_number(DISK, domain_type(vm) == HVM, taken)))
+    )

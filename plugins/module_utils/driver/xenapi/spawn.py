@@ -15,7 +15,7 @@ from ...undo import UndoStack
 from .complete import ROOT
 from .devices import device_number
 from .errors import code_of
-from .extras import AUTOSTART
+from .extras import AUTOSTART, HVM, wanted_domain_type
 from .images import is_file
 from .metadata import Record, new_id, read_record, with_record
 from .places import Template
@@ -86,6 +86,12 @@ class SpawnMixin(TemplatesMixin):
             for option in ("memory_mb", "vcpus")
             if not getattr(instance, option)
         ]
+        if wanted_domain_type(instance) == HVM:
+            problems += [
+                Problem(f"disks[{number}].read_only", "guests of domain_type hvm cannot start with read-only disks")
+                for number, disk in enumerate(instance.disks or [])
+                if disk.kind == DISK and disk.read_only
+            ]
         if problems:
             raise InvalidInput(problems)
         self._require_new_name(instance.name)
