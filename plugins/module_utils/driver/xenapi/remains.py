@@ -13,6 +13,7 @@ import contextlib
 from collections.abc import Collection, Iterator
 from functools import partial
 
+from ...errors import HypervisorUnavailable, NotFound
 from .errors import code_of, details_of
 from .metadata import read_record, read_volume_record
 from .query import any_of
@@ -96,8 +97,22 @@ class RemainsMixin(StorageMixin):
                 self._hard_shutdown(ref)
                 self.run_task("VM.destroy", ref)
 
-        with self.guard(f"remove {name!r}", name), self._unless_gone():
-            self.when_free(destroy)
+        try:
+            with self.guard(f"remove {name!r}", name), self._unless_gone():
+                self.when_free(destroy)
+        except HypervisorUnavailable:
+            if not self._is_gone(ref):
+                raise
+
+    def _is_gone(self, ref: str) -> bool:
+        """Whether a VM was destroyed by a call whose answer got lost."""
+        self.settle("VM.destroy")
+        try:
+            with self.guard("see whether it is gone"):
+                self.call("VM.get_uuid", ref)
+        except NotFound:
+            return True
+        return False
 
     def cut_off(self, ref: str, name: str) -> None:
         """Take the power away from a VM; fine when it is off or gone."""
