@@ -391,3 +391,15 @@ def test_read_only_disks_of_a_guest_with_firmware(driver: ComputeDriver, platfor
     with pytest.raises(InvalidInput, match="read_only"):
         driver.spawn(driver.complete(hvm("one", disks=[Disk(size_bytes=MIB, read_only=True)])))
     assert platform.snapshot() == before
+
+
+def test_a_disk_that_is_too_small_for_its_template(driver: ComputeDriver, platform: XenApiPlatform):
+    task: dict[str, Any] = {"name": "one", "memory_mb": 96, "xenapi": {"template": "golden"}}
+    for over, option in (
+        ({"disks": [{"size": "1M"}]}, "disks[0].size"),
+        ({"disks": [{"size": "4M"}]}, "disks[0].size"),
+    ):
+        outcome = run(platform, **task, **over)
+        assert outcome.kind == "invalid_input"
+        assert outcome.result["msg"] == f"{option}: the template 'golden' brings 8M"
+    assert driver.list_instances() == []

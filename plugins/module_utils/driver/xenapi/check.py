@@ -21,7 +21,7 @@ from ...errors import (
 from ...model.instance import CDROM, Disk, Instance, Nic
 from ...model.units import format_size
 from ..needs import needed_features
-from .complete import CompleteMixin
+from .complete import CompleteMixin, disks_too_small
 from .images import is_file, look_at
 from .query import MOST, any_of
 from .records import Objects, is_instance
@@ -127,12 +127,21 @@ class CheckMixin(CompleteMixin):
         if instance.pool is not None:
             yield from _tried("pool", lambda: self.find_pool(str(instance.pool), near))
         if extras.get("template") is not None and not is_there:
-            yield from _tried("hypervisor.template", lambda: self.find_template(extras["template"]))
+            yield from self._template_findings(instance, extras["template"])
         if instance.image is not None and not is_there:
             yield from self._image_findings("image", "", instance.image, instance.pool, None)
         for number, disk in enumerate(instance.disks or []):
             yield from self._disk_findings(instance, f"disks[{number}]", disk, is_there, near)
         yield from self._nic_findings(instance, owners)
+
+    def _template_findings(self, instance: Instance, name: str) -> Iterator[Finding]:
+        problem = next(_tried("hypervisor.template", lambda: self.find_template(name)), None)
+        if problem is not None:
+            yield problem
+            return
+        for number, brought in disks_too_small(instance.disks or [], self.find_template(name).like.disks or []):
+            needed = format_size(brought.size_bytes or 0)
+            yield Problem(f"disks[{number}].size_bytes", f"the template {name!r} brings {needed}"), InvalidInput
 
     def _disk_findings(
         self, instance: Instance, where: str, disk: Disk, is_there: bool, near: str | None
@@ -143,7 +152,10 @@ class CheckMixin(CompleteMixin):
             none = "the pool of hosts has no default storage repository; name one"
             yield Problem(f"{where}.pool", none), InvalidInput
         if pool is not None and pool != instance.pool and (is_made or disk.volume is not None):
-            yield from _tried(f"{where}.pool", lambda: self.find_pool(pool, near))
+            problem = next(_tried(f"{where}.pool", lambda: self.find_pool(pool, near)), None)
+            if problem is not None:
+                yield problem
+                return
         if disk.volume is not None and not disk.owned and pool is not None:
             volume = disk.volume
             yield from _tried(f"{where}.volume", lambda: self.find_volume(volume, pool))

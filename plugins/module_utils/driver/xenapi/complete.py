@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ...errors import AnyvirtError, HypervisorUnavailable
@@ -171,6 +171,19 @@ def merge_template(disks: Sequence[Disk], brought: Sequence[Disk]) -> list[Disk]
         size_bytes = (asked.size_bytes if asked is not None else None) or disk.size_bytes
         whole.append(replace(disk, owned=True, volume=None, role=role, size_bytes=size_bytes))
     return whole + own
+
+
+def disks_too_small(disks: Sequence[Disk], brought: Sequence[Disk]) -> Iterator[tuple[int, Disk]]:
+    """Which of a task's disks are to be smaller than the template's that they are made of: their indexes and those."""
+    own = list(enumerate(disks))
+    for disk in brought:
+        asked = _asked_as([one for _number, one in own], disk)
+        pair = next((pair for pair in own if pair[1] is asked), None)
+        if asked is None or pair is None:
+            continue
+        own.remove(pair)
+        if disk.volume is not None and asked.size_bytes and disk.size_bytes and asked.size_bytes < disk.size_bytes:
+            yield pair[0], disk
 
 
 def complete_cpu(cpu: Cpu, max_vcpus: int | None) -> Cpu:

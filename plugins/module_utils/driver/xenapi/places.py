@@ -211,7 +211,9 @@ class PlacesMixin(InstancesMixin):
             NotFound: there is none.
         """
         found = [Found(ref, record) for ref, record in self.places().hosts.items() if record["name_label"] == name]
-        return _only(found, f"there is no host {name!r} in the pool", f"hosts are named {name!r}", NotFound)
+        return _only(
+            found, f"there is no host {name!r} in the pool", f"hosts are named {name!r}; rename all but one", NotFound
+        )
 
     def find_template(self, name: str) -> Template:
         """The template of this name.
@@ -221,7 +223,10 @@ class PlacesMixin(InstancesMixin):
         """
         found = self.places().templates(name)
         if len(found) != 1:
-            none, several = f"there is no template {name!r} in the pool", f"templates are named {name!r}"
+            none, several = (
+                f"there is no template {name!r} in the pool",
+                f"templates are named {name!r}; rename all but one",
+            )
             _only([Found(one.ref, one.record) for one in found], none, several, NotFound)
         return found[0]
 
@@ -235,7 +240,12 @@ class PlacesMixin(InstancesMixin):
         if len(found) > 1 and pool is not None:
             found = [one for one in found if self.pool_of(one.record) == pool] or found
         none = f"there is no virtual disk {name!r} in the pool's storage"
-        return _only(found, none, f"virtual disks are named {name!r}", ImageNotFound)
+        return _only(
+            found,
+            none,
+            f"virtual disks are named {name!r}; rename all but one, or give the pool of the one that is meant",
+            ImageNotFound,
+        )
 
     def find_volume(self, name: str, pool: str) -> Found:
         """The virtual disk of this name in a storage repository.
@@ -244,7 +254,7 @@ class PlacesMixin(InstancesMixin):
             VolumeNotFound: there is none, or nothing tells which of several is meant.
         """
         found = [one for one in self.places().vdis([name])[name] if self.pool_of(one.record) == pool]
-        several = f"virtual disks in the pool {pool!r} are named {name!r}"
+        several = f"virtual disks in the pool {pool!r} are named {name!r}; rename all but one"
         return _only(found, f"there is no volume {name!r} in the pool {pool!r}", several, VolumeNotFound)
 
     def pool_of(self, vdi: Object) -> str | None:
@@ -265,5 +275,5 @@ def _only(found: list[Found], none: str, several: str, error: type[AnyvirtError]
         raise error(none)
     if len(found) > 1:
         uuids = ", ".join(sorted(one.record["uuid"] for one in found))
-        raise error(f"{len(found)} {several}, so nothing tells which is meant (their UUIDs: {uuids})")
+        raise error(f"{len(found)} {several} (their UUIDs: {uuids})")
     return found[0]

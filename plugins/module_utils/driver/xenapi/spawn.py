@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...errors import AlreadyExists, HypervisorError, InvalidInput, Problem
@@ -182,6 +183,7 @@ class SpawnMixin(TemplatesMixin):
         done.push(f"remove the VM {name}", remove)
         with self.guard(f"make the VM {name!r}"):
             made.ref = str(self.call("VM.create", new_vm(instance, record, affinity)))
+        self.labels[made.ref] = name
         return made
 
     def _find_by_record(self, name: str, record_id: str) -> list[str]:
@@ -226,12 +228,16 @@ class SpawnMixin(TemplatesMixin):
 
     def let_pool_start_vms(self, done: UndoStack) -> None:
         """VMs that start with their host do so only where the pool says so too."""
-        with self.guard("let the pool start VMs with their hosts"):
+        with self.guard("read the pool"):
             ref, pool = self.pool()
-            before = pool["other_config"]
-            if before.get(AUTOSTART) != "true":
-                self.call("pool.set_other_config", ref, {**before, AUTOSTART: "true"})
-                done.push("let the pool be", lambda: self.call("pool.set_other_config", ref, before))
+        before = pool["other_config"]
+        if before.get(AUTOSTART) != "true":
+            self._set_pool_config(ref, {**before, AUTOSTART: "true"})
+            done.push("let the pool start no VMs with their hosts", lambda: self._set_pool_config(ref, before))
+
+    def _set_pool_config(self, ref: str, other_config: Mapping[str, str]) -> None:
+        with self.guard("change whether the pool starts VMs with their hosts"):
+            self.call("pool.set_other_config", ref, other_config)
 
     def _finish(self, ref: str, vm: Object, record: Record) -> None:
         """Write the record without its mark; what the server and others have added meanwhile stays."""

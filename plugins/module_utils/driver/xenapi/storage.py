@@ -201,7 +201,9 @@ class StorageMixin(CheckMixin):
             "read_only": False,
             "other_config": with_record({}, new.record),
         }
-        return str(self.run_task("VDI.create", record))
+        ref = str(self.run_task("VDI.create", record))
+        self.labels[ref] = new.name
+        return ref
 
     def _write_content(self, new: NewVolume, ref: str, source: LocalImage | bytes) -> None:
         """Upload a file, or some bytes, as they are."""
