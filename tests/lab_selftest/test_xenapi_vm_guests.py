@@ -164,6 +164,14 @@ def test_a_kernel_must_be_on_the_host(xenapi):
     assert xenapi.VM.get_power_state(vm) == "Halted"
 
 
+def test_a_kernel_that_goes_is_missed_at_the_next_boot(xenapi):
+    vm = make_vm(xenapi)
+    start(xenapi, vm)
+    xenapi.VM.set_PV_kernel(vm, "/boot/guest/other")
+    assert fails(xenapi.VM.hard_reboot, vm)[0] == "DOMAIN_BUILDER_ERROR"
+    assert xenapi.VM.get_power_state(vm) == "Halted"
+
+
 def test_boot_loaders(xenapi):
     vm = make_vm(xenapi, PV_kernel="", PV_ramdisk="", PV_bootloader="lilo")
     assert fails(xenapi.VM.start, vm, False, False) == ["UNKNOWN_BOOTLOADER", vm, "lilo"]

@@ -8,11 +8,13 @@ Nothing here checks whether it may: the messages do. Callers hold the database's
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from lab.xenapi import guest_metrics, operations, placement, vm_boot, vm_devices, volumes
 from lab.xenapi.database import Database, Ref
 from lab.xenapi.datamodel import NULL
+from lab.xenapi.failures import Failure
 from lab.xenapi.guest import READY, Guest
 from lab.xenapi.vm_records import destroy_consoles, destroy_guest_metrics, now
 
@@ -31,7 +33,12 @@ def start(world: World, vm: Ref, host: Ref, paused: bool) -> None:
 
 
 def reboot(world: World, vm: Ref) -> None:
-    """The guest is replaced by a new one in a new domain on the same host."""
+    """The guest is replaced by a new one in a new domain on the same host; one that cannot boot leaves the VM Halted."""
+    try:
+        vm_boot.assert_bootable(world, vm)
+    except Failure:
+        halt(world, vm)
+        raise
     host = world.db.get("VM", vm, "resident_on")
     destroy_guest_metrics(world.db, vm)
     destroy_consoles(world.db, vm)
@@ -114,7 +121,8 @@ def crash(world: World, vm: Ref) -> None:
         guest.crashed = True
         action = db.get("VM", vm, "actions_after_crash")
         if action in _RESTARTING:
-            reboot(world, vm)
+            with contextlib.suppress(Failure):
+                reboot(world, vm)
         elif action == "preserve":
             pause(world, vm)
         else:

@@ -25,10 +25,10 @@ def free_memory(db: Database, host: Ref) -> int:
     return _usable(db, host) - sum(_least(record) for _vm, record in _occupants(db, host))
 
 
-def assert_can_boot(db: Database, vm: Ref, host: Ref, ignoring_disabled: bool = False) -> None:
+def assert_can_boot(db: Database, vm: Ref, host: Ref) -> None:
     """Raise what keeps the VM from running on this host. The caller holds the database's lock."""
     record = db.view("VM", vm)
-    if not ignoring_disabled and not db.get("host", host, "enabled"):
+    if not db.get("host", host, "enabled"):
         raise Failure("HOST_DISABLED", host)
     if not db.get("host_metrics", db.get("host", host, "metrics"), "live"):
         raise Failure("HOST_OFFLINE", host)

@@ -12,6 +12,7 @@ from lab.xenapi.database import Database, Ref
 from lab.xenapi.failures import Failure
 from lab.xenapi.guest import Guest
 from lab.xenapi.settings import MIB
+from lab.xenapi.vm_records import MEMORY_LIMITS
 
 if TYPE_CHECKING:
     from lab.xenapi.world import World
@@ -19,14 +20,13 @@ if TYPE_CHECKING:
 BOOTLOADERS = ("pygrub", "eliloader")
 _LEAST_MEMORY = 16 * MIB
 _WORDS_KEY = "vm-data/lab"
-_MEMORY_FIELDS = ("memory_static_min", "memory_dynamic_min", "memory_dynamic_max", "memory_static_max")
 
 
 def assert_bootable(world: World, vm: Ref) -> None:
     """Raise what is wrong with the VM's own settings. The caller holds the database's lock."""
     record = world.db.view("VM", vm)
     _assert_vcpus(vm, record)
-    limits = [record[name] for name in _MEMORY_FIELDS]
+    limits = [record[name] for name in MEMORY_LIMITS]
     if limits != sorted(limits):
         raise Failure("MEMORY_CONSTRAINT_VIOLATION_ORDER")
     if record["memory_static_max"] < _LEAST_MEMORY:

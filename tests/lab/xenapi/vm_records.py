@@ -15,6 +15,8 @@ from lab.xenapi.datamodel import NULL
 from lab.xenapi.placement import memory_overhead
 
 HVM_BOOT_POLICY = "BIOS order"
+MEMORY_LIMITS = ("memory_static_min", "memory_dynamic_min", "memory_dynamic_max", "memory_static_max")
+"""From the lowest to the highest, as they must be."""
 
 
 def create_vm(db: Database, **fields: Any) -> Ref:

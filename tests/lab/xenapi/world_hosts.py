@@ -16,9 +16,7 @@ from lab.xenapi.vm_records import now
 
 POOL_NAME = "lab-pool"
 _CPU_MODEL = "Lab Xeon Processor (Simulated)"
-_CPU_FLAGS = (
-    "fpu de tsc msr pae mce cx8 apic sep mca cmov pat clflush acpi mmx fxsr sse sse2 ht syscall nx lm vmx"
-)
+_CPU_FLAGS = "fpu de tsc msr pae mce cx8 apic sep mca cmov pat clflush acpi mmx fxsr sse sse2 ht syscall nx lm vmx"
 _CPU_FEATURES = "1fcbfbff-80b82221-2993fbff-00000403-00000000-00000000-00000000-00000000-00001000-0c000000"
 _MHZ = 2600
 _VERSION = "8.2.1"

@@ -11,9 +11,7 @@ from lab.xenapi.datamodel import NULL
 from lab.xenapi.failures import Failure
 from lab.xenapi.operations import operation
 from lab.xenapi.registry import Call, message
-from lab.xenapi.vm_records import refresh_overhead
-
-_ORDERED = ("memory_static_min", "memory_dynamic_min", "memory_dynamic_max", "memory_static_max")
+from lab.xenapi.vm_records import MEMORY_LIMITS, refresh_overhead
 
 
 @message("VM.set_memory_limits")
@@ -106,7 +104,7 @@ def _write(call: Call, vm: Ref, **limits: int) -> None:
     db = call.db
     with db.lock:
         record = db.view("VM", vm)
-        ordered = [limits.get(name, record[name]) for name in _ORDERED]
+        ordered = [limits.get(name, record[name]) for name in MEMORY_LIMITS]
         if ordered[0] < 0 or ordered != sorted(ordered):
             raise Failure("MEMORY_CONSTRAINT_VIOLATION_ORDER")
         db.set("VM", vm, **limits)

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from lab.xenapi.database import Ref
 from lab.xenapi.datamodel import NULL
 from lab.xenapi.failures import Failure
@@ -149,6 +147,6 @@ def _set_non_negative(call: Call, vm: Ref, field: str, value: int) -> None:
 
 
 def _check_halted(call: Call, vm: Ref) -> None:
-    state: Any = call.db.get("VM", vm, "power_state")
+    state = call.db.get("VM", vm, "power_state")
     if state != "Halted":
         raise bad_power_state(vm, ("Halted",), state)
