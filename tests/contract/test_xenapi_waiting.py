@@ -288,6 +288,21 @@ def test_a_new_seed_waits_beside_the_one_that_the_guest_has(driver: ComputeDrive
     assert platform.volumes() == {"one.seed"}
 
 
+def test_a_run_killed_while_it_puts_the_new_seed_in_place(driver: ComputeDriver, platform: XenApiPlatform):
+    running(driver, platform, cloud_init=CloudInit(user_data="a"))
+    change(driver, cloud_init=CloudInit(user_data="b"))
+    driver.force_off(NAME)
+    platform.server.faults.fail("VM.set_other_config")
+    platform.server.faults.fail("VBD.destroy", skip=1, times=None)
+    with pytest.raises(AnyvirtError) as caught:
+        driver.power_on(NAME)
+    assert caught.value.not_undone
+    platform.server.faults.clear()
+    driver.power_on(NAME)
+    assert now(driver).pending == {}
+    assert platform.volumes() == {"one.seed"}
+
+
 def test_the_first_seed_of_a_running_guest(driver: ComputeDriver, platform: XenApiPlatform):
     running(driver, platform)
     before = platform.snapshot()

@@ -139,20 +139,20 @@ class ApplyMixin(NicChangesMixin, SeedsMixin, SizesMixin):
         if work.new_disks or "cloud_init" in work.now:
             self.forget_places()
 
-    def apply_waiting(self, ref: str, vm: Object, done: UndoStack) -> str | None:
+    def apply_waiting(self, ref: str, vm: Object, done: UndoStack) -> bool:
         """Put into force what has been waiting for a VM to be off.
 
         Returns:
-            The VDI of a seed that is of no use any more once the VM has started.
+            Whether a seed disk is of no use any more once the VM has started.
         """
         record = read_record(vm)
         if record is None or not record.deferred:
-            return None
+            return False
         work = self.begin(ref, vm)
         self.include_waiting(work)
-        old_seed = self.swap_seed(ref, vm, work.record, work.survey, done)
+        swapped = self.swap_seed(ref, vm, work.record, work.survey, done)
         self.carry_out(work, done)
-        return old_seed
+        return swapped
 
     # -- parts of it ------------------------------------------------------------------------------------------------
 

@@ -51,9 +51,10 @@ class PowerMixin(ApplyMixin):
                 self._resume(ref, name, paused)
                 return
             with UndoStack() as done:
-                old_seed = self.apply_waiting(ref, vm, done)
+                swapped = self.apply_waiting(ref, vm, done)
                 self.start_vm(ref, name, paused)
-            self.drop_seed(old_seed)
+            if swapped:
+                self.drop_old_seeds(vm)
 
     def power_off(
         self, name: str, method: str = ACPI, timeout_s: float = 120.0, retry_interval_s: float = 10.0

@@ -19,7 +19,7 @@ from .devicechanges import VBD
 from .devices import device_name, device_number, free_number
 from .diskchanges import DiskChangesMixin
 from .extras import HVM, domain_type
-from .metadata import Record, read_volume_record
+from .metadata import Record, read_record, read_volume_record
 from .records import Object, Survey
 from .vmfields import new_vbd
 
@@ -57,24 +57,26 @@ class SeedsMixin(DiskChangesMixin):
         else:
             self._make_seed(ref, vm, instance, own, was, record, survey, done)
 
-    def swap_seed(self, ref: str, vm: Object, record: Record, survey: Survey, done: UndoStack) -> str | None:
+    def swap_seed(self, ref: str, vm: Object, record: Record, survey: Survey, done: UndoStack) -> bool:
         """Let the seed disk that waits, if any, take the place of the one that a VM that is off has.
 
         Args:
             record: The VM's, which is changed, not written.
 
         Returns:
-            The VDI that is of no use any more.
+            Whether one is of no use any more.
         """
         waiting, name = waiting_seed(record), vm["name_label"]
         record.deferred.pop("cloud_init", None)
         if waiting is None:
-            return None
+            return False
         new = self._find_waiting(waiting)
         if new is None:
             record.cloud_init_fingerprint = waiting.was
-            return None
+            return False
         own = _own_seed(survey.vbds.get(ref, ()), survey, record)
+        if own is not None and own["VDI"] == new:  # an earlier run was killed in the middle
+            return True
         disk = _place_for(vm, survey.vbds.get(ref, ()), own)
         with self.guard(f"give instance {name!r} its new disk with cloud-init's data", name):
             before = self.devices_of(VBD, ref)
@@ -83,13 +85,16 @@ class SeedsMixin(DiskChangesMixin):
                 if own is not None and vbd["VDI"] == own["VDI"]:
                     self.call("VBD.destroy", one)
             self.call("VBD.create", new_vbd(ref, disk, new, False))
-        return None if own is None else str(own["VDI"])
+        return own is not None
 
-    def drop_seed(self, vdi: str | None) -> None:
-        """Delete a seed disk that is of no use any more. Where that fails it goes with its instance."""
-        if vdi is not None:
-            with suppress(AnyvirtError):
-                self.delete_vdi(vdi, SEED)
+    def drop_old_seeds(self, vm: Object) -> None:
+        """Delete the seed disks of an instance that it does not have any more. Where that fails they go with it."""
+        record = read_record(vm)
+        with suppress(AnyvirtError):
+            for ref, vdi in self.find_made(record.id) if record is not None else ():
+                kept = read_volume_record(vdi)
+                if kept is not None and kept.role == SEED and not vdi["VBDs"]:
+                    self.delete_vdi(ref, vdi["name_label"])
 
     def _find_waiting(self, waiting: WaitingSeed) -> str | None:
         """The VDI; None when somebody has deleted it, so that the guest keeps what it has."""
