@@ -187,9 +187,8 @@ class PlacesMixin(InstancesMixin):
         found = [Found(ref, record) for ref, record in places.srs.items() if record["name_label"] == name]
         if len(found) > 1 and near is not None:
             found = [one for one in found if any(_named(places.hosts, host, near) for host in places.hosts_of(one.ref))]
-        return _only(
-            found, f"there is no active pool {name!r}", f"storage repositories are named {name!r}", PoolNotFound
-        )
+        several = f"storage repositories are named {name!r}; name a host, with xenapi.affinity or ?host= in the uri"
+        return _only(found, f"there is no active pool {name!r}", several, PoolNotFound)
 
     def find_network(self, nic: Nic) -> Found:
         """The network that a NIC is to be on.
