@@ -353,7 +353,8 @@ options:
             type: dict
           xenstore_data:
             description:
-              - What the guest finds in XenStore when it starts. Each key begins with C(vm-data/).
+              - What the guest finds in XenStore when it starts. Each key begins with C(vm-data/). It is never part of a
+                result or log.
             type: dict
           other_config:
             description: Keys that other tools look at. Those of this collection are its own.
@@ -814,7 +815,7 @@ INSTANCE_OPTIONS: dict[str, Option] = {
         domain_type=choice("hvm", "pv", "pvh"),
         platform={"type": "dict"},
         vcpus_params={"type": "dict"},
-        xenstore_data={"type": "dict"},
+        xenstore_data={"type": "dict", "no_log": True},
         other_config={"type": "dict"},
         affinity=TEXT,
         bootloader=TEXT,

@@ -14,7 +14,7 @@ from ..model.instance import Instance
 from .compare_disks import compare_disks
 from .compare_nics import compare_nics
 from .desired import CUSTOM, Desired, topology_option, topology_size
-from .views import is_document
+from .views import HIDDEN, is_document
 
 
 class Change(NamedTuple):
@@ -70,7 +70,6 @@ class Comparison:
 
 _PLAIN = ("memory_mb", "max_memory_mb", "vcpus", "max_vcpus", "autostart", "description", "locked", "protected")
 _GROUPS = ("boot", "cpu", "console")
-_HIDDEN = "given text"
 _OFF_WHEN_UNKNOWN = {"autostart": False, "description": "", "locked": False, "protected": False}
 
 
@@ -210,5 +209,5 @@ def _compare_extras(
         return
     differing = {key: extras[key] for key in sorted(differing_extras(current, wanted.instance))}
     for key, value in differing.items():
-        old, new = (_HIDDEN if is_document(item) else item for item in (current.hypervisor.get(key), value))
+        old, new = (HIDDEN if is_document(item) else item for item in (current.hypervisor.get(key), value))
         found.add(f"{extras_option}.{key}", "hypervisor", old, new, differing)

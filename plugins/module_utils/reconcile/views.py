@@ -18,6 +18,9 @@ _NOT_SHOWN = frozenset(
 """Shown in another form, or, as ``pool_path``, asked for and never read back."""
 _WORD_OF = {"nics": "networks"}
 
+HIDDEN = "given data"
+"""Stands for a document."""
+
 
 def instance_as_dict(instance: Instance, extras_option: str) -> dict[str, Any]:
     """An instance in the words of the module's options; what is not known is left out, and so are secrets."""
@@ -43,6 +46,8 @@ def pending_as_dict(instance: Instance, extras_option: str) -> dict[str, Any]:
     for field, values in instance.pending.items():
         option = extras_option if field == "hypervisor" else _WORD_OF.get(field, field)
         running, configured = ("other data", "the given data") if field == "cloud_init" else values
+        if field == "hypervisor":
+            running, configured = (_without_documents(extras) for extras in values)
         pending[option] = {"running": plain(running), "configured": plain(configured)}
     return pending
 
@@ -53,9 +58,13 @@ def address_as_dict(address: Address) -> dict[str, Any]:
     return {key: value for key, value in shown.items() if value is not None}
 
 
+def _without_documents(extras: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: HIDDEN if is_document(value) else value for key, value in extras.items()}
+
+
 def is_document(value: Any) -> bool:
-    """Whether this is text for a configuration, to be merged: nothing for a result, since it may hold passwords."""
-    return isinstance(value, list) or (isinstance(value, str) and "<" in value)
+    """Whether this is data for a configuration, to be merged: nothing for a result, since it may hold passwords."""
+    return isinstance(value, (list, Mapping)) or (isinstance(value, str) and "<" in value)
 
 
 def plain(value: Any) -> Any:

@@ -53,7 +53,7 @@ def domain_type(vm: Mapping[str, Any]) -> str:
     kind = str(vm["domain_type"])
     if kind == "unspecified":
         return HVM if vm["HVM_boot_policy"] else PV
-    return PVH if kind == "pv_in_pvh" else kind
+    return PV if kind == "pv_in_pvh" else kind  # a PV guest in a container of its own, which is the host's affair
 
 
 def read_extras(vm: Mapping[str, Any], hosts: Mapping[str, str]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def test_conditions():
 
 @pytest.mark.parametrize(
     ("declared", "policy", "expected"),
-    [("pv", "", "pv"), ("pv_in_pvh", "", "pvh"), ("pvh", "", "pvh"), ("hvm", "x", "hvm"), ("unspecified", "", "pv")],
+    [("pv", "", "pv"), ("pv_in_pvh", "", "pv"), ("pvh", "", "pvh"), ("hvm", "x", "hvm"), ("unspecified", "", "pv")],
 )
 def test_domain_types(declared: str, policy: str, expected: str):
     assert domain_type({"domain_type": declared, "HVM_boot_policy": policy}) == expected
