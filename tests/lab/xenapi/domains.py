@@ -33,7 +33,7 @@ def start(world: World, vm: Ref, host: Ref, paused: bool) -> None:
 
 
 def reboot(world: World, vm: Ref) -> None:
-    """The guest is replaced by a new one in a new domain on the same host; one that cannot boot leaves the VM Halted."""
+    """A new guest in a new domain takes the place of the old one; when it cannot boot the VM is Halted."""
     try:
         vm_boot.assert_bootable(world, vm)
     except Failure:
