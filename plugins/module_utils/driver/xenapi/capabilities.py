@@ -20,7 +20,11 @@ CAPABILITIES: Capabilities = {
     "shutdown_acpi": Support(True, "through Xen's control channel; the guest needs drivers that heed it"),
     "shutdown_agent": Support(False, "use method acpi or forced"),
     "reboot_soft": Support(True, "the guest needs drivers that heed it"),
-    "suspend": Support(True, "with the guest's help, where the pool has a storage repository for suspended memory"),
+    "suspend": Support(
+        True,
+        "with the guest's help, so that a paused one goes on for a moment; where the pool has a storage repository for "
+        "suspended memory",
+    ),
     "memory_live": Support(True, "up to its maximum, by ballooning; the guest needs drivers that heed it"),
     "vcpus_live": Support(True, "adding; taking away waits for the next start"),
     "root_grow_live": Support(False, "stop the instance first"),

@@ -16,7 +16,7 @@ from .records import Object
 VBD, VIF = "VBD", "VIF"
 
 PLUG_S = 30.0
-"""For how long a guest that still boots is waited for until it can be given a device."""
+"""For how long a guest that still boots is waited for until it can be given a device, or let go of one."""
 
 _COMMON = ("VM", "other_config", "qos_algorithm_type", "qos_algorithm_params")
 _FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -41,27 +41,27 @@ class DeviceChangesMixin(GuestsMixin):
             Unsupported: the guest has no drivers for it.
             HypervisorError: it did not take it.
         """
-
-        def attempt(_left_s: float) -> None:
-            try:
-                self.run_task(f"{kind}.plug", ref)
-            except self.api.library.Failure as failure:
-                if code_of(failure) != "DEVICE_ALREADY_ATTACHED":
-                    raise
-
-        self.when_guest_can(name, PLUG_S, 2.0, attempt)
+        self._hotplug(f"{kind}.plug", ref, name, "DEVICE_ALREADY_ATTACHED")
         if not self.call(f"{kind}.get_currently_attached", ref):
             raise HypervisorError(f"the guest of instance {name!r} was given a {_NOUNS[kind]} and did not take it")
 
-    def remove_device(self, kind: str, ref: str, device: Object) -> None:
+    def remove_device(self, kind: str, ref: str, name: str, device: Object) -> None:
         """Take a device away, from a running guest too; to be used within ``guard``."""
         if device["currently_attached"]:
-            try:
-                self.run_task(f"{kind}.unplug", ref)
-            except self.api.library.Failure as failure:
-                if code_of(failure) not in ("DEVICE_ALREADY_DETACHED", "DEVICE_NOT_ATTACHED"):
-                    raise
+            self._hotplug(f"{kind}.unplug", ref, name, "DEVICE_ALREADY_DETACHED", "DEVICE_NOT_ATTACHED")
         self.call(f"{kind}.destroy", ref)
+
+    def _hotplug(self, method: str, ref: str, name: str, *content: str) -> None:
+        """Plug or unplug, as soon as the guest can; failures that say that it is so already are none."""
+
+        def attempt(_left_s: float) -> None:
+            try:
+                self.run_task(method, ref)
+            except self.api.library.Failure as failure:
+                if code_of(failure) not in content:
+                    raise
+
+        self.when_guest_can(name, PLUG_S, 2.0, attempt)
 
     def restore_devices(self, kind: str, vm: str, name: str, before: Mapping[str, Object]) -> None:
         """Give a VM exactly the devices that it had ``before``, whatever has become of them."""
@@ -69,7 +69,7 @@ class DeviceChangesMixin(GuestsMixin):
             now = self.devices_of(kind, vm)
             for ref, device in now.items():
                 if ref not in before:
-                    self.remove_device(kind, ref, device)
+                    self.remove_device(kind, ref, name, device)
             for ref, device in before.items():
                 self._restore_device(kind, name, ref, device, now.get(ref))
 

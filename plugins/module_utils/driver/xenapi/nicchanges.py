@@ -49,7 +49,7 @@ class NicChangesMixin(DeviceChangesMixin):
             macs = {nic.mac for nic in wanted}
             for mac, one in there.items():
                 if mac not in macs:
-                    self.remove_device(VIF, one, before[one])
+                    self.remove_device(VIF, one, name, before[one])
             numbers = _free_numbers({vif["device"] for vif in before.values() if vif["MAC"].lower() in macs})
             for nic in changing:
                 found = there.get(nic.mac or "")
