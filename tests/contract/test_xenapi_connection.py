@@ -154,6 +154,17 @@ def test_a_session_that_expires_each_time_is_an_error(server: XenApiServer, driv
     assert driver.call("VM.get_all")
 
 
+def test_a_password_that_was_refused_is_not_tried_again(server: XenApiServer, driver: XenApiDriver):
+    """Servers lock accounts."""
+    server.expire_sessions()
+    server.faults.fail("session.login_with_password", "SESSION_AUTHENTICATION_FAILED", "root", "no", times=None)
+    with server.calls.recording() as made, ThreadPoolExecutor(4) as pool:
+        for refused in [pool.submit(driver.list_instances) for _number in range(8)]:
+            with pytest.raises(PermissionDenied, match="user name with this password"):
+                refused.result()
+    assert [call.name for call in made].count("session.login_with_password") == 1
+
+
 def test_a_write_is_made_once_with_a_new_session(server: XenApiServer, driver: XenApiDriver, template: str):
     server.expire_sessions()
     driver.call("VM.clone", template, "one")
@@ -374,6 +385,14 @@ def test_many_tasks_are_waited_for_by_one_loop(server: XenApiServer, driver: Xen
     assert names.count("VM.clone") == names.count("task.destroy") == number
     assert not [name for name in names if name.startswith("task.get")]
     assert names.count("event.from") < number / 2
+    assert server.db.refs("task") == []
+
+
+def test_what_goes_on_while_events_break_is_waited_for(server: XenApiServer, driver: XenApiDriver, template: str):
+    server.faults.delay("VM.clone", 0.3)
+    server.faults.drop("event.from", times=2)
+    for name in ("one", "two"):
+        assert driver.run_task("VM.clone", template, name) == driver.call("VM.get_by_name_label", name)[0]
     assert server.db.refs("task") == []
 
 

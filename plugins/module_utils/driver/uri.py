@@ -119,7 +119,12 @@ def _check_xenapi(options: ConnectionOptions) -> None:
         )
     if not parts.hostname:
         raise InvalidUri(f"uri: {options.uri!r} names no host; give one like xenapi://root@host")
-    unknown = sorted(set(options.query()) - {"host"})
-    if unknown or parts.path not in ("", "/"):
-        what = f"a parameter {unknown[0]}" if unknown else f"a path {parts.path}"
+    asked = parse_qsl(parts.query, keep_blank_values=True)
+    unknown = sorted({name for name, _value in asked} - {"host"})
+    if unknown or parts.path not in ("", "/") or parts.fragment:
+        what = f"a parameter {unknown[0]}" if unknown else f"a part #{parts.fragment}"
+        what = what if parts.path in ("", "/") else f"a path {parts.path}"
         raise InvalidUri(f"uri: {options.uri!r} has {what}, and a pool's URI is no longer than xenapi://HOST?host=NAME")
+    if len(asked) > 1 or any(not value for _name, value in asked):
+        # Taken for the whole pool, it would start instances anywhere.
+        raise InvalidUri(f"uri: {options.uri!r} has to name one host after ?host=; without it, it means the whole pool")

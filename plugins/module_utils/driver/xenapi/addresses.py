@@ -10,7 +10,7 @@ from collections.abc import Collection
 
 from ...model import power_state
 from ...model.instance import Address
-from .instances import InstancesMixin
+from .instances import InstancesMixin, choose
 from .records import Object, state_of
 
 _KEY = re.compile(r"(\d+)/(?:ip|ipv[46]/\d+)")
@@ -23,7 +23,8 @@ class AddressesMixin(InstancesMixin):
     def get_addresses(self, names: Collection[str], ask_guest: bool = False) -> dict[str, list[Address]]:
         """As the contract says. What the guests' agents tell is known to the pool, so none is asked."""
         with self.guard("read the instances' addresses"):
-            active = {ref: vm for ref, vm in self.find_vms(names).items() if state_of(vm) in power_state.ACTIVE}
+            vms = choose(self.find_vms(names), strictly=False)
+            active = {ref: vm for ref, vm in vms.items() if state_of(vm) in power_state.ACTIVE}
             told = self.fetch_of("VM_guest_metrics", active.values(), "guest_metrics")
             vifs = self.fetch_devices("VIF", [ref for ref, vm in active.items() if vm["guest_metrics"] in told])
         return {

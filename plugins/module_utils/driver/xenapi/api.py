@@ -25,6 +25,7 @@ PLAIN = "http"
 _API_VERSION = "1.0"
 _ORIGINATOR = "anyvirt.compute"
 _MOST_REDIRECTS = 3
+_REFUSED_LOGIN = "SESSION_AUTHENTICATION_FAILED"
 _LOST_SESSION = ("SESSION_INVALID", "HOST_IS_SLAVE")
 """After these it takes a new login, and the call has had no effect: the session has expired, or another host has become
 the pool's master."""
@@ -89,6 +90,8 @@ class Api:
         """Guards the session and the idle lines."""
         self._login_lock = threading.Lock()
         self._session: str | None = None
+        self._refusal: list[str] | None = None
+        """What the server said when it did not take the password again."""
         self._idle: list[Line] = []
 
     # -- session ----------------------------------------------------------------------------------------------------
@@ -155,12 +158,23 @@ class Api:
         raise AssertionError("the last try returns or raises")
 
     def _log_in_again(self, stale: str) -> None:
-        """Replace a session that has ended, unless another thread has done so already."""
+        """Replace a session that has ended, unless another thread has done so already.
+
+        A password that was refused is not tried again: servers lock accounts after a few wrong ones.
+        """
         with self._login_lock:
-            if self.session == stale:
+            if self.session != stale:
+                return
+            if self._refusal is not None:
+                raise self.library.Failure(self._refusal)
+            try:
                 renewed = self._log_in()
-                with self._lock:
-                    self._session = renewed
+            except self.library.Failure as failure:
+                if failure.details[0] == _REFUSED_LOGIN:
+                    self._refusal = failure.details
+                raise
+            with self._lock:
+                self._session = renewed
 
     @contextmanager
     def _login_line(self, address: Address, longest_s: float = math.inf) -> Iterator[Connection]:
@@ -220,7 +234,10 @@ class Api:
         """An idle line, or a new one; it is idle again afterwards."""
         with self._lock:
             line = self._idle.pop() if self._idle else None
-        if line is None or line.connection.address != self.address:
+        if line is not None and line.connection.address != self.address:
+            line.connection.close()
+            line = None
+        if line is None:
             line = self.new_line()
         try:
             yield line

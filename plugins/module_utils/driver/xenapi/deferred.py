@@ -142,7 +142,7 @@ def _parse(option: str, value: Any) -> Any:
         if option == "nics":
             return [Nic(**nic) for nic in value]
         if option == "hypervisor":
-            return dict(value)
+            return {key: item for key, item in value.items() if key not in MAPPINGS or isinstance(item, dict)} or None
         if option == "cloud_init":
             return WaitingSeed(value["vdi"], value.get("was"))
     except (TypeError, KeyError, ValueError, AttributeError):

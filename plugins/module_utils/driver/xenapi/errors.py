@@ -6,11 +6,19 @@
 from __future__ import annotations
 
 import re
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from xmlrpc.client import Fault
 
-from ...errors import AnyvirtError, HypervisorError, HypervisorUnavailable, InstanceNotFound, TimeoutExpired
+from ...errors import (
+    AnyvirtError,
+    HypervisorError,
+    HypervisorUnavailable,
+    InstanceNotFound,
+    PermissionDenied,
+    TimeoutExpired,
+)
 from .codes import BY_CODE, MISSING, Rule
 from .transport import HttpRefused, TransportError
 
@@ -80,9 +88,12 @@ def translate(
     if isinstance(error, TransportError):
         return HypervisorUnavailable(f"cannot {what}: {error}")
     if isinstance(error, Fault):
-        return HypervisorError(f"cannot {what}: {error.faultString}")
+        return HypervisorError(f"cannot {what}: {in_words(error.faultString, labels or {})}")
     if isinstance(error, HttpRefused):
-        return HypervisorError(f"cannot {what}: the server says {error}")
+        kind = PermissionDenied if error.status in _DENIED else HypervisorError
+        return kind(f"cannot {what}: the server says {error}")
+    if isinstance(error, ET.ParseError):
+        return HypervisorError(f"cannot {what}: the server's answer cannot be understood ({error})")
     if isinstance(error, OSError):
         return HypervisorError(f"cannot {what}: {error}")
     return None

@@ -38,7 +38,7 @@ class InstancesMixin(ConnectionMixin):
 
     def list_instances_detail(self, names: Collection[str] | None = None) -> list[InstanceInfo]:
         with self.guard("list the instances"):
-            vms = self.find_vms(names)
+            vms = _without_shadowed(self.find_vms(names))
             if not vms:
                 return []
             metrics = self.fetch_of("VM_metrics", vms.values(), "metrics", whole=names is None)
@@ -199,6 +199,13 @@ def choose(vms: Objects, strictly: bool = True) -> dict[str, Object]:
         elif strictly:
             raise InstanceAmbiguous(_several(name, [vms[ref] for ref in refs], len(marked)))
     return chosen
+
+
+def _without_shadowed(vms: Objects) -> Objects:
+    """The VMs without those whose name means another one of them: what is told by name is never theirs."""
+    chosen = choose(vms, strictly=False)
+    meant = {vm["name_label"] for vm in chosen.values()}
+    return {ref: vm for ref, vm in vms.items() if ref in chosen or vm["name_label"] not in meant}
 
 
 def _several(name: str, vms: Collection[Mapping[str, Any]], marked: int) -> str:

@@ -128,7 +128,7 @@ def _read(owner: Mapping[str, Any], kind: type[_Kept]) -> _Kept | None:
     text = owner.get("other_config", {}).get(KEY)
     try:
         values = json.loads(text) if text else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(values, dict):
         return None

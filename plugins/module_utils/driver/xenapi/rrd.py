@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from .wire import parse_xml
+
 PATH = "/rrd_updates"
 """Where a host tells them."""
 
@@ -73,8 +75,7 @@ def read_rates(answer: bytes, uuids: Collection[str]) -> Rates:
     Raises:
         ElementTree.ParseError: it is not such an answer.
     """
-    # Hosts write it themselves, without a document type, so there are no entities to beware of.
-    root = ElementTree.fromstring(answer)  # noqa: S314
+    root = parse_xml(answer)
     try:
         return _read_rates(root, uuids)
     except (ValueError, IndexError) as error:
@@ -101,7 +102,7 @@ def total(known: Sequence[Rates], column: Column, since_s: float) -> float | Non
     for rates in known:
         for time_s, value in zip(rates.times_s, rates.columns.get(column, ())):
             if time_s > until_s:
-                if not math.isnan(value):
+                if math.isfinite(value):
                     total_of += value * min(rates.step_s, time_s - until_s)
                 until_s = time_s
     return total_of
@@ -111,7 +112,7 @@ def latest(known: Sequence[Rates], column: Column) -> float | None:
     """The newest value that is known."""
     for rates in reversed(known):
         for value in reversed(rates.columns.get(column, ())):
-            if not math.isnan(value):
+            if math.isfinite(value):
                 return value
     return None
 

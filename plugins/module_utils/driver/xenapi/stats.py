@@ -17,7 +17,7 @@ from ...model import power_state
 from ...model.instance import BlockStats, InterfaceStats
 from ...model.units import KIB
 from .devices import device_name
-from .instances import InstancesMixin
+from .instances import InstancesMixin, choose
 from .records import Object, Objects, in_order, present_memory_kib, present_vcpus, state_of
 from .rrd import ARCHIVES, PATH, Column, Rates, latest, needed, query, read_rates, total
 from .transport import HttpRefused
@@ -96,8 +96,9 @@ class StatsMixin(InstancesMixin):
 
     def get_all_diagnostics(self, names: Collection[str] | None = None) -> Mapping[str, dict[str, int]]:
         with self.guard("read the instances' counters"):
-            vms = {ref: vm for ref, vm in self.find_vms(names).items() if state_of(vm) in power_state.ACTIVE}
-            return {watched.vm["name_label"]: _diagnostics(watched) for watched in self._watch_all(vms)}
+            vms = choose(self.find_vms(names), strictly=False)
+            active = {ref: vm for ref, vm in vms.items() if state_of(vm) in power_state.ACTIVE}
+            return {watched.vm["name_label"]: _diagnostics(watched) for watched in self._watch_all(active)}
 
     # -- parts ------------------------------------------------------------------------------------------------------
 

@@ -209,7 +209,8 @@ class Tasks:
                 try:
                     token = self._take_events(line, token)
                 except TransportError as error:
-                    self._end_all(error)
+                    # One connection that breaks is not the server, and what is under way there goes on.
+                    self._end_all(None if error.lost else error)
                 except Exception as failure:
                     if token and getattr(failure, "details", [""])[0] in _LOST_TOKEN:
                         token = ""

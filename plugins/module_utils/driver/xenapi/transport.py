@@ -178,15 +178,19 @@ class Connection:
         return self._http.getresponse()
 
     def _ensure_connected(self) -> None:
-        if self._aborted:
-            raise TransportError(f"the connection with {self.address.netloc} has ended")
+        self._check_not_aborted()
         if self._http.sock is not None and self._is_stale(self._http.sock):
             self.close()
         if self._http.sock is None:
             self._is_connected = False
             self._http.connect()
             self._is_connected = True
+            self._check_not_aborted()  # which may have come while there was nothing to be broken
             cast("socket.socket", self._http.sock).settimeout(self._limits.answer_s)
+
+    def _check_not_aborted(self) -> None:
+        if self._aborted:
+            raise TransportError(f"the connection with {self.address.netloc} has ended")
 
     def _is_stale(self, sock: socket.socket) -> bool:
         """Whether the server has hung up since the last answer: between requests it has nothing else to say."""

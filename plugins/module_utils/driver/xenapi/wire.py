@@ -18,6 +18,20 @@ from contextlib import contextmanager
 from typing import Any, Callable
 from xmlrpc.client import DateTime, Fault
 
+_MARKUP_OF_BOMBS = (b"<!DOCTYPE", b"\0")
+"""No answer has a document type; an encoding that could hide one from us has zeros."""
+
+
+def parse_xml(text: bytes) -> ET.Element:
+    """The root of an XML text from a server, which nobody may let grow: it has no entities of its own.
+
+    Raises:
+        ParseError: it is none.
+    """
+    if any(mark in text for mark in _MARKUP_OF_BOMBS):
+        raise ET.ParseError("a document type, which no answer has")
+    return ET.fromstring(text)  # noqa: S314
+
 
 def parse_reply(text: bytes) -> tuple[Any, ...]:
     """The values of an XML-RPC reply.
@@ -27,8 +41,7 @@ def parse_reply(text: bytes) -> tuple[Any, ...]:
         Fault: it is one.
     """
     with _uncollected():
-        # Expat itself, from version 2.4.1 on, refuses texts that blow up; nothing outside the text is ever loaded.
-        root = ET.fromstring(text)  # noqa: S314
+        root = parse_xml(text)
         fault, values = None, ()
         try:
             for part in root if root.tag == "methodResponse" else ():
@@ -37,7 +50,7 @@ def parse_reply(text: bytes) -> tuple[Any, ...]:
                     fault = Fault(told["faultCode"], told["faultString"])
                 elif part.tag == "params":
                     values = tuple(_value(parameter[0]) for parameter in part)
-        except (KeyError, ValueError, IndexError, TypeError) as error:
+        except (KeyError, ValueError, IndexError, TypeError, RecursionError) as error:
             raise ET.ParseError(f"no XML-RPC: {error}") from error
     if fault is not None:
         raise fault

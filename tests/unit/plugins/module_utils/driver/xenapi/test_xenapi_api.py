@@ -107,6 +107,10 @@ def test_the_library_is_missing(monkeypatch: pytest.MonkeyPatch):
         ("xenapi:h", "names no host"),
         ("xenapi://h/system", "has a path /system"),
         ("xenapi://h?pool=x", "has a parameter pool"),
+        ("xenapi://h#xen2", "has a part #xen2"),
+        ("xenapi://h?host=", "has to name one host"),
+        ("xenapi://h?host", "has to name one host"),
+        ("xenapi://h?host=xen1&host=xen2", "has to name one host"),
         ("xenapi://root:secret@h", "has a password in it"),
     ],
 )

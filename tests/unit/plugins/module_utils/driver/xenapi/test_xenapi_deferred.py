@@ -149,6 +149,7 @@ def test_a_seed_waits():
         {"boot": {"color": "red"}},
         {"boot": None},
         {"hypervisor": "x"},
+        {"hypervisor": {"platform": 3}},
         {"cloud_init": {}},
         {"cloud_init": "x"},
         {"nothing": 1},

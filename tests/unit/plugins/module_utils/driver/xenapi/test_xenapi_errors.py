@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from xml.etree.ElementTree import ParseError
 from xmlrpc.client import Fault
 
 import pytest
@@ -135,7 +136,9 @@ def test_an_instance_without_a_name_is_still_named_by_its_label():
     [
         (TransportError("nobody answers at h:1"), HypervisorUnavailable, "cannot look: nobody answers at h:1"),
         (Fault(401, "You must log in"), PermissionDenied, "cannot look: the server ended the session"),
-        (Fault(500, "no good"), HypervisorError, "cannot look: no good"),
+        (Fault(500, f"no good: {SR}"), HypervisorError, "cannot look: no good: (unnamed)"),
+        (HttpRefused(403, "Forbidden"), PermissionDenied, "cannot look: the server says HTTP 403 Forbidden"),
+        (ParseError("no rates"), HypervisorError, "cannot look: the server's answer cannot be understood (no rates)"),
         (HttpRefused(404, "Not Found"), HypervisorError, "cannot look: the server says HTTP 404 Not Found"),
         (FileNotFoundError(2, "No such file", "/i.raw"), HypervisorError, "No such file: '/i.raw'"),
     ],

@@ -59,7 +59,7 @@ def test_a_copy_of_ours_is_not_ours():
     assert read_record({"uuid": "u2", "other_config": with_record({}, Record(id="i", unfinished=True))}) is not None
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", "[]", "7", '"text"', "null"])
+@pytest.mark.parametrize("text", ["", "no JSON", "[" * 100_000, "[]", "7", '"text"', "null"], ids=range(7))
 def test_what_is_no_record(text: str):
     assert read_record({"uuid": "u1", "other_config": {KEY: text}}) is None
     assert read_volume_record({"other_config": {KEY: text}}) is None

@@ -191,6 +191,17 @@ def test_one_of_several(pool: Any):
     ours(pool, mine)
     assert driver.lookup("web1")[0] == mine
     assert list(driver.get_instances(["web1"])) == ["web1"]
+    assert len(driver.list_instances_detail()) == 1
+
+
+def test_what_is_told_by_name_is_of_the_one_that_is_meant(pool: Any):
+    told = pool.add("VM_guest_metrics", networks={"0/ip": "10.0.0.5"})
+    pool.nic(pool.vm("web1", active=True, guest_metrics=told))
+    ours(pool, pool.vm("web1"))
+    driver = pool.driver()
+    assert [info.state for info in driver.list_instances_detail()] == [power_state.SHUTOFF]
+    assert driver.get_addresses(["web1"]) == {}
+    assert driver.get_all_diagnostics() == {}
 
 
 def test_nobody(pool: Any):

@@ -185,6 +185,19 @@ def test_a_host_that_does_not_tell(busy: Any):
         busy.driver().get_all_diagnostics()
 
 
+@pytest.mark.parametrize("text", [b"", b"<html>", b"<!DOCTYPE x><xport/>"])
+def test_a_host_that_tells_something_else(busy: Any, text: bytes):
+    busy.archives[5] = text
+    with pytest.raises(HypervisorError, match="'web1': the server's answer cannot be understood"):
+        busy.driver().get_diagnostics("web1")
+
+
+def test_a_rate_without_bounds_counts_nothing(busy: Any):
+    uuid = busy.get("VM", "OpaqueRef:VM-0")["uuid"]
+    busy.archives[5] = answer(5, [START + 5, START + 10], {f"vm:{uuid}:vif_0_rx": [float("inf"), 20]})
+    assert busy.driver().get_diagnostics("web1")["nic0_rx_bytes"] == 100
+
+
 def test_of_an_instance_that_is_off(pool: Any):
     pool.disk(pool.vm("off"))
     for ask in (

@@ -82,7 +82,13 @@ def test_faults_are_raised():
         "<methodResponse><params><param><value><array/></value></param></params></methodResponse>",
         "<methodResponse><params><param><value><struct><member/></struct></value></param></params></methodResponse>",
         "<methodResponse><fault><value><string>no</string></value></fault></methodResponse>",
+        "<!DOCTYPE html><html><body>It works!</body></html>",
+        "<methodResponse><params><param>"
+        + "<value><array><data>" * 5000
+        + "</data></array></value>" * 5000
+        + "</param></params></methodResponse>",
     ],
+    ids=range(10),
 )
 def test_what_is_no_answer(text: str):
     with pytest.raises(ET.ParseError):
@@ -91,7 +97,18 @@ def test_what_is_no_answer(text: str):
 
 def test_what_is_something_else():
     """A page for people has no values; the transport says what that means."""
-    assert parse("<!DOCTYPE html><html><body>It works!</body></html>") == ()
+    assert parse("<html><body>It works!</body></html>") == ()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_answers_that_would_grow(encoding: str):
+    """Little text that becomes much, so little that Expat itself would let it."""
+    text = (
+        f'<!DOCTYPE r [<!ENTITY a "{"x" * 1000}">]><methodResponse><params><param><value>{"&a;" * 1000}</value></param>'
+        "</params></methodResponse>"
+    )
+    with pytest.raises(ET.ParseError, match="document type"):
+        parse_reply(text.encode(encoding))
 
 
 def test_the_garbage_collector_is_as_it_was():
