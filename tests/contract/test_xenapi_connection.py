@@ -547,6 +547,26 @@ def test_an_upload_that_is_refused(driver: XenApiDriver):
     assert isinstance(caught.value.__cause__, HttpRefused)
 
 
+def test_uploads_that_a_server_does_not_want_over_tls(tls_server: XenApiServer):
+    """It says so before it has read all, and hangs up, which TLS has errors of its own for."""
+
+    def upload(driver: XenApiDriver, uuid: str) -> None:
+        query = {"vdi": uuid, "format": "raw"}
+        driver.http_request("PUT", "/import_raw_vdi", query, lambda: [b"x" * MIB] * 64, 64 * MIB)
+
+    with driver_for(tls_server, ca_path=str(tls_server.ca_file)) as driver:
+        with pytest.raises(HypervisorError, match="cannot upload it: the server says HTTP 500"):
+            with driver.guard("upload it"):
+                upload(driver, "no uuid")
+        tls_server.faults.drop("http:/import_raw_vdi")
+        with pytest.raises(HypervisorUnavailable, match="broke"), driver.guard("upload it"):
+            upload(driver, "no uuid")
+        tls_server.expire_sessions()
+        _vdi, uuid = new_vdi(driver, 64 * MIB)
+        tls_server.expire_sessions()
+        upload(driver, uuid)
+
+
 def test_an_upload_whose_connection_breaks(server: XenApiServer, driver: XenApiDriver):
     _vdi, uuid = new_vdi(driver, 8 * MIB)
     server.faults.drop("http:/import_raw_vdi", "before")

@@ -16,6 +16,9 @@ from typing import Any, Callable, cast
 
 from .wire import parse_reply
 
+_HUNG_UP = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""How sending finds out that the server listens no more; the last two are of TLS."""
+
 Body = Callable[[], Iterable[bytes]]
 """Begins a request's body, from its first byte each time it is called."""
 
@@ -168,7 +171,7 @@ class Connection:
         self._ensure_connected()
         try:
             self._http.request(method, target, body=body, headers=dict(headers))
-        except (BrokenPipeError, ConnectionResetError):
+        except _HUNG_UP:
             if isinstance(body, bytes):
                 raise
             # A server that does not want an upload says so at once and hangs up.
@@ -217,8 +220,14 @@ class Connection:
                 "authority's certificates as ca_path, or on a network that you trust wholly set validate_certs to false"
             ) from error
         except ssl.SSLError as error:
+            was_connected = self._is_connected
             self.close()
-            raise TransportError(f"no TLS connection with {server} comes about ({error.reason or error})") from error
+            what = (
+                f"the connection with {server} broke"
+                if was_connected
+                else f"no TLS connection with {server} comes about"
+            )
+            raise TransportError(f"{what} ({error.reason or error})", lost=was_connected) from error
         except socket.timeout as error:
             limit = self._limits.answer_s if self._is_connected else self._limits.connect_s
             self.close()
