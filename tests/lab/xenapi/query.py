@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The query language of get_all_records_where: ``field "power_state" = "Running" and not (field "domid" = "0")``.
 
-Comparisons are of strings, as the database stores them: "true", "42", a reference. The parts of a field's name may be
-joined by two underscores, which is how the real database names its columns.
+Comparisons are of strings, as the database stores them: "true", "42", a reference. Fields have the names of the real
+database's columns, where name_label is ``name__label``; of other fields with two parts both ways are understood.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ Operand = Callable[[Mapping[str, Any]], str]
 
 _REF = "_ref"
 """What the database calls an object's own reference."""
+_OTHERWISE_NAMED = ("name_label", "name_description")
+"""No columns of the database."""
 _TOKEN = re.compile(r"""\s*(?:(?P<word>field|and|or|not|true|false|=|\(|\))|"(?P<double>[^"]*)"|'(?P<single>[^']*)')""")
 
 
@@ -93,9 +95,9 @@ class _Parser:
         name = self._expect("string")
         if name == _REF:
             return lambda record: str(record[_REF])
-        name = name if name in self._cls.fields else name.replace("__", "_")
-        if name not in self._cls.fields:
-            raise Failure("INTERNAL_ERROR", f"{self._cls.name} has no field {name}")
+        column, name = name, name if name in self._cls.fields else name.replace("__", "_")
+        if name not in self._cls.fields or column in _OTHERWISE_NAMED:
+            raise Failure("INTERNAL_ERROR", f"{self._cls.name} has no field {column}")
         return lambda record: _as_text(record[name])
 
     def _accept(self, kind: str) -> bool:

@@ -57,7 +57,7 @@ _ACCESS = _rules(
     SESSION_AUTHENTICATION_FAILED="the server does not accept this user name with this password",
     SESSION_AUTHORIZATION_FAILED="user {0} may not use the pool: {1}",
     SESSION_INVALID="the server ended the session, and the new one as well",
-    RBAC_PERMISSION_DENIED="the user's role does not allow {0}; a role like vm-admin or pool-operator does",
+    RBAC_PERMISSION_DENIED="the user's role does not allow {0}; the role vm-power-admin, or pool-operator, does",
     PERMISSION_DENIED="the server does not permit it: {0}",
     USER_IS_NOT_LOCAL_SUPERUSER="only the local superuser may do that: {0}",
 )
