@@ -21,6 +21,8 @@ bin := $(abspath $(VENV))/bin
 build := $(abspath $(BUILD))
 copy := $(build)/ansible_collections/anyvirt/compute
 libvirt_drivers := $(filter-out fake xenapi,$(DRIVERS))
+# The Xen host is a machine of its own, in an emulator: nothing runs beside it.
+quick_drivers := $(filter-out xen,$(DRIVERS))
 
 # Ansible's tools keep caches and temporary files in the home folder: give them one of ours. Everything below runs the
 # programs of the virtual environment, and Ansible wants a UTF-8 locale.
@@ -128,7 +130,7 @@ units: $(VENV)/.dev stage ## ansible-test units
 lab: lab-xenapi lab-libvirt lab-xen ## What the tests run on, tested by itself: guests and hosts
 
 lab-xenapi: $(VENV)/.dev
-	$(bin)/python -m pytest tests/lab_selftest/test_xenapi_*.py $(PYTEST_ARGS)
+	$(bin)/python -m pytest tests/lab_selftest/test_xenapi_*.py --numprocesses 2 $(PYTEST_ARGS)
 
 lab-libvirt: $(VENV)/.dev $(VENV)/.libvirt
 	$(bin)/python -m pytest tests/lab_selftest/test_lab.py $(PYTEST_ARGS)
@@ -139,7 +141,8 @@ lab-xen: $(VENV)/.dev $(VENV)/.libvirt
 
 .PHONY: contract
 contract: check-drivers $(VENV)/.dev $(if $(libvirt_drivers),$(VENV)/.libvirt) ## The contract suite, on every driver of DRIVERS
-	$(bin)/python -m pytest tests/contract $(PYTEST_ARGS)
+	$(if $(quick_drivers),$(bin)/python -m pytest tests/contract --drivers "$(quick_drivers)" --numprocesses 2 $(PYTEST_ARGS))
+	$(if $(filter xen,$(DRIVERS)),$(bin)/python -m pytest tests/contract --drivers xen $(PYTEST_ARGS))
 
 .PHONY: integration
 integration: check-drivers $(VENV)/.dev $(if $(libvirt_drivers),$(VENV)/.libvirt) stage ## The modules through playbooks

@@ -80,8 +80,9 @@ class PowerMixin(WatchMixin):
             self._silent_agents.discard(name)
 
     def request_shutdown(self, name: str, method: str) -> None:
-        """As the contract says. A guest agent that does not answer (yet) is no error here: who waits for the guest asks
-        again, and ``power_off`` tells of it in the end."""
+        """As the contract says. A guest agent that does not answer (yet) is no error here, nor a container whose first
+        program libvirt has not met yet: who waits for the guest asks again, and ``power_off`` tells of an agent in the
+        end."""
         self.require(f"shutdown_{method}")
         domain = self.lookup(name)
         with self.guard(f"shut down instance {name!r}", name):
@@ -93,6 +94,8 @@ class PowerMixin(WatchMixin):
             except self.libvirt.libvirtError as error:
                 if code_of(error) == AGENT_UNRESPONSIVE:
                     self._silent_agents.add(name)
+                elif self.kind == "lxc" and code_of(error) == OPERATION_INVALID:
+                    return
                 elif code_of(error) != NO_DOMAIN and self.state_of(domain) not in power_state.OFF:
                     raise
             else:
