@@ -27,7 +27,8 @@ class _Doomed:
     Attributes:
         snapshots: Of the VM; VMs themselves.
         vdis: All that are to be deleted.
-        kept: Those that stay, and are nobody's from then on.
+        kept: Those that stay, and are nobody's from then on; those that an earlier removal, which was cut short, was to
+            take along are among them.
     """
 
     snapshots: dict[str, Object] = field(default_factory=dict)
@@ -107,13 +108,12 @@ class DestroyMixin(RemainsMixin):
         for one, vdi in free.items():
             kept = read_volume_record(vdi)
             is_own = one in own or (kept is not None and bool(record.id) and kept.owner == record.id)
-            if one in saved or (is_own and (record.unfinished or (kept is not None and kept.role == SEED))):
+            always = one in saved or (is_own and (record.unfinished or (kept is not None and kept.role == SEED)))
+            is_others = delete_volumes == ALL and one in writable and not _is_shared(vdi)
+            if always or (delete_volumes != NONE and (is_own or one in of_snapshots or is_others)):
                 going.vdis[one] = vdi
-            elif delete_volumes == NONE:
-                if is_own:
-                    going.kept[one] = vdi
-            elif is_own or one in of_snapshots or (delete_volumes == ALL and one in writable and not _is_shared(vdi)):
-                going.vdis[one] = vdi
+            elif is_own or (kept is not None and kept.doomed):
+                going.kept[one] = vdi
         return going
 
     def _read_vdis(self, refs: set[str], vm: Object, record: Record) -> tuple[Objects, Objects]:
@@ -134,13 +134,15 @@ class DestroyMixin(RemainsMixin):
 
     def _mark(self, vm: Object, going: _Doomed, done: UndoStack) -> None:
         """Write down what is going to be deleted, and that the rest is nobody's."""
-        name, owner = vm["name_label"], (read_record(vm) or Record()).id or vm["uuid"]
+        name, own = vm["name_label"], {vm["uuid"], (read_record(vm) or Record()).id}
         marks: list[tuple[str, Object, VolumeRecord | None]] = []
         for ref, vdi in going.vdis.items():
-            kept = read_volume_record(vdi) or VolumeRecord(owner, name)
+            kept = read_volume_record(vdi) or VolumeRecord(vm["uuid"], name)
             if not kept.doomed or kept.instance != name:
                 marks.append((ref, vdi, replace(kept, doomed=True, instance=name)))
-        marks += [(ref, vdi, None) for ref, vdi in going.kept.items()]
+        for ref, vdi in going.kept.items():
+            its = read_volume_record(vdi)
+            marks.append((ref, vdi, None if its is None or its.owner in own else replace(its, doomed=False)))
         for ref, vdi, record in marks:
             done.push(f"take a mark off the volume {vdi['name_label']}", partial(self._write_back, ref, vdi))
             with self.guard(f"mark the volume {vdi['name_label']!r}"):

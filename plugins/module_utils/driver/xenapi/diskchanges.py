@@ -52,11 +52,14 @@ class DiskChangesMixin(DeviceChangesMixin):
         with self.guard(f"look at the disks of instance {name!r}", name):
             before = self.devices_of(VBD, ref)
         for disk, part in parts:
-            vdi = self.make_volume(part, done) if isinstance(part, NewVolume) else part
+            # What a killed run leaves is known from a disk that somebody has detached by its being doomed till then.
+            vdi = self.make_volume(_doomed(part), done) if isinstance(part, NewVolume) else part
             done.push(f"detach the disk {disk.device}", lambda: self.restore_devices(VBD, ref, name, before))
             with self.guard(f"attach the disk {disk.device} to instance {name!r}", name):
                 bootable = disk.role == ROOT and disk.kind == DISK
                 vbd = str(self.call("VBD.create", new_vbd(ref, disk, vdi, bootable)))
+                if isinstance(part, NewVolume) and vdi is not None:
+                    self.keep_volume(vdi, part.record)
                 if is_live and disk.kind == DISK:
                     self.plug(VBD, vbd, name)
 
@@ -68,7 +71,8 @@ class DiskChangesMixin(DeviceChangesMixin):
                 kept = read_volume_record(one.record)
                 if (self.pool_of(one.record), name) not in made:
                     continue
-                if kept is None or kept.owner != record.id or one.record["VBDs"]:
+                is_ours = kept is not None and kept.owner == record.id and (kept.doomed or kept.role == SEED)
+                if not is_ours or one.record["VBDs"]:
                     raise AlreadyExists(f"there is a volume {name!r} in the storage pool {self.pool_of(one.record)!r}")
                 self.delete_vdi(one.ref, name)
 
@@ -121,6 +125,10 @@ class DiskChangesMixin(DeviceChangesMixin):
     def _put_back_volume_record(self, name: str, ref: str, vdi: Object) -> None:
         with self.guard(f"put back what is recorded with a disk of instance {name!r}", name):
             self.call("VDI.set_other_config", ref, vdi["other_config"])
+
+
+def _doomed(part: NewVolume) -> NewVolume:
+    return part._replace(record=replace(part.record, doomed=True))
 
 
 def _refuse_to_shrink() -> None:

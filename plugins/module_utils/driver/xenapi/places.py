@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from ...errors import AnyvirtError, ImageNotFound, NetworkNotFound, NotFound, PoolNotFound, VolumeNotFound
 from ...model.instance import Instance, Nic
+from ..uri import ConnectionOptions
 from .instances import InstancesMixin
 from .metadata import CLONE_TAG
 from .provision import planned_disks
@@ -101,7 +102,8 @@ class Places:
         """The virtual disks of these names, snapshots and clones in the making left out. One call for all that are
         not known yet, or, when they have to be ``fresh``, for all."""
         wanted = set(names)
-        unknown = wanted if fresh else wanted - self._vdis.keys()
+        known = {} if fresh else self._vdis.copy()  # other threads forget them meanwhile
+        unknown = wanted - known.keys()
         if unknown:
             with self._driver.guard("find the virtual disks"):
                 found = self._driver.fetch("VDI", any_of("name__label", unknown))
@@ -110,7 +112,8 @@ class Places:
                 if record["name_label"] in new and is_disk(record):
                     new[record["name_label"]].append(Found(ref, record))
             self._vdis.update(new)
-        return {name: self._vdis[name] for name in wanted}
+            known.update(new)
+        return {name: known[name] for name in wanted}
 
     def forget_vdis(self) -> None:
         """Some of them are not there any more."""
@@ -153,8 +156,10 @@ def is_disk(vdi: Object) -> bool:
 class PlacesMixin(InstancesMixin):
     """Finding things of the pool by their names."""
 
-    _places: Places | None = None
-    _places_lock = threading.Lock()
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self._places: Places | None = None
+        self._places_lock = threading.Lock()
 
     def places(self) -> Places:
         """What is known of the pool."""

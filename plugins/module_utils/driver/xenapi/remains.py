@@ -59,11 +59,10 @@ class RemainsMixin(StorageMixin):
         with self.guard(f"look at {vm['name_label']!r}"):
             vbds = self.fetch_devices("VBD", [ref])[ref]
             vdis = self.fetch_refs("VDI", (vbd["VDI"] for vbd in vbds if vbd["type"] == "Disk" and vbd["mode"] == "RW"))
-            own = {one: vdi for one, vdi in vdis.items() if not set(vdi["VBDs"]) - set(vm["VBDs"])}
         record = read_record(vm)
-        if record is not None:
-            own.update(self.find_made(record.id))
-        removed = self.delete_all(own)
+        its = {**vdis, **(dict(self.find_made(record.id)) if record is not None else {})}
+        # Who clones a VM while one of its disks is being cloned for us gets our mark, too.
+        removed = self.delete_all({one: vdi for one, vdi in its.items() if not set(vdi["VBDs"]) - set(vm["VBDs"])})
         self.destroy_vm(ref, str(vm["name_label"]))
         return [f"unfinished clone {vm['name_label']}", *removed]
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from ...errors import AlreadyExists, HypervisorError, InvalidInput, Problem
@@ -16,7 +15,7 @@ from ...undo import UndoStack
 from .complete import ROOT
 from .devices import device_number
 from .errors import code_of
-from .extras import AUTOSTART, HVM, wanted_domain_type
+from .extras import AUTOSTART, HVM, merged, wanted_domain_type
 from .images import is_file
 from .metadata import Record, new_id, read_record, with_record
 from .places import Template
@@ -170,7 +169,7 @@ class SpawnMixin(TemplatesMixin):
                 self.let_pool_start_vms(done)
             if power_on:
                 self._start(ref, name, paused, done)
-            self._finish(ref, vm, record)
+            self._finish(ref, name, vm["uuid"], record)
 
     def _create(self, instance: Instance, record: Record, affinity: str, done: UndoStack) -> Made:
         name, made = instance.name, Made()
@@ -230,20 +229,24 @@ class SpawnMixin(TemplatesMixin):
         """VMs that start with their host do so only where the pool says so too."""
         with self.guard("read the pool"):
             ref, pool = self.pool()
-        before = pool["other_config"]
-        if before.get(AUTOSTART) != "true":
-            self._set_pool_config(ref, {**before, AUTOSTART: "true"})
-            done.push("let the pool start no VMs with their hosts", lambda: self._set_pool_config(ref, before))
+        before = pool["other_config"].get(AUTOSTART)
+        if before != "true":
+            done.push("let the pool start no VMs with their hosts", lambda: self._set_pool_autostart(ref, before))
+            self._set_pool_autostart(ref, "true")
 
-    def _set_pool_config(self, ref: str, other_config: Mapping[str, str]) -> None:
+    def _set_pool_autostart(self, ref: str, value: str | None) -> None:
+        """What others keep with the pool meanwhile stays."""
         with self.guard("change whether the pool starts VMs with their hosts"):
-            self.call("pool.set_other_config", ref, other_config)
+            now = self.call("pool.get_other_config", ref)
+            new = merged(now, {AUTOSTART: value})
+            if new != now:
+                self.call("pool.set_other_config", ref, new)
 
-    def _finish(self, ref: str, vm: Object, record: Record) -> None:
+    def _finish(self, ref: str, name: str, uuid: str, record: Record) -> None:
         """Write the record without its mark; what the server and others have added meanwhile stays."""
-        with self.guard(f"write the record of instance {vm['name_label']!r}"):
+        with self.guard(f"write the record of instance {name!r}", name):
             now = self.call("VM.get_other_config", ref)
-            record.unfinished, record.vm_uuid = False, vm["uuid"]
+            record.unfinished, record.vm_uuid = False, uuid
             self.call("VM.set_other_config", ref, with_record(now, record))
 
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Callable, NamedTuple
 
 from ...errors import InvalidInput, Problem
@@ -17,6 +17,7 @@ from ...model.instance import SEED, CloudInit, Disk, Instance
 from ...model.units import format_size
 from ...undo import UndoStack
 from ..seed import build_seed
+from ..uri import ConnectionOptions
 from .check import CheckMixin
 from .errors import code_of
 from .images import LocalImage, chunks_of, is_file, look_at
@@ -26,6 +27,7 @@ from .records import NULL, Object
 from .vmfields import new_vbd
 
 GONE = "HANDLE_INVALID"
+_MARKED_ALREADY = "MAP_DUPLICATE_KEY"
 _BUSY = frozenset({"OTHER_OPERATION_IN_PROGRESS", "VDI_IN_USE", "VM_BAD_POWER_STATE"})
 """What is said of objects with which something is still done, perhaps for a client that is gone."""
 _SECTOR = 512
@@ -66,7 +68,10 @@ class Made:
 class StorageMixin(CheckMixin):
     """Virtual disks."""
 
-    _clone_locks_guard = threading.Lock()
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self._clone_locks: dict[str, threading.Lock] = {}
+        self._clone_locks_guard = threading.Lock()
 
     # -- planning ---------------------------------------------------------------------------------------------------
 
@@ -138,6 +143,12 @@ class StorageMixin(CheckMixin):
     def write_volume_record(self, ref: str, vdi: Object, record: VolumeRecord | None) -> None:
         """Replace our record of a volume; what other tools keep with it stays. To be used within ``guard``."""
         self.call("VDI.set_other_config", ref, with_record(vdi["other_config"], record))
+
+    def keep_volume(self, ref: str, record: VolumeRecord) -> None:
+        """Write the record of a volume that was doomed; what other tools keep with it stays. To be used within
+        ``guard``."""
+        now = self.call("VDI.get_other_config", ref)
+        self.call("VDI.set_other_config", ref, with_record(now, replace(record, doomed=False)))
 
     def delete_vdi(self, ref: str, name: str) -> bool:
         """Delete a virtual disk; False when it is gone already."""
@@ -224,7 +235,7 @@ class StorageMixin(CheckMixin):
         made.marked = source.ref
         with self._alone_with(source.ref):
             try:
-                self.call("VDI.add_to_other_config", source.ref, mark, source.record["uuid"])
+                self._mark_source(source, mark, new.record.owner)
                 made.ref = self.run_task("VDI.clone", source.ref, {})
                 self.call("VDI.set_name_label", made.ref, new.name)
                 kept = foreign_keys(source.record["other_config"])
@@ -235,6 +246,19 @@ class StorageMixin(CheckMixin):
                     self._unmark(new, made)
                 raise
             self._unmark(new, made)
+
+    def _mark_source(self, source: Found, mark: str, owner: str) -> None:
+        try:
+            self.call("VDI.add_to_other_config", source.ref, mark, source.record["uuid"])
+        except self.api.library.Failure as failure:
+            if code_of(failure) != _MARKED_ALREADY:
+                raise
+            # An earlier run has been killed while it made a clone for the same instance.
+            self.settle("VDI.clone")
+            for ref, vdi in self.find_made(owner):
+                if mark in vdi["other_config"] and not vdi["VBDs"]:
+                    self.delete_vdi(ref, vdi["name_label"])
+            self.call("VDI.add_to_other_config", source.ref, mark, source.record["uuid"])
 
     def _unmark(self, new: NewVolume, made: Made) -> None:
         if made.marked is None:
@@ -248,7 +272,7 @@ class StorageMixin(CheckMixin):
     def _alone_with(self, source: str) -> Iterator[None]:
         """One clone of a source at a time, so that it bears one mark; its repository makes them one by one anyway."""
         with self._clone_locks_guard:
-            lock = self.__dict__.setdefault("_clone_locks", {}).setdefault(source, threading.Lock())
+            lock = self._clone_locks.setdefault(source, threading.Lock())
         with lock:
             yield
 
@@ -273,17 +297,15 @@ class StorageMixin(CheckMixin):
         found = []
         with self.guard("look for what was made"):
             for ref, vdi in self.fetch("VDI").items():
+                if vdi["is_a_snapshot"]:
+                    continue  # it has the marks and the record of what it is a snapshot of
                 kept, marked = read_volume_record(vdi), vdi["other_config"].get(mark)
                 if marked == vdi["uuid"]:
                     self.call("VDI.remove_from_other_config", ref, mark)
                 if marked not in (None, vdi["uuid"]):
                     is_ours = not self._is_anothers(vdi, mark)
                 else:
-                    is_ours = (
-                        kept is not None
-                        and (kept.owner, kept.making) == (owner, making or kept.making)
-                        and not vdi["is_a_snapshot"]
-                    )
+                    is_ours = kept is not None and (kept.owner, kept.making) == (owner, making or kept.making)
                 if is_ours:
                     found.append((ref, vdi))
         return found

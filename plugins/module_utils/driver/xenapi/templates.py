@@ -12,7 +12,7 @@ from ...model.instance import Instance
 from ...undo import UndoStack
 from .destroy import DestroyMixin
 from .devices import device_name
-from .metadata import Record, VolumeRecord, read_record, with_record
+from .metadata import Record, VolumeRecord, foreign_keys, read_record, with_record
 from .places import Template
 from .provision import PLAN
 from .records import Object
@@ -68,9 +68,7 @@ class TemplatesMixin(DestroyMixin):
         with self.guard(f"look for the clone for {name!r}"):
             vms = self.vms_named([name])
         for ref, vm in vms.items():
-            its_record = read_record(vm)
-            is_ours = its_record.id == record.id if its_record is not None else vm["name_label"] == name + CREATING
-            if is_ours and (is_leftover(vm, name) or its_record is not None):
+            if ref == made.ref or (made.ref is None and made.is_lost and _is_lost_clone(vm, name, record)):
                 self.remove_leftover(ref, vm)
 
     def _take_disk(self, instance: Instance, record: Record, vbd: Object, vdi: Object) -> None:
@@ -80,7 +78,8 @@ class TemplatesMixin(DestroyMixin):
             return
         size_bytes = disk.size_bytes or int(vdi["virtual_size"])
         its_record = VolumeRecord(record.id, instance.name, disk.role, None, size_bytes)
-        self.call("VDI.set_other_config", vbd["VDI"], with_record(vdi["other_config"], its_record))
+        # The template's disk may have been the source of somebody's clone just then, and marked as such.
+        self.call("VDI.set_other_config", vbd["VDI"], with_record(foreign_keys(vdi["other_config"]), its_record))
         self.call("VDI.set_name_label", vbd["VDI"], disk.volume)
         if size_bytes > int(vdi["virtual_size"]):
             self.run_task("VDI.resize", vbd["VDI"], str(size_bytes))
@@ -109,6 +108,12 @@ class TemplatesMixin(DestroyMixin):
     def _set_if_other(self, ref: str, vm: Object, field: str, wanted: Fields) -> None:
         if vm[field] != wanted[field]:
             self.call(f"VM.set_{field}", ref, wanted[field])
+
+
+def _is_lost_clone(vm: Object, name: str, record: Record) -> bool:
+    """Whether a VM may be the clone of which nobody has told us."""
+    its_record = read_record(vm)
+    return is_leftover(vm, name) if its_record is None else its_record.id == record.id
 
 
 def _differs(vm: Object, wanted: Mapping[str, Any]) -> bool:
