@@ -29,7 +29,7 @@ class Row(NamedTuple):
     where somebody counts."""
 
     what: str
-    count: int
+    number: int
     seconds: float
     ping_s: float
     direct_s: float
@@ -127,7 +127,7 @@ def print_table(title: str, rows: Iterator[Row]) -> None:
     for row in rows:
         both_s = row.ping_s + row.direct_s
         print(
-            f"{row.what:<18} {row.count or '':>5} {row.seconds:>8.2f} {row.direct_s or '':>7.4} "
+            f"{row.what:<18} {row.number or '':>5} {row.seconds:>8.2f} {row.direct_s or '':>7.4} "
             f"{row.seconds / row.ping_s:>7.2f} {row.seconds / both_s:>16.2f} "
             f"{_shown(row.calls):>6} {_shown(row.direct_calls):>7}  {GOALS.get(row.what, '')}",
             flush=True,

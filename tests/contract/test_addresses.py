@@ -39,6 +39,7 @@ def test_by_lease(driver: ComputeDriver, platform: Platform):
     assert address.mac == MAC
     assert address.source == "lease"
     assert ipaddress.ip_address(address.address)
+    assert address.prefix is not None
     assert 0 < address.prefix <= 32
 
 

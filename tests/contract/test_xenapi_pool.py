@@ -82,9 +82,8 @@ def test_templates_snapshots_and_control_domains_are_no_instances(driver: Comput
 
 def test_two_networks_of_one_name_are_an_error_that_says_so(platform: XenApiPlatform):
     with platform.session() as api:
-        record = {"name_label": "lab", "name_description": "", "other_config": {}, "MTU": "1500", "bridge": ""}
-        record |= {"managed": True, "tags": [], "purpose": []}
-        api.network.create(record)
+        texts = {"name_label": "lab", "name_description": "", "MTU": "1500", "bridge": ""}
+        api.network.create({**texts, "other_config": {}, "managed": True, "tags": [], "purpose": []})
     before = platform.snapshot()
     outcome = run(platform, **small(platform, "one", networks=["lab"]))
     assert outcome.kind == "invalid_input"

@@ -50,11 +50,15 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     def pass_time(seconds: float) -> None:
         clock[0] += seconds
 
+    def wait(seconds: float) -> None:
+        driver.waits.append(seconds)
+        pass_time(seconds)
+
     make: Any = Waits
     driver: Waits = make()
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", pass_time)
-    monkeypatch.setattr(driver, "wait", lambda seconds: (driver.waits.append(seconds), pass_time(seconds)))
+    monkeypatch.setattr(driver, "wait", wait)
     return driver
 
 
