@@ -575,6 +575,25 @@ def test_an_upload_whose_connection_breaks(server: XenApiServer, driver: XenApiD
     assert driver.call("VM.get_all")
 
 
+def test_an_upload_to_a_server_that_falls_silent(server: XenApiServer):
+    """It costs its time once, and once more for its task, however much there is to clean up."""
+    server.faults.delay("http:/import_raw_vdi", 30.0)
+
+    def body() -> Iterator[bytes]:
+        server.freeze()
+        yield from [b"x" * MIB] * 64
+
+    try:
+        with driver_for(server, call_timeout_s=1.0) as driver:
+            _vdi, uuid = new_vdi(driver, 64 * MIB)
+            started = time.monotonic()
+            with pytest.raises(HypervisorUnavailable, match="did not answer within 1 s"), driver.guard("upload it"):
+                driver.upload(uuid, body, 64 * MIB)
+            assert time.monotonic() - started < 2.9
+    finally:
+        server.thaw()
+
+
 def test_an_upload_of_what_cannot_be_read(driver: XenApiDriver, tmp_path: Path):
     _vdi, uuid = new_vdi(driver, 8 * MIB)
 

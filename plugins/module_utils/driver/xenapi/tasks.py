@@ -123,9 +123,14 @@ class Tasks:
 
     def cancel(self, task: Task) -> None:
         """End it, wait a little for that, and have the server forget it; never raises."""
-        with suppress(Exception):
+        try:
             self._api.call("task.cancel", task.ref)
             self._wait_for_end(task, _END_AFTER_CANCEL_S)
+        except TransportError as error:
+            if not error.lost:
+                return  # who was silent once would be so again, for as long
+        except Exception:  # noqa: S110  (it may have ended by itself)
+            pass
         self._forget(task)
 
     def close(self) -> None:
