@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InstanceAmbiguous
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.facts import gather
 from contract.task import done, nic, run, small
 
 if TYPE_CHECKING:
@@ -35,6 +36,17 @@ def test_two_foreign_machines_of_one_name_are_ambiguous(driver: ComputeDriver, p
     assert outcome.kind == InstanceAmbiguous.kind
     assert "2 " in outcome.result["msg"]
     assert platform.snapshot() == before
+
+
+@pytest.mark.parametrize("patterns", [[], ["*"]])
+def test_facts_of_machines_of_one_name(driver: ComputeDriver, platform: XenApiPlatform, patterns: list[str]):
+    """What cannot be told apart is listed and no more; where one of them is ours, the name means that one."""
+    done(platform, **small(platform, "ours", description="ours"))
+    for name in ("twin", "twin", "ours"):
+        platform.define_foreign(name)
+    found = gather(driver, ["instances", "stats", "config"], patterns)["instances"]
+    assert [entry["name"] for entry in found] == ["ours", "twin", "twin"]
+    assert [entry["config"]["description"] for entry in found if "config" in entry] == ["ours"]
 
 
 def test_of_two_machines_of_one_name_ours_is_meant(driver: ComputeDriver, platform: XenApiPlatform):

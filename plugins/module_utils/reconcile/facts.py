@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -118,7 +119,8 @@ def _instances(driver: ComputeDriver, subsets: Collection[str], patterns: Sequen
         for info in driver.list_instances_detail()
         if not patterns or any(fnmatchcase(info.name, pattern) for pattern in patterns)
     ]
-    names = [info.name for info in found]
+    # Of several that have one name, nothing but the listing itself can be told apart.
+    names = [name for name, count in Counter(info.name for info in found).items() if count == 1]
     only = names if patterns else None
     stats = driver.get_all_diagnostics(only) if "stats" in subsets and driver.supports("diagnostics") else {}
     configs = driver.get_instances(only) if "config" in subsets else {}
