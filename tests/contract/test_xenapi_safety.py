@@ -181,3 +181,58 @@ def test_other_settings_of_the_pool_stay(driver: ComputeDriver, platform: XenApi
         driver.spawn(driver.complete(Instance("one", memory_mb=96, vcpus=1, pool="shared", autostart=True)))
     timer.join()
     assert db.get("pool", pool, "other_config") == {"mine": "1", "yours": "2"}
+
+
+@pytest.mark.parametrize("call", ["VIF.create", "VM.set_name_label", "VM.provision", "VM.start"])
+def test_a_given_volume_outlives_a_spawn_that_fails(driver: ComputeDriver, platform: XenApiPlatform, call: str):
+    made(driver, "other", disks=[Disk(size_bytes=MIB)])
+    driver.destroy("other", "none")
+    before = platform.snapshot()
+    disks = [Disk(size_bytes=16 * MIB), Disk(size_bytes=8 * MIB), Disk(volume="other.xvda", pool="shared")]
+    wanted = Instance("one", memory_mb=96, vcpus=1, disks=disks, nics=[platform.nic()])
+    platform.server.faults.fail(call)
+    with pytest.raises(AnyvirtError) as caught:
+        driver.spawn(driver.complete(replace(wanted, hypervisor={"template": "golden"})))
+    assert caught.value.not_undone == []
+    assert platform.snapshot() == before
+
+
+@pytest.mark.parametrize("call", ["VIF.create", "VM.set_name_label", "VM.provision", "VM.start"])
+def test_a_given_volume_outlives_a_spawn_that_is_killed(driver: ComputeDriver, platform: XenApiPlatform, call: str):
+    made(driver, "other", disks=[Disk(size_bytes=MIB)])
+    driver.destroy("other", "none")
+    before = platform.snapshot()
+    disks = [Disk(size_bytes=16 * MIB), Disk(size_bytes=8 * MIB), Disk(volume="other.xvda", pool="shared")]
+    wanted = Instance("one", memory_mb=96, vcpus=1, disks=disks, nics=[platform.nic()])
+    killed = platform.driver(call_timeout_s=5.0)
+    instance = killed.complete(replace(wanted, hypervisor={"template": "golden"}))
+    for pattern in (call, "V*.destroy", "VM.hard_shutdown"):
+        platform.server.faults.drop(pattern, times=None)
+    with pytest.raises(AnyvirtError):
+        killed.spawn(instance)
+    platform.server.faults.clear()
+    driver.destroy("one")
+    assert platform.snapshot() == before
+
+
+def test_snapshots_of_read_only_disks_go_along(driver: ComputeDriver, platform: XenApiPlatform):
+    before = platform.snapshot()
+    given = [Disk(volume="golden-image", pool="shared", read_only=True)]
+    driver.spawn(driver.complete(platform.small("one", disks=given)), power_on=False)
+    with platform.session() as api:
+        [vm] = api.VM.get_by_name_label("one")
+        api.VM.snapshot(vm, "before the change", [])
+    driver.destroy("one")
+    assert platform.snapshot() == before
+
+
+def test_what_a_killed_clone_has_of_read_only_disks_goes_along(driver: ComputeDriver, platform: XenApiPlatform):
+    db = platform.server.db
+    [template] = db.find("VM", name_label="golden")
+    for vbd in db.get("VM", template, "VBDs"):
+        db.set("VBD", vbd, mode="RO")
+    before = platform.snapshot()
+    with platform.session() as api:
+        api.VM.clone(template, f"one{CREATING}")
+    driver.destroy("one")
+    assert platform.snapshot() == before

@@ -104,7 +104,12 @@ class DestroyMixin(RemainsMixin):
             for vbd in those
             if vbd["type"] == "Disk" and vbd["mode"] == "RW" and vbd["VDI"] in free
         }
-        of_snapshots = {vbd["VDI"] for snapshot in going.snapshots for vbd in vbds[snapshot]} & writable
+        of_snapshots = {
+            vbd["VDI"]
+            for snapshot in going.snapshots
+            for vbd in vbds[snapshot]
+            if vbd["type"] == "Disk" and vbd["VDI"] in free and free[vbd["VDI"]]["is_a_snapshot"]
+        }
         for one, vdi in free.items():
             kept = read_volume_record(vdi)
             is_own = one in own or (kept is not None and bool(record.id) and kept.owner == record.id)

@@ -55,12 +55,17 @@ class RemainsMixin(StorageMixin):
         return self.delete_all(doomed)
 
     def remove_leftover(self, ref: str, vm: Object) -> list[str]:
-        """Remove a template's clone with the disks that were cloned for it; what was removed, in words."""
-        with self.guard(f"look at {vm['name_label']!r}"):
-            vbds = self.fetch_devices("VBD", [ref])[ref]
-            vdis = self.fetch_refs("VDI", (vbd["VDI"] for vbd in vbds if vbd["type"] == "Disk" and vbd["mode"] == "RW"))
+        """Remove a template's clone with the disks that were cloned for it; what was removed, in words.
+
+        As long as it has no record all of its disks are clones; then those are that say so.
+        """
         record = read_record(vm)
-        its = {**vdis, **(dict(self.find_made(record.id)) if record is not None else {})}
+        with self.guard(f"look at {vm['name_label']!r}"):
+            if record is not None:
+                its: Objects = dict(self.find_made(record.id))
+            else:
+                vbds = self.fetch_devices("VBD", [ref])[ref]
+                its = self.fetch_refs("VDI", (vbd["VDI"] for vbd in vbds if vbd["type"] == "Disk"))
         # Who clones a VM while one of its disks is being cloned for us gets our mark, too.
         removed = self.delete_all({one: vdi for one, vdi in its.items() if not set(vdi["VBDs"]) - set(vm["VBDs"])})
         self.destroy_vm(ref, str(vm["name_label"]))

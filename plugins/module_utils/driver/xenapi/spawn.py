@@ -198,7 +198,7 @@ class SpawnMixin(TemplatesMixin):
             vms = self.vms_named([name])
         others = [vm for one, vm in vms.items() if one != ref and (is_instance(vm) or is_leftover(vm, name))]
         if others:
-            records = [read_record(vm) for vm in others]
+            records = [read_record(vm) for vm in others if is_instance(vm)]
             alive = any(record is None or not record.unfinished for record in records)
             raise (AlreadyExists if alive else _Contested)(f"there is an instance named {name!r} already")
         return vms[ref]

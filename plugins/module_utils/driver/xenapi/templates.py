@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...model.instance import Instance
+from ...model.instance import Disk, Instance
 from ...undo import UndoStack
 from .destroy import DestroyMixin
 from .devices import device_name
@@ -41,15 +41,16 @@ class TemplatesMixin(DestroyMixin):
         with self.guard(f"clone the template {called!r}"), self.noticing(made):
             ref = made.ref = str(self.run_task("VM.clone", template.ref, name + CREATING))
             vm = self.call("VM.get_record", ref)
-            kept = {key: value for key, value in vm["other_config"].items() if key not in _OF_TEMPLATES}
-            vm["other_config"] = with_record(kept, record)
-            self.call("VM.set_other_config", ref, vm["other_config"])
-            self._set_fields(ref, vm, instance, record, affinity)
             vbds = self.fetch_devices("VBD", [ref])[ref]
             vdis = self.fetch_refs("VDI", (vbd["VDI"] for vbd in vbds if vbd["type"] == "Disk"))
             for vbd in vbds:
                 if vbd["VDI"] in vdis:
                     self._take_disk(instance, record, vbd, vdis[vbd["VDI"]])
+            # Only now: of a clone with a record, disks that are not taken were given to it, and are not to go with it.
+            kept = {key: value for key, value in vm["other_config"].items() if key not in _OF_TEMPLATES}
+            vm["other_config"] = with_record(kept, record)
+            self.call("VM.set_other_config", ref, vm["other_config"])
+            self._set_fields(ref, vm, instance, record, affinity)
             if instance.nics:
                 for vif in vm["VIFs"]:
                     self.call("VIF.destroy", vif)
@@ -73,14 +74,13 @@ class TemplatesMixin(DestroyMixin):
 
     def _take_disk(self, instance: Instance, record: Record, vbd: Object, vdi: Object) -> None:
         """Make a disk that was cloned with the template the instance's own."""
-        disk = next((one for one in instance.disks or [] if one.device == device_name(vbd["userdevice"])), None)
-        if disk is None or not disk.owned or disk.volume is None:
-            return
+        device = device_name(vbd["userdevice"])
+        disk = next((one for one in instance.disks or [] if one.device == device), Disk())
         size_bytes = disk.size_bytes or int(vdi["virtual_size"])
         its_record = VolumeRecord(record.id, instance.name, disk.role, None, size_bytes)
         # The template's disk may have been the source of somebody's clone just then, and marked as such.
         self.call("VDI.set_other_config", vbd["VDI"], with_record(foreign_keys(vdi["other_config"]), its_record))
-        self.call("VDI.set_name_label", vbd["VDI"], disk.volume)
+        self.call("VDI.set_name_label", vbd["VDI"], disk.volume or f"{instance.name}.{device}")
         if size_bytes > int(vdi["virtual_size"]):
             self.run_task("VDI.resize", vbd["VDI"], str(size_bytes))
 
