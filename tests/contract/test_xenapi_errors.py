@@ -150,13 +150,13 @@ def row(code: str, kind: type[errors.AnyvirtError], what: str, message: str) -> 
 
 
 @row("SESSION_INVALID", errors.PermissionDenied, "list", "the server ended the session, and the new one as well")
-def _(lab: Lab) -> None:
+def session_invalid(lab: Lab) -> None:
     lab.server.faults.fail("VM.get_all", "SESSION_INVALID", NO_SUCH, times=2)
     lab.call("VM.get_all")
 
 
 @row("MESSAGE_METHOD_UNKNOWN", errors.Unsupported, "fly", "this version of the server has no call VM.fly")
-def _(lab: Lab) -> None:
+def message_method_unknown(lab: Lab) -> None:
     lab.call("VM.fly", NO_SUCH)
 
 
@@ -166,17 +166,17 @@ def _(lab: Lab) -> None:
     "start web",
     "the call VM.start of this version of the server takes 3 parameters, not 1",
 )
-def _(lab: Lab) -> None:
+def message_parameter_count_mismatch(lab: Lab) -> None:
     lab.call("VM.start", NO_SUCH)
 
 
 @row("MESSAGE_REMOVED", errors.Unsupported, "grow data", "this version of the server no longer has that call")
-def _(lab: Lab) -> None:
+def message_removed(lab: Lab) -> None:
     lab.call("VDI.resize_online", lab.vdi(), str(16 * MIB))
 
 
 @row("TASK_CANCELLED", errors.HypervisorError, "clone web", "someone has cancelled it")
-def _(lab: Lab) -> None:
+def task_cancelled(lab: Lab) -> None:
     lab.server.faults.hang_task("VM.clone")
     task = lab.driver.start_task("VM.clone", lab.vm(), "copy")
     lab.call("task.cancel", task.ref)
@@ -184,13 +184,13 @@ def _(lab: Lab) -> None:
 
 
 @row("INTERNAL_ERROR", errors.HypervisorError, "start web", "the server failed: a fault that the test asked for")
-def _(lab: Lab) -> None:
+def internal_error(lab: Lab) -> None:
     lab.server.faults.fail("VM.start")
     lab.run("VM.start", lab.vm(), False, False)
 
 
 @row("NO_SUCH_CODE", errors.HypervisorError, "list", "the server says WLB_URL_INVALID (http://x)")
-def _(lab: Lab) -> None:
+def no_such_code(lab: Lab) -> None:
     lab.server.faults.fail("VM.get_all", "WLB_URL_INVALID", "http://x")
     lab.call("VM.get_all")
 
@@ -199,39 +199,39 @@ def _(lab: Lab) -> None:
 
 
 @row("HANDLE_INVALID", errors.InstanceNotFound, "start web", "there is no instance named 'web'")
-def _(lab: Lab) -> None:
+def handle_invalid(lab: Lab) -> None:
     lab.run("VM.start", NO_SUCH, False, False)
 
 
 @row("HANDLE_INVALID", errors.VolumeNotFound, "delete data", "the volume that it is about exists no more")
-def _(lab: Lab) -> None:
+def handle_invalid_2(lab: Lab) -> None:
     lab.run("VDI.destroy", NO_SUCH)
 
 
 @row("HANDLE_INVALID", errors.PoolNotFound, "scan", "the storage pool that it is about exists no more")
-def _(lab: Lab) -> None:
+def handle_invalid_3(lab: Lab) -> None:
     lab.run("SR.scan", NO_SUCH)
 
 
 @row("HANDLE_INVALID", errors.NetworkNotFound, "look", "the network that it is about exists no more")
-def _(lab: Lab) -> None:
+def handle_invalid_4(lab: Lab) -> None:
     lab.call("network.get_record", NO_SUCH)
 
 
 @row("UUID_INVALID", errors.InstanceNotFound, "look", "there is no instance named 'web'")
-def _(lab: Lab) -> None:
+def uuid_invalid(lab: Lab) -> None:
     lab.call("VM.get_by_uuid", "00000000-0000-0000-0000-000000000000")
 
 
 @row("MAP_DUPLICATE_KEY", errors.AlreadyExists, "tag web", "there is a key color in other_config already")
-def _(lab: Lab) -> None:
+def map_duplicate_key(lab: Lab) -> None:
     vm = lab.vm()
     for color in ("red", "blue"):
         lab.call("VM.add_to_other_config", vm, "color", color)
 
 
 @row("DEVICE_ALREADY_EXISTS", errors.AlreadyExists, "attach data", "its device 0 is taken")
-def _(lab: Lab) -> None:
+def device_already_exists(lab: Lab) -> None:
     vm = lab.vm()
     for name in ("data", "more"):
         lab.vbd(vm, lab.vdi(name))
@@ -246,17 +246,17 @@ def _(lab: Lab) -> None:
     "pause web",
     "instance 'web' is halted, and it would have to be running",
 )
-def _(lab: Lab) -> None:
+def vm_bad_power_state(lab: Lab) -> None:
     lab.run("VM.pause", lab.vm())
 
 
 @row("VM_IS_TEMPLATE", errors.HypervisorError, "start golden", "instance 'golden' is a template")
-def _(lab: Lab) -> None:
+def vm_is_template(lab: Lab) -> None:
     lab.run("VM.start", lab.find("VM", "golden"), False, False)
 
 
 @row("VM_IS_SNAPSHOT", errors.HypervisorError, "start snap", "instance 'snap' is a snapshot")
-def _(lab: Lab) -> None:
+def vm_is_snapshot(lab: Lab) -> None:
     snapshot = lab.named(lab.call("VM.snapshot", lab.vm(), "snap"), "snap")
     lab.run("VM.start", snapshot, False, False)
 
@@ -267,7 +267,7 @@ def _(lab: Lab) -> None:
     "start web",
     "an administrator has blocked this operation on instance 'web' (blocked_operations: MAINTENANCE)",
 )
-def _(lab: Lab) -> None:
+def operation_blocked(lab: Lab) -> None:
     vm = lab.vm()
     lab.call("VM.add_to_blocked_operations", vm, "start", "MAINTENANCE")
     lab.run("VM.start", vm, False, False)
@@ -280,7 +280,7 @@ def _(lab: Lab) -> None:
     "instance 'web' has no guest agent running that could do it; wait until it is up, install XenServer's tools in it, "
     "or use a forced method",
 )
-def _(lab: Lab) -> None:
+def vm_lacks_feature(lab: Lab) -> None:
     vm = lab.vm()
     lab.call("VM.add_to_xenstore_data", vm, "vm-data/lab", "lab.notools")
     lab.call("VM.start", vm, False, False)
@@ -293,7 +293,7 @@ def _(lab: Lab) -> None:
     "suspend web",
     "there is no storage pool for the memory of suspended instances; set the pool's suspend_image_SR",
 )
-def _(lab: Lab) -> None:
+def vm_no_suspend_sr(lab: Lab) -> None:
     vm = lab.running()
     lab.call("VM.set_suspend_SR", vm, NULL)
     for pool in lab.call("pool.get_all"):
@@ -309,14 +309,14 @@ def _(lab: Lab) -> None:
     "start web",
     "the host cannot build the guest (xc_dom_linux_build",
 )
-def _(lab: Lab) -> None:
+def domain_builder_error(lab: Lab) -> None:
     vm = lab.vm()
     lab.boot(vm, "/boot/guest/no-such-kernel")
     lab.run("VM.start", vm, False, False)
 
 
 @row("UNKNOWN_BOOTLOADER", errors.HypervisorError, "start web", "the hosts do not have the bootloader lilo")
-def _(lab: Lab) -> None:
+def unknown_bootloader(lab: Lab) -> None:
     vm = lab.vm()
     lab.boot(vm, "", bootloader="lilo")
     lab.run("VM.start", vm, False, False)
@@ -332,7 +332,7 @@ def _(lab: Lab) -> None:
     "no host of the pool can take it: hosts are disabled, or have too little memory left, or do not have its storage "
     "and networks",
 )
-def _(lab: Lab) -> None:
+def no_hosts_available(lab: Lab) -> None:
     lab.run("VM.start", lab.vm(memory_mb=1 << 20), False, False)
 
 
@@ -342,13 +342,13 @@ def _(lab: Lab) -> None:
     "start web",
     "it takes 1056769 MiB of memory, and the host has ",
 )
-def _(lab: Lab) -> None:
+def host_not_enough_free_memory(lab: Lab) -> None:
     vm = lab.vm(memory_mb=(1 << 20) - 1)
     lab.run("VM.start_on", vm, lab.find("host", "xen2"), False, False)
 
 
 @row("HOST_DISABLED", errors.HypervisorError, "start web", "host 'xen2' is disabled, as during maintenance")
-def _(lab: Lab) -> None:
+def host_disabled(lab: Lab) -> None:
     host = lab.find("host", "xen2")
     lab.call("host.disable", host)
     lab.run("VM.start_on", lab.vm(), host, False, False)
@@ -360,14 +360,14 @@ def _(lab: Lab) -> None:
     "start web",
     "no host that could run instance 'web' is connected with storage pool 'local of xen1'",
 )
-def _(lab: Lab) -> None:
+def vm_requires_sr(lab: Lab) -> None:
     vm = lab.vm()
     lab.vbd(vm, lab.vdi(sr=lab.local_sr("xen1")))
     lab.run("VM.start_on", vm, lab.find("host", "xen2"), False, False)
 
 
 @row("SR_FULL", errors.InsufficientCapacity, "create data", "the storage pool is full: 307200 MiB are asked for, and ")
-def _(lab: Lab) -> None:
+def sr_full(lab: Lab) -> None:
     host = lab.find("host", "xen1")
     disk = {"device": "/dev/sdb"}
     sr = lab.run("SR.create", host, disk, str(1 << 30), "thick", "", "lvm", "user", False, {})
@@ -380,12 +380,12 @@ def _(lab: Lab) -> None:
     "resize web",
     "its memory limits are not in order: the maximum must not be less than what it is given",
 )
-def _(lab: Lab) -> None:
+def memory_constraint_violation_order(lab: Lab) -> None:
     lab.call("VM.set_memory_dynamic_max", lab.vm(), str(1024 * MIB))
 
 
 @row("INVALID_VALUE", errors.HypervisorError, "resize web", "the server does not take 0 as VCPUs")
-def _(lab: Lab) -> None:
+def invalid_value(lab: Lab) -> None:
     lab.call("VM.set_VCPUs_max", lab.vm(), "0")
 
 
@@ -393,7 +393,7 @@ def _(lab: Lab) -> None:
 
 
 @row("VDI_IN_USE", errors.HypervisorError, "delete data", "volume 'data' is in use (destroy)")
-def _(lab: Lab) -> None:
+def vdi_in_use(lab: Lab) -> None:
     vm, vdi = lab.vm(), lab.vdi()
     lab.vbd(vm, vdi)
     lab.call("VM.start", vm, False, False)
@@ -401,49 +401,49 @@ def _(lab: Lab) -> None:
 
 
 @row("VDI_READONLY", errors.HypervisorError, "attach data", "volume 'data' is read-only")
-def _(lab: Lab) -> None:
+def vdi_readonly(lab: Lab) -> None:
     lab.vbd(lab.vm(), lab.vdi(read_only=True))
 
 
 @row("VBD_CDS_MUST_BE_READONLY", errors.HypervisorError, "attach a drive", "CD drives must be read-only")
-def _(lab: Lab) -> None:
+def vbd_cds_must_be_readonly(lab: Lab) -> None:
     lab.vbd(lab.vm(), type="CD")
 
 
 @row("VBD_IS_EMPTY", errors.HypervisorError, "eject", "the drive is empty")
-def _(lab: Lab) -> None:
+def vbd_is_empty(lab: Lab) -> None:
     lab.run("VBD.eject", lab.vbd(lab.running(), type="CD", mode="RO"))
 
 
 @row("VBD_NOT_EMPTY", errors.HypervisorError, "insert tools.iso", "there is something in the drive")
-def _(lab: Lab) -> None:
+def vbd_not_empty(lab: Lab) -> None:
     iso = lab.find("VDI", "tools.iso")
     lab.run("VBD.insert", lab.vbd(lab.running(), iso, type="CD", mode="RO"), iso)
 
 
 @row("VBD_NOT_REMOVABLE_MEDIA", errors.HypervisorError, "eject", "it is a disk, not a drive")
-def _(lab: Lab) -> None:
+def vbd_not_removable_media(lab: Lab) -> None:
     lab.run("VBD.eject", lab.vbd(lab.running(), lab.vdi()))
 
 
 @row("INVALID_DEVICE", errors.HypervisorError, "attach data", "there is no device 9999")
-def _(lab: Lab) -> None:
+def invalid_device(lab: Lab) -> None:
     lab.vbd(lab.vm(), lab.vdi(), userdevice="9999")
 
 
 @row("SR_UNKNOWN_DRIVER", errors.Unsupported, "create a pool", "the hosts have no storage driver floppies")
-def _(lab: Lab) -> None:
+def sr_unknown_driver(lab: Lab) -> None:
     host = lab.find("host", "xen1")
     lab.run("SR.create", host, {}, "0", "new", "", "floppies", "user", False, {})
 
 
 @row("SR_HAS_PBD", errors.HypervisorError, "forget it", "a host is still connected with storage pool 'shared'")
-def _(lab: Lab) -> None:
+def sr_has_pbd(lab: Lab) -> None:
     lab.run("SR.forget", lab.find("SR", "shared"))
 
 
 @row("SR_HAS_NO_PBDS", errors.PoolNotFound, "create data", "no host is connected with storage pool 'local of xen2'")
-def _(lab: Lab) -> None:
+def sr_has_no_pbds(lab: Lab) -> None:
     sr = lab.local_sr("xen2")
     for pbd in lab.call("SR.get_PBDs", sr):
         lab.call("PBD.unplug", pbd)
@@ -451,7 +451,7 @@ def _(lab: Lab) -> None:
 
 
 @row("SR_OPERATION_NOT_SUPPORTED", errors.Unsupported, "create data", "storage pool 'ISO library' is of a kind")
-def _(lab: Lab) -> None:
+def sr_operation_not_supported(lab: Lab) -> None:
     lab.vdi(sr=lab.find("SR", "ISO library"))
 
 
@@ -461,7 +461,7 @@ def _(lab: Lab) -> None:
     "move data",
     "volume 'data' can only be moved while a running instance has it",
 )
-def _(lab: Lab) -> None:
+def vdi_needs_vm_for_migrate(lab: Lab) -> None:
     lab.run("VDI.pool_migrate", lab.vdi(), lab.local_sr("xen1"), {})
 
 
@@ -469,31 +469,31 @@ def _(lab: Lab) -> None:
 
 
 @row("DEVICE_ALREADY_ATTACHED", errors.HypervisorError, "plug data", "the device is plugged in already")
-def _(lab: Lab) -> None:
+def device_already_attached(lab: Lab) -> None:
     vbd = lab.vbd(lab.running(), lab.vdi())
     for _time in range(2):
         lab.run("VBD.plug", vbd)
 
 
 @row("DEVICE_ALREADY_DETACHED", errors.HypervisorError, "unplug data", "the device is not plugged in")
-def _(lab: Lab) -> None:
+def device_already_detached(lab: Lab) -> None:
     lab.run("VBD.unplug", lab.vbd(lab.running(), lab.vdi()))
 
 
 @row("OPERATION_NOT_ALLOWED", errors.HypervisorError, "detach data", "the server does not allow it now: ")
-def _(lab: Lab) -> None:
+def operation_not_allowed(lab: Lab) -> None:
     vbd = lab.vbd(lab.running(), lab.vdi())
     lab.run("VBD.plug", vbd)
     lab.run("VBD.destroy", vbd)
 
 
 @row("MAC_INVALID", errors.HypervisorError, "add a NIC", "no-mac is no MAC address")
-def _(lab: Lab) -> None:
+def mac_invalid(lab: Lab) -> None:
     lab.vif(lab.vm(), lab.find("network", "lab"), MAC="no-mac")
 
 
 @row("NETWORK_CONTAINS_VIF", errors.HypervisorError, "remove it", "running instances are on the network")
-def _(lab: Lab) -> None:
+def network_contains_vif(lab: Lab) -> None:
     network = lab.find("network", "lab")
     vm = lab.vm()
     lab.vif(vm, network)
@@ -502,24 +502,24 @@ def _(lab: Lab) -> None:
 
 
 @row("NETWORK_CONTAINS_PIF", errors.HypervisorError, "remove it", "a network card of a host is on the network")
-def _(lab: Lab) -> None:
+def network_contains_pif(lab: Lab) -> None:
     lab.run("network.destroy", lab.find("network", "Pool-wide network associated with eth0"))
 
 
 @row("XENAPI_MISSING_PLUGIN", errors.HypervisorError, "ask a plugin", "the host has no plugin no-such")
-def _(lab: Lab) -> None:
+def xenapi_missing_plugin(lab: Lab) -> None:
     lab.run("host.call_plugin", lab.find("host", "xen1"), "no-such", "main", {})
 
 
 @row("VM_CANNOT_DELETE_DEFAULT_TEMPLATE", errors.HypervisorError, "remove it", "template 'Debian Bookworm 12' belongs")
-def _(lab: Lab) -> None:
+def vm_cannot_delete_default_template(lab: Lab) -> None:
     lab.run("VM.destroy", lab.find("VM", "Debian Bookworm 12"))
 
 
 @row(
     "PROVISION_ONLY_ALLOWED_ON_TEMPLATE", errors.HypervisorError, "make web", "only a template can be made an instance"
 )
-def _(lab: Lab) -> None:
+def provision_only_allowed_on_template(lab: Lab) -> None:
     lab.run("VM.provision", lab.vm())
 
 

@@ -43,7 +43,7 @@ def devices(found: Instance) -> list[str | None]:
 
 
 def test_the_fourth_disk_does_not_take_the_place_of_the_dvd_drive(driver: ComputeDriver, platform: XenApiPlatform):
-    disks = [*(Disk(size_bytes=MIB) for _ in range(4)), Disk(kind=CDROM, volume="tools.iso", pool="ISO library")]
+    disks = [*(Disk(size_bytes=MIB) for _number in range(4)), Disk(kind=CDROM, volume="tools.iso", pool="ISO library")]
     driver.spawn(driver.complete(hvm("one", disks=disks)))
     found = driver.get_instances(["one"])["one"]
     assert devices(found) == ["xvda", "xvdb", "xvdc", "xvdd", "xvde"]

@@ -11,22 +11,16 @@ from typing import Any
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.addresses import AddressesMixin
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.capabilities import CAPABILITIES
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.console import ConsoleMixin
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.host import HostMixin
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.driver import XenApiDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.records import NULL
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.stats import StatsMixin
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.transport import HttpRefused
 
 MIB = 1024**2
 GIB = 1024**3
 
 
-class Reader(StatsMixin, AddressesMixin, ConsoleMixin, HostMixin):
-    """The reading parts of the driver."""
-
-    capabilities = CAPABILITIES
+class Reader(XenApiDriver):
+    """A driver whose pool is made of records."""
 
     def __init__(self, pool: PoolStub, uri: str) -> None:
         super().__init__(ConnectionOptions(uri))
@@ -47,10 +41,6 @@ class Reader(StatsMixin, AddressesMixin, ConsoleMixin, HostMixin):
     ) -> bytes:
         assert (method, path) == ("GET", "/rrd_updates")
         return self.stub.rates(query, address)
-
-
-Reader.__abstractmethods__ = frozenset()
-_make_reader: Any = Reader
 
 
 class PoolStub:
@@ -185,8 +175,7 @@ class PoolStub:
         return self.archives[int(query["interval"])]
 
     def driver(self, uri: str = "xenapi://pool") -> Reader:
-        reader: Reader = _make_reader(self, uri)
-        return reader
+        return Reader(self, uri)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.guests import GuestsMixin
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.driver import XenApiDriver
 
 
 class Refusal(Exception):
@@ -24,7 +24,7 @@ class Refusal(Exception):
         self.details = list(details)
 
 
-class Waits(GuestsMixin):
+class Waits(XenApiDriver):
     """A driver whose watches wake it up at once."""
 
     def __init__(self) -> None:
@@ -40,9 +40,6 @@ class Waits(GuestsMixin):
         self.waits.append(timeout_s)
 
 
-Waits.__abstractmethods__ = frozenset()
-
-
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
     clock = [1000.0]
@@ -54,8 +51,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
         driver.waits.append(seconds)
         pass_time(seconds)
 
-    make: Any = Waits
-    driver: Waits = make()
+    driver = Waits()
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", pass_time)
     monkeypatch.setattr(driver, "wait", wait)

@@ -125,7 +125,7 @@ def test_records_of_constructors():
 @pytest.mark.parametrize(("code", "params"), [("NO_SUCH_CODE", ()), ("HANDLE_INVALID", ("VM",)), ("HOST_IS_LIVE", ())])
 def test_failures_keep_to_the_table(code, params):
     with pytest.raises(ValueError, match=code):
-        Failure(code, *params)
+        raise Failure(code, *params)
 
 
 def test_backends_number_their_failures():
@@ -140,4 +140,4 @@ def test_failures_that_the_server_can_raise_keep_to_the_table(path):
             continue
         code, *params = node.args
         if isinstance(code, ast.Constant) and not any(isinstance(param, ast.Starred) for param in params):
-            Failure(code.value, *("" for _param in params))
+            assert Failure(code.value, *("" for _param in params)).details[0] == code.value
