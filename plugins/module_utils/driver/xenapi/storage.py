@@ -10,6 +10,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Callable, NamedTuple
 
 from ...errors import InvalidInput, Problem
@@ -219,10 +220,9 @@ class StorageMixin(CheckMixin):
     def _write_content(self, new: NewVolume, ref: str, source: LocalImage | bytes) -> None:
         """Upload a file, or some bytes, as they are."""
         if isinstance(source, bytes):
-            content, length = (lambda: iter([source])), len(source)
+            content, length = partial(iter, (source,)), len(source)
         else:
-            path = source.path
-            content, length = (lambda: chunks_of(path)), source.file_bytes
+            content, length = partial(chunks_of, source.path), source.file_bytes
         with self.guard(f"write the volume {new.name!r} in the storage pool {new.pool!r}"):
             self.upload(ref, content, length)
 
