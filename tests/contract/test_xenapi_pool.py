@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InstanceAmbiguous
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.facts import gather
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.facts import SUBSETS, gather
 from contract.task import done, nic, run, small
 
 if TYPE_CHECKING:
@@ -47,6 +47,23 @@ def test_facts_of_machines_of_one_name(driver: ComputeDriver, platform: XenApiPl
     found = gather(driver, ["instances", "stats", "config"], patterns)["instances"]
     assert [entry["name"] for entry in found] == ["ours", "twin", "twin"]
     assert [entry["config"]["description"] for entry in found if "config" in entry] == ["ours"]
+
+
+@pytest.mark.parametrize("patterns", [[], ["*"], ["one"]])
+def test_facts_read_each_class_once(driver: ComputeDriver, platform: XenApiPlatform, patterns: list[str]):
+    done(platform, **small(platform, "one", state="running", networks=["lab"]))
+    platform.define_foreign("two")
+    with platform.server.calls.recording() as made:
+        found = gather(driver, SUBSETS, patterns)["instances"]
+    assert len(found) == (1 if patterns == ["one"] else 2)
+    assert all("config" in entry for entry in found)
+    names = [call.name.partition(".")[0] for call in made if not call.name.startswith("http:")]
+    assert {"pool", "host", "VM", "VBD", "VIF", "SR"} <= set(names)
+    again = {name for name in names if names.count(name) > 1}
+    assert again <= {"VBD", "VIF"}, "those of some of the instances are read by each who wants them"
+    assert driver.list_instances_detail()[0].name == "one"
+    platform.define_foreign("three")
+    assert len(driver.list_instances()) == 3, "what was seen once is forgotten"
 
 
 def test_of_two_machines_of_one_name_ours_is_meant(driver: ComputeDriver, platform: XenApiPlatform):

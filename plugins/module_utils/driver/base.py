@@ -26,7 +26,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Callable, ClassVar
 
@@ -169,6 +170,12 @@ class ComputeDriver(ABC):
         """
 
     # -- reading ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def one_look(self) -> Iterator[None]:
+        """Within the block the caller only reads, in one thread, and wants all of one moment: what was read once need
+        not be read again."""
+        yield
 
     @abstractmethod
     def list_instances(self) -> list[str]:

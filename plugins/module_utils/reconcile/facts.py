@@ -103,13 +103,14 @@ def gather(driver: ComputeDriver, subsets: Collection[str], patterns: Sequence[s
         patterns: Names of instances, with shell wildcards; empty takes all.
     """
     facts: dict[str, Any] = {"driver": driver.name}
-    if "host" in subsets:
-        facts["host"] = driver.get_host_stats().as_dict()
-        del facts["host"]["cpu_info"]
-    if "cpu" in subsets:
-        facts["cpu"] = asdict(driver.get_cpu_info())
-    if not {"instances", "stats", "config"}.isdisjoint(subsets):
-        facts["instances"] = _instances(driver, subsets, patterns)
+    with driver.one_look():
+        if "host" in subsets:
+            facts["host"] = driver.get_host_stats().as_dict()
+            del facts["host"]["cpu_info"]
+        if "cpu" in subsets:
+            facts["cpu"] = asdict(driver.get_cpu_info())
+        if not {"instances", "stats", "config"}.isdisjoint(subsets):
+            facts["instances"] = _instances(driver, subsets, patterns)
     return facts
 
 

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ...errors import InstanceAmbiguous, InstanceNotFound, InvalidPowerState
@@ -31,6 +32,16 @@ class InstancesMixin(ConnectionMixin):
     def __init__(self, options: ConnectionOptions) -> None:
         super().__init__(options)
         self.least_memory_mb: dict[str, int] = {}
+        self._seen: dict[str, Objects] | None = None
+        """All records of the classes that were read whole during one look; None outside of one."""
+
+    @contextmanager
+    def one_look(self) -> Iterator[None]:
+        self._seen = {}
+        try:
+            yield
+        finally:
+            self._seen = None
 
     def list_instances(self) -> list[str]:
         with self.guard("list the instances"):
@@ -99,7 +110,7 @@ class InstancesMixin(ConnectionMixin):
         if names is None:
             found = self.fetch("VM")
         elif names:
-            found = self.fetch("VM", any_of("name__label", names))
+            found = self.fetch("VM", self._narrowed("VM", "name__label", names))
         else:
             return {}
         wanted = None if names is None else frozenset(names)
@@ -114,10 +125,14 @@ class InstancesMixin(ConnectionMixin):
 
     def fetch(self, kind: str, condition: str | None = None) -> Objects:
         """All records of a class, or those that fulfil a condition, in one call."""
-        if condition is None:
-            found: Objects = self.call(f"{kind}.get_all_records")
+        if condition is not None:
+            found: Objects = self.call(f"{kind}.get_all_records_where", condition)
+        elif self._seen is None:
+            found = self.call(f"{kind}.get_all_records")
         else:
-            found = self.call(f"{kind}.get_all_records_where", condition)
+            if kind not in self._seen:
+                self._seen[kind] = self.call(f"{kind}.get_all_records")
+            found = self._seen[kind]
         self.labels.update({ref: record["name_label"] for ref, record in found.items() if "name_label" in record})
         return found
 
@@ -126,7 +141,7 @@ class InstancesMixin(ConnectionMixin):
         wanted = {ref for ref in refs if ref != NULL}
         if not wanted:
             return {}
-        found = self.fetch(kind, any_of(REF, wanted))
+        found = self.fetch(kind, self._narrowed(kind, REF, wanted))
         return {ref: record for ref, record in found.items() if ref in wanted}
 
     def fetch_of(self, kind: str, owners: Iterable[Object], field: str, whole: bool = False) -> Objects:
@@ -140,7 +155,7 @@ class InstancesMixin(ConnectionMixin):
     def fetch_devices(self, kind: str, vms: Collection[str], whole: bool = False) -> dict[str, list[Object]]:
         """The VBDs or VIFs of these VMs, by the VM's reference."""
         found: dict[str, list[Object]] = {ref: [] for ref in vms}
-        condition = None if whole else any_of("VM", vms)
+        condition = None if whole else self._narrowed(kind, "VM", vms)
         for device in (self.fetch(kind, condition) if vms else {}).values():
             if device["VM"] in found:
                 found[device["VM"]].append(device)
@@ -168,6 +183,10 @@ class InstancesMixin(ConnectionMixin):
             host_names={ref: host["name_label"] for ref, host in hosts.items()},
             autostart=starts_with_host(pool, pool),
         )
+
+    def _narrowed(self, kind: str, field: str, values: Collection[str]) -> str | None:
+        """The condition for reading no more than is wanted; None where all have been read or are to be read."""
+        return None if self._seen is not None and kind in self._seen else any_of(field, values)
 
     def _read_instance(self, ref: str, vm: Object, survey: Survey) -> Instance:
         instance = to_instance(ref, vm, survey)
