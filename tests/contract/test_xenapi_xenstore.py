@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.driver import XenApiDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InstanceNotFound
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance
 from contract.platforms.xenapi import XenApiPlatform
+from contract.task import done, run
 
 pytestmark = pytest.mark.on("xenapi")
 
@@ -84,3 +87,30 @@ def test_what_is_so_already_is_not_written(driver: XenApiDriver, platform: XenAp
 def test_there_is_none_of_what_does_not_exist(driver: XenApiDriver):
     with pytest.raises(InstanceNotFound):
         driver.read_param_xenstore("ghost")
+
+
+def test_what_a_template_tells_its_guest_is_not_told_to_others(driver: XenApiDriver, platform: XenApiPlatform):
+    """It was an instance itself once, with a name and NICs of its own."""
+    db = platform.server.db
+    [template] = db.find("VM", name_label="golden")
+    stale = {"vm-data/hostname": "golden", "vm-data/networking/525400000001": "{}", "vm-data/role": "web"}
+    db.set("VM", template, xenstore_data=stale)
+    driver.spawn(driver.complete(Instance("one", memory_mb=96, vcpus=1, hypervisor={"template": "golden"})))
+    [vm] = db.find("VM", name_label="one")
+    assert db.get("VM", vm, "xenstore_data") == {"vm-data/hostname": "one", "vm-data/role": "web"}
+
+
+def test_a_record_that_is_not_wanted(driver: XenApiDriver, platform: XenApiPlatform):
+    extras = {"xenstore_data": {"vm-data/hostname": None}}
+    task: dict[str, Any] = {"name": "one", "memory_mb": 96, "state": "stopped", "xenapi": extras}
+    assert done(platform, **task).changed
+    assert not done(platform, **task).changed
+
+
+@pytest.mark.parametrize("option", ["description", "xenapi"])
+def test_line_ends_that_would_not_be_kept_are_refused(driver: XenApiDriver, platform: XenApiPlatform, option: str):
+    text = "first\r\nsecond"
+    value = text if option == "description" else {"xenstore_data": {"vm-data/text": text}}
+    outcome = run(platform, name="one", memory_mb=96, **{option: value})
+    assert outcome.kind == "invalid_input"
+    assert "carriage returns" in outcome.result["msg"]

@@ -14,7 +14,7 @@ from ...undo import UndoStack
 from .complete import complete_cpu
 from .deferred import defer, overlay, present, waiting_options
 from .diskchanges import Part
-from .extras import AUTOSTART, CORES, HOSTNAME, MAPPINGS, NETWORKING, domain_type, merged
+from .extras import AUTOSTART, CORES, HOSTNAME, MAPPINGS, domain_type, merged
 from .live import UNFELT, split_extras
 from .metadata import Record, new_id, read_record, with_record
 from .nicchanges import NicChangesMixin
@@ -22,7 +22,7 @@ from .records import NULL, Object, Survey, to_instance
 from .seeds import SeedsMixin
 from .sizes import SizesMixin
 from .vmfields import Fields, boot_fields
-from .xenstore import network_records
+from .xenstore import network_records, without_networking
 
 _IN_RECORD = ("flavor", "image", "pool", "metadata", "locked", "protected")
 _ORDER = ("domain_type", "HVM_boot_policy")
@@ -201,8 +201,7 @@ class ApplyMixin(NicChangesMixin, SeedsMixin, SizesMixin):
             fields.update(_boot_changes(work, extras))
             fields["platform"] = _with_cpu(fields["platform"], work)
         if "nics" in now and HOSTNAME in vm["xenstore_data"]:
-            data = fields["xenstore_data"]
-            kept = {key: value for key, value in data.items() if not key.startswith(NETWORKING)}
+            kept = without_networking(fields["xenstore_data"])
             fields["xenstore_data"] = {**kept, **network_records(desired.nics or [])}
         return fields
 

@@ -102,6 +102,12 @@ def as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def text_problems(where: str, value: Any) -> Iterator[Problem]:
+    """What is wrong with a text that may have several lines."""
+    if isinstance(value, str) and "\r" in value:
+        yield Problem(where, "has carriage returns, which XenAPI does not keep; end its lines with newlines alone")
+
+
 def extras_problems(instance: Instance) -> Iterator[Problem]:
     """What is wrong with them."""
     extras = instance.hypervisor
@@ -130,6 +136,7 @@ def _mapping_problems(where: str, option: str, value: Any) -> Iterator[Problem]:
         name = str(key)
         if isinstance(item, (Mapping, list)):
             yield Problem(f"{where}.{name}", "has to be a text")
+        yield from text_problems(f"{where}.{name}", item)
         if option == "xenstore_data" and not name.startswith(GUEST_DATA):
             yield Problem(f"{where}.{name}", f"does not reach the guest: its keys begin with {GUEST_DATA}")
         if option == "other_config" and (name == KEY or name.startswith(CLONE_TAG)):

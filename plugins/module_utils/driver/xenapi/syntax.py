@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ...errors import Problem
 from ...model.instance import CDROM, Boot, Disk, Instance
 from .devices import device_number
-from .extras import HVM, extras_problems, wanted_domain_type
+from .extras import HVM, extras_problems, text_problems, wanted_domain_type
 
 MAX_NAME_BYTES = 200
 """Longer names leave no room for those of the volumes made after them."""
@@ -28,6 +28,7 @@ def syntax_problems(instance: Instance) -> list[Problem]:
     """What is wrong with the values."""
     return [
         *_name_problems(instance),
+        *text_problems("description", instance.description),
         *_disks_problems(instance),
         *(
             Problem(f"nics[{number}].model", "cannot be chosen: XenServer decides it from the guest's drivers")

@@ -14,7 +14,7 @@ from .extras import AUTOSTART, CORES, HVM, MAPPINGS, merged, wanted_domain_type
 from .metadata import BY_BRIDGE, KEY, Record, with_record
 from .records import NULL
 from .syntax import BOOT_LETTERS
-from .xenstore import spawn_xenstore_data
+from .xenstore import spawn_xenstore_data, without_networking
 
 Fields = dict[str, Any]
 
@@ -92,10 +92,11 @@ def map_fields(instance: Instance, old: Fields, record: Record | None) -> Fields
     """The fields that are maps, ours among them.
 
     Args:
-        old: The maps that the VM has already; all else in them stays.
+        old: The maps that the VM has already; all else in them stays, but for what a template says of its own NICs.
     """
+    told = {**without_networking(old.get("xenstore_data", {})), **spawn_xenstore_data(instance)}
+    old = {**old, "xenstore_data": told}
     maps = {field: merged(old.get(field, {}), instance.hypervisor.get(option)) for option, field in MAPPINGS.items()}
-    maps["xenstore_data"] = {**spawn_xenstore_data(instance), **maps["xenstore_data"]}
     maps["platform"] = with_topology(maps["platform"], instance.cpu or Cpu())
     other = with_record(maps["other_config"], record)
     maps["other_config"] = merged(other, {AUTOSTART: True} if instance.autostart else {})

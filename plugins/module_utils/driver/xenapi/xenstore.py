@@ -23,6 +23,11 @@ def spawn_xenstore_data(instance: Instance) -> dict[str, str]:
     return {HOSTNAME: instance.name, **network_records(instance.nics or [])}
 
 
+def without_networking(xenstore_data: Mapping[str, str]) -> dict[str, str]:
+    """The data without what it says of NICs."""
+    return {key: value for key, value in xenstore_data.items() if not key.startswith(NETWORKING)}
+
+
 def network_records(nics: Sequence[Nic]) -> dict[str, str]:
     """A record for each NIC, by its address."""
     return {
