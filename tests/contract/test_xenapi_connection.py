@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import xmlrpc.client
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -231,6 +232,13 @@ def listener(answer: bytes) -> Iterator[str]:
             listening.shutdown(socket.SHUT_RDWR)
 
 
+def failure(details: list[str]) -> bytes:
+    """An answer that says why there is none."""
+    reply = {"Status": "Failure", "ErrorDescription": details}
+    text = xmlrpc.client.dumps((reply,), methodresponse=True).encode()
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -239,6 +247,8 @@ def listener(answer: bytes) -> Iterator[str]:
         b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nIt works",
         b"SSH-2.0-OpenSSH_9.2\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n<?xml",
+        failure([]),
+        failure(["HOST_IS_SLAVE"]),
     ],
 )
 def test_something_else_listens_there(server: XenApiServer, answer: bytes):

@@ -150,9 +150,10 @@ class Api:
                         (user_of(options), options.password or "", _API_VERSION, _ORIGINATOR),
                     )
                 except self.library.Failure as failure:
-                    if failure.details[0] != "HOST_IS_SLAVE" or last_try:
+                    code, *told = failure.details
+                    if code != "HOST_IS_SLAVE" or last_try or not told:
                         raise
-                    self.address = self.address.sibling(failure.details[1])
+                    self.address = self.address.sibling(told[0])
                 else:
                     return str(session.handle)
         raise AssertionError("the last try returns or raises")

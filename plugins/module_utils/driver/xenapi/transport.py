@@ -129,6 +129,8 @@ class Connection:
             values = parse_reply(response.read())
         if len(values) != 1 or not isinstance(values[0], dict) or "Status" not in values[0]:
             raise self._no_xenapi("an answer without a status")
+        if values[0].get("ErrorDescription") == []:
+            raise self._no_xenapi("an error without a code")
         return values
 
     def send(self, method: str, target: str, body: Body | None = None, length: int | None = None) -> bytes:
