@@ -236,3 +236,20 @@ def test_what_a_killed_clone_has_of_read_only_disks_goes_along(driver: ComputeDr
         api.VM.clone(template, f"one{CREATING}")
     driver.destroy("one")
     assert platform.snapshot() == before
+
+
+@pytest.mark.parametrize("over", [{"managed": False}, {"SR": "udev"}], ids=["not managed", "a device"])
+def test_what_cannot_be_deleted_is_left(driver: ComputeDriver, platform: XenApiPlatform, over: dict[str, Any]):
+    """A disk of the host's, which is given to the instance."""
+    db = platform.server.db
+    made(driver, "other", disks=[Disk(size_bytes=MIB)])
+    driver.destroy("other", "none")
+    made(driver, disks=[Disk(volume="other.xvda", pool="shared")])
+    [vdi] = db.find("VDI", name_label="other.xvda")
+    if "SR" in over:
+        db.set("SR", db.get("VDI", vdi, "SR"), type=over["SR"])
+    else:
+        db.set("VDI", vdi, **over)
+    platform.driver().destroy("one", ALL)
+    assert driver.find_remains(["one"]) == set()
+    assert db.find("VDI", name_label="other.xvda") == [vdi]

@@ -24,13 +24,10 @@ from ..needs import needed_features
 from .complete import CompleteMixin, disks_too_small
 from .images import is_file, look_at
 from .query import MOST, any_of
-from .records import Objects, is_instance
+from .records import is_instance
 from .syntax import syntax_problems
 
 Finding = tuple[Problem, type[AnyvirtError]]
-
-_FEW = 10
-"""Up to as many VMs are asked for one by one."""
 
 
 class CheckMixin(CompleteMixin):
@@ -106,15 +103,12 @@ class CheckMixin(CompleteMixin):
         with self.guard("read the instances' MAC addresses"):
             vifs = self.fetch("VIF", any_of("MAC", both) if len(both) <= MOST else None)
             matching = [vif for vif in vifs.values() if vif["MAC"].lower() in macs]
-            vms = self._vms_of({vif["VM"] for vif in matching})
+            vms = self.fetch_refs("VM", {vif["VM"] for vif in matching})
         for vif in matching:
             vm = vms.get(vif["VM"])
             if vm is not None and is_instance(vm):
                 owners.setdefault(vif["MAC"].lower(), set()).add(vm["name_label"])
         return owners
-
-    def _vms_of(self, refs: set[str]) -> Objects:
-        return self.fetch_refs("VM", refs)
 
     # -- finding ----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from ...model import power_state
 from ...model.instance import SEED
 from ...undo import UndoStack
 from ..base import ALL, NONE, OWN
+from .host import NOT_FOR_DISKS
 from .instances import choose
 from .metadata import Record, VolumeRecord, read_record, read_volume_record
 from .query import REF, any_of
@@ -114,7 +115,7 @@ class DestroyMixin(RemainsMixin):
             kept = read_volume_record(vdi)
             is_own = one in own or (kept is not None and bool(record.id) and kept.owner == record.id)
             always = one in saved or (is_own and (record.unfinished or (kept is not None and kept.role == SEED)))
-            is_others = delete_volumes == ALL and one in writable and not _is_shared(vdi)
+            is_others = delete_volumes == ALL and one in writable and self._is_disposable(vdi)
             if always or (delete_volumes != NONE and (is_own or one in of_snapshots or is_others)):
                 going.vdis[one] = vdi
             elif is_own or (kept is not None and kept.doomed):
@@ -157,6 +158,8 @@ class DestroyMixin(RemainsMixin):
         with self.guard(f"take a mark off the volume {vdi['name_label']!r}"):
             self.call("VDI.set_other_config", ref, vdi["other_config"])
 
-
-def _is_shared(vdi: Object) -> bool:
-    return bool(vdi["sharable"] or vdi["read_only"])
+    def _is_disposable(self, vdi: Object) -> bool:
+        """Whether a virtual disk is one that was made to be used by one VM, and can be deleted."""
+        repository = self.places().srs.get(vdi["SR"])
+        is_device = repository is not None and repository["type"] in NOT_FOR_DISKS
+        return bool(vdi["managed"]) and not (vdi["sharable"] or vdi["read_only"] or is_device)

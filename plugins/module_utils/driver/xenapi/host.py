@@ -16,7 +16,7 @@ from ...model.units import GIB, MIB
 from .instances import InstancesMixin
 from .records import Object, Objects, present_vcpus, state_of
 
-_NOT_FOR_DISKS = ("iso", "udev")
+NOT_FOR_DISKS = ("iso", "udev")
 """Types of storage repositories that hold no disks of instances; also a content type."""
 
 
@@ -155,7 +155,7 @@ class HostMixin(InstancesMixin):
 
 
 def _is_for_disks(sr: Object) -> bool:
-    return sr["type"] not in _NOT_FOR_DISKS and sr["content_type"] not in _NOT_FOR_DISKS
+    return sr["type"] not in NOT_FOR_DISKS and sr["content_type"] not in NOT_FOR_DISKS
 
 
 def _repository(sr: Object, active: bool) -> PoolStats:

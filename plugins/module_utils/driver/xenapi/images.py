@@ -9,8 +9,6 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ...model.instance import Disk
-
 CHUNK_BYTES = 1 << 20
 
 _SECTOR = 512
@@ -54,11 +52,6 @@ class LocalImage(NamedTuple):
 def is_file(image: str) -> bool:
     """Whether an image is a file where the driver runs; otherwise it is the name of a VDI."""
     return image.startswith("/")
-
-
-def comes_from_file(disk: Disk) -> bool:
-    """Whether a new disk's content is uploaded from a file."""
-    return disk.image is not None and is_file(disk.image)
 
 
 def look_at(path: str) -> LocalImage | None:

@@ -18,10 +18,10 @@ from .apply import ApplyMixin
 from .errors import code_of, details_of
 from .guests import NOT_YET
 from .records import Object, state_of
+from .remains import WRONG_STATE
 from .tasks import Task
 
 _NO_TOOLS = frozenset({"VM_LACKS_FEATURE", "VM_MISSING_PV_DRIVERS"})
-_WRONG_STATE = "VM_BAD_POWER_STATE"
 _UNHEARD = frozenset({"VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT", "VM_SHUTDOWN_TIMEOUT"})
 """The guest has not heeded a request for as long as the server waits for that."""
 _ASK_AGAIN_S = 2.0
@@ -216,7 +216,7 @@ class PowerMixin(ApplyMixin):
         try:
             yield
         except Exception as error:
-            if code_of(error) != _WRONG_STATE or details_of(error)[-1].lower() not in states:
+            if code_of(error) != WRONG_STATE or details_of(error)[-1].lower() not in states:
                 raise
 
 

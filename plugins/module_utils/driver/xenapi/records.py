@@ -16,7 +16,7 @@ from ...model import power_state
 from ...model.instance import CDROM, DISK, Boot, Console, Cpu, Disk, Instance, InstanceInfo, Nic
 from ...model.units import KIB, MIB
 from .devices import device_name
-from .extras import CORES, HVM, domain_type, read_extras
+from .extras import AUTOSTART, CORES, HVM, domain_type, read_extras
 from .metadata import BY_BRIDGE, KEY, Record, VolumeRecord, read_record, read_volume_record
 
 Object = Mapping[str, Any]
@@ -35,7 +35,6 @@ _STATES = {
     "Suspended": power_state.SUSPENDED,
 }
 _ORDER = {"c": "disk", "d": "cdrom", "n": "network"}
-_AUTOSTART = "auto_poweron"
 ROUNDED_BYTES = 4 * MIB
 """By how much a storage repository may make a disk larger than asked for."""
 
@@ -69,7 +68,7 @@ def state_of(vm: Object) -> int:
 
 def starts_with_host(vm: Object, pool: Object) -> bool:
     """Whether the VM starts with its host: it is marked so, and so is the pool."""
-    return all(owner["other_config"].get(_AUTOSTART) == "true" for owner in (vm, pool))
+    return all(owner["other_config"].get(AUTOSTART) == "true" for owner in (vm, pool))
 
 
 def in_order(devices: Sequence[Object], field_name: str) -> list[Object]:
@@ -131,7 +130,7 @@ def to_instance(ref: str, vm: Object, survey: Survey) -> Instance:
         boot=_read_boot(vm),
         cpu=_read_cpu(vm),
         console=Console(serial=True, vnc=True),
-        autostart=survey.autostart and vm["other_config"].get(_AUTOSTART) == "true",
+        autostart=survey.autostart and vm["other_config"].get(AUTOSTART) == "true",
         description=vm["name_description"],
         metadata=dict(known.metadata),
         locked=known.locked,

@@ -23,7 +23,7 @@ from .storage import GONE, StorageMixin
 CREATING = ".anyvirt-creating"
 """Behind an instance's name, that of the template's clone that is to become it."""
 
-_WRONG_STATE = "VM_BAD_POWER_STATE"
+WRONG_STATE = "VM_BAD_POWER_STATE"
 
 
 def is_leftover(vm: Object, name: str) -> bool:
@@ -96,7 +96,7 @@ class RemainsMixin(StorageMixin):
             try:
                 self.run_task("VM.destroy", ref)
             except self.api.library.Failure as failure:
-                if code_of(failure) != _WRONG_STATE:
+                if code_of(failure) != WRONG_STATE:
                     raise
                 self._hard_shutdown(ref)
                 self.run_task("VM.destroy", ref)
@@ -127,7 +127,7 @@ class RemainsMixin(StorageMixin):
         try:
             self.run_task("VM.hard_shutdown", ref)
         except self.api.library.Failure as failure:
-            if code_of(failure) != _WRONG_STATE or details_of(failure)[-1].lower() != "halted":
+            if code_of(failure) != WRONG_STATE or details_of(failure)[-1].lower() != "halted":
                 raise
 
     @contextlib.contextmanager

@@ -13,9 +13,8 @@ from ...model.units import MIB
 from ...undo import UndoStack
 from .devicechanges import DeviceChangesMixin
 from .records import Object
+from .vmfields import MEMORY_LIMITS
 
-_LIMITS = ("memory_static_min", "memory_static_max", "memory_dynamic_min", "memory_dynamic_max")
-"""In the order in which VM.set_memory_limits takes them."""
 _VCPUS = ("VCPUs_max", "VCPUs_at_startup")
 
 
@@ -73,8 +72,8 @@ class SizesMixin(DeviceChangesMixin):
 
     def _put_sizes(self, ref: str, vm: Object, wanted: Mapping[str, str]) -> None:
         """Set what differs, in an order in which the limits fit together at each moment."""
-        if any(vm[field] != wanted[field] for field in _LIMITS):
-            self.call("VM.set_memory_limits", ref, *(wanted[field] for field in _LIMITS))
+        if any(vm[field] != wanted[field] for field in MEMORY_LIMITS):
+            self.call("VM.set_memory_limits", ref, *(wanted[field] for field in MEMORY_LIMITS))
         grows = int(wanted["VCPUs_max"]) >= int(vm["VCPUs_at_startup"])
         for field in _VCPUS if grows else reversed(_VCPUS):
             if vm[field] != wanted[field]:
@@ -83,13 +82,13 @@ class SizesMixin(DeviceChangesMixin):
 
 def _wanted_memory(vm: Object, desired: Instance, options: set[str]) -> dict[str, str]:
     """The memory limits. Who raises a size alone raises its limit with it."""
-    least, most, low, high = (int(vm[field]) for field in _LIMITS)
+    least, most, low, high = (int(vm[field]) for field in MEMORY_LIMITS)
     if "memory_mb" in options and desired.memory_mb is not None:
         low = high = desired.memory_mb * MIB
     if "max_memory_mb" in options and desired.max_memory_mb is not None:
         most = desired.max_memory_mb * MIB
     values = (min(least, low), max(most, high), low, high)
-    return dict(zip(_LIMITS, map(str, values)))
+    return dict(zip(MEMORY_LIMITS, map(str, values)))
 
 
 def _wanted_vcpus(vm: Object, desired: Instance, options: set[str]) -> dict[str, str]:

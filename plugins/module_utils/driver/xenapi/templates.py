@@ -18,7 +18,7 @@ from .provision import PLAN
 from .records import Object
 from .remains import CREATING, is_leftover
 from .storage import Made
-from .vmfields import Fields, boot_fields, map_fields, memory_fields, vcpus_fields
+from .vmfields import MEMORY_LIMITS, Fields, boot_fields, map_fields, memory_fields, vcpus_fields
 
 _OF_TEMPLATES = (PLAN, "default_template")
 _MAPS = ("HVM_boot_params", "platform", "VCPUs_params", "xenstore_data")
@@ -97,8 +97,7 @@ class TemplatesMixin(DestroyMixin):
         wanted["affinity"] = affinity if instance.hypervisor.get("affinity") is not None else vm["affinity"]
         memory, vcpus = memory_fields(instance), vcpus_fields(instance)
         if _differs(vm, memory):
-            limits = ("memory_static_min", "memory_static_max", "memory_dynamic_min", "memory_dynamic_max")
-            self.call("VM.set_memory_limits", ref, *(memory[limit] for limit in limits))
+            self.call("VM.set_memory_limits", ref, *(memory[limit] for limit in MEMORY_LIMITS))
         grows = int(vcpus["VCPUs_max"]) >= int(vm["VCPUs_at_startup"])
         for field in ("VCPUs_max", "VCPUs_at_startup") if grows else ("VCPUs_at_startup", "VCPUs_max"):
             self._set_if_other(ref, vm, field, vcpus)

@@ -18,6 +18,9 @@ from .xenstore import spawn_xenstore_data, without_networking
 
 Fields = dict[str, Any]
 
+MEMORY_LIMITS = ("memory_static_min", "memory_static_max", "memory_dynamic_min", "memory_dynamic_max")
+"""In the order in which VM.set_memory_limits takes them."""
+
 LEAST_MB = 16
 """Down to how much a running guest's memory can be taken away; the server lets it not be changed while it runs."""
 
