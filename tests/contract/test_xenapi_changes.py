@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import NONE, ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions, get_connection
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import HypervisorError
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk, Instance, Nic
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from contract.helpers import bring_to
+from contract.task import done
 from lab.xenapi.server import XenApiServer
 from lab.xenapi.settings import PoolSettings
 
@@ -223,6 +224,19 @@ def test_nothing_of_the_old_seed_stays(driver: ComputeDriver, platform: XenApiPl
 
 
 # -- uploads --------------------------------------------------------------------------------------------------------
+
+
+def test_a_disk_made_by_others_grows_to_a_size_that_is_rounded_up(driver: ComputeDriver, platform: XenApiPlatform):
+    platform.spawned(driver, "one", power_on=False, disks=[Disk(size_bytes=MIB)])
+    driver.destroy("one", NONE)
+    given = Disk(volume="one.xvda", pool="shared")
+    platform.spawned(driver, "one", power_on=False, disks=[given])
+    task: dict[str, Any] = {"name": "one", "state": "stopped", "disks": [{"size": "3000001"}]}
+    assert done(platform, **task).changed
+    assert not done(platform, **task).changed
+    assert [disk.owned for disk in current(driver).disks or []] == [False]
+    driver.destroy("one")
+    assert platform.volumes() == {"one.xvda"}
 
 
 def test_an_upload_that_breaks_off_after_the_server_has_said_yes(tmp_path: Path):

@@ -135,7 +135,7 @@ class ApplyMixin(NicChangesMixin, SeedsMixin, SizesMixin):
         if "autostart" in work.now and work.desired.autostart:
             self.let_pool_start_vms(done)
         for disk in work.growing:
-            self.grow_disk(name, disk, work.survey.vbds.get(ref, ()), work.survey, done)
+            self.grow_disk(ref, vm, disk, work.survey, done)
         if work.new_disks or "cloud_init" in work.now:
             self.forget_places()
 

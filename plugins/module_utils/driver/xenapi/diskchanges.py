@@ -15,8 +15,8 @@ from ...undo import UndoStack
 from .complete import ROOT
 from .devicechanges import VBD, DeviceChangesMixin
 from .devices import device_name, device_number
-from .metadata import Record, read_volume_record
-from .records import Object, Survey
+from .metadata import Record, VolumeRecord, read_volume_record
+from .records import ROUNDED_BYTES, Object, Survey
 from .storage import NewVolume
 from .vmfields import new_vbd
 
@@ -110,16 +110,19 @@ class DiskChangesMixin(DeviceChangesMixin):
                 growing.append(disk)
         return growing
 
-    def grow_disk(self, name: str, disk: Disk, vbds: Sequence[Object], survey: Survey, done: UndoStack) -> None:
+    def grow_disk(self, vm_ref: str, vm: Object, disk: Disk, survey: Survey, done: UndoStack) -> None:
         """Make a disk of a VM that is off larger. It is the last thing to be done: nobody can take it back."""
-        ref = next(vbd["VDI"] for vbd in vbds if device_name(vbd["userdevice"]) == disk.device)
+        name, size_bytes = vm["name_label"], disk.size_bytes or 0
+        ref = next(vbd["VDI"] for vbd in survey.vbds[vm_ref] if device_name(vbd["userdevice"]) == disk.device)
         vdi = survey.vdis[ref]
         kept = read_volume_record(vdi)
+        if kept is None and size_bytes % ROUNDED_BYTES:  # it is rounded up, and is not to shrink the next time
+            kept = VolumeRecord(vm["uuid"], name)
         with self.guard(f"grow the disk {disk.device} of instance {name!r}", name):
             if kept is not None:
                 done.push("put back the volume's record", lambda: self._put_back_volume_record(name, ref, vdi))
-                self.write_volume_record(ref, vdi, replace(kept, size_bytes=disk.size_bytes))
-            self.run_task("VDI.resize", ref, str(disk.size_bytes))
+                self.write_volume_record(ref, vdi, replace(kept, size_bytes=size_bytes))
+            self.run_task("VDI.resize", ref, str(size_bytes))
         done.push(f"shrink the disk {disk.device}", _refuse_to_shrink)
 
     def _put_back_volume_record(self, name: str, ref: str, vdi: Object) -> None:
