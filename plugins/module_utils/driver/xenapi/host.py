@@ -58,14 +58,15 @@ class HostMixin(InstancesMixin):
             instances = {ref: vm for ref, vm in instances.items() if _place_of(vm) in hosts}
             active = {ref: vm for ref, vm in active.items() if ref in instances}
         shown = chosen or hosts[pool["master"]]
-        total = sum(_memory(host, measured, "memory_total") for host in hosts.values())
-        free = sum(_memory(host, measured, "memory_free") for host in hosts.values())
+        there = [host for host in hosts.values() if _is_there(host, measured)]
+        total = sum(int(measured[host["metrics"]]["memory_total"]) for host in there)
+        free = sum(int(measured[host["metrics"]]["memory_free"]) for host in there)
         ready = [pool for pool in pools if pool.active]
         return HostStats(
             hostname=chosen["hostname"] if chosen else pool["name_label"] or shown["hostname"],
             hypervisor_type=shown["software_version"].get("product_brand", "XenServer"),
             hypervisor_version=_version(shown),
-            vcpus=sum(_processors(host) for host in hosts.values()),
+            vcpus=sum(_processors(host) for host in there),
             vcpus_used=sum(present_vcpus(vm, vm_metrics.get(vm["metrics"])) for vm in active.values()),
             memory_mb=total // MIB,
             memory_mb_used=(total - free) // MIB,
@@ -170,10 +171,10 @@ def _place_of(vm: Object) -> Any:
     return vm["resident_on"] if state_of(vm) in power_state.ACTIVE else vm["affinity"]
 
 
-def _memory(host: Object, measured: Objects, field: str) -> int:
-    """Bytes; a host that is not there has none."""
+def _is_there(host: Object, measured: Objects) -> bool:
+    """Whether the pool hears from a host; one that is not there has nothing to give."""
     metrics = measured.get(host["metrics"])
-    return int(metrics[field]) if metrics is not None and metrics["live"] else 0
+    return metrics is not None and bool(metrics["live"])
 
 
 def _version(host: Object) -> str:

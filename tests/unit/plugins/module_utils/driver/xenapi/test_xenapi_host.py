@@ -41,6 +41,13 @@ def test_a_pool(pool: Any):
     assert pool.driver().host_identity() == pool.get("pool", pool.pool)["uuid"]
 
 
+def test_a_host_that_is_not_there_has_nothing_to_give(pool: Any):
+    other = second_host(pool)
+    pool.get("host_metrics", pool.get("host", other)["metrics"])["live"] = False
+    stats = pool.driver().get_host_stats()
+    assert (stats.vcpus, stats.memory_mb) == (8, 16 * 1024)
+
+
 def test_one_host_of_it(pool: Any):
     other = second_host(pool)
     pool.vm("on", active=True)
