@@ -50,6 +50,18 @@ class UndoStack:
             else:
                 self.undone.append(what)
 
+    def take_back(self, what: str) -> None:
+        """Run all actions, of work that was done and is wanted no more; ``what`` says it in words.
+
+        Raises:
+            AnyvirtError: it could not all be taken back; the error says what was and what was not.
+        """
+        self.unwind()
+        if self.not_undone:
+            error = AnyvirtError(f"{what} could not all be taken back")
+            self.report_to(error)
+            raise error
+
     def report_to(self, error: AnyvirtError) -> None:
         """Tell ``error`` what this stack did; adds to what an inner stack told it."""
         error.undone.extend(self.undone)

@@ -37,6 +37,7 @@ from ..model.host import CpuInfo, HostStats
 from ..model.instance import Address, BlockStats, Instance, InstanceInfo, InterfaceStats, Nic, VncConsole
 from ..undo import Undo
 from .capabilities import FEATURES, Capabilities, support
+from .needs import needed_features
 from .uri import ConnectionOptions
 
 OWN = "own"
@@ -122,6 +123,16 @@ class ComputeDriver(ABC):
         if not found.works:
             hint = f": {found.note}" if found.note else ""
             raise Unsupported(f"the {self.name} driver does not support this: {FEATURES[feature]}{hint}")
+
+    def unmet_needs(self, instance: Instance) -> list[Problem]:
+        """Options of an instance that need a feature that does not work here."""
+        problems = []
+        for option, feature in needed_features(instance):
+            try:
+                self.require(feature)
+            except Unsupported as error:
+                problems.append(Problem(option, str(error)))
+        return problems
 
     @property
     def max_workers(self) -> int | None:

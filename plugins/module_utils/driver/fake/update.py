@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from ...errors import AnyvirtError, InvalidInput, InvalidPowerState, Problem
+from ...errors import InvalidInput, InvalidPowerState, Problem
 from ...model import power_state
 from ...model.instance import Disk, Instance, Nic
 from ...undo import Undo, UndoStack
@@ -44,15 +44,7 @@ class UpdateMixin(SpawnMixin):
             before = self._redefine(current, desired, options, done)
             if live and self._is_running(before):
                 self._change_running(name, desired, live, done)
-
-        def take_back() -> None:
-            done.unwind()
-            if done.not_undone:
-                error = AnyvirtError(f"the changes of {name!r} could not all be taken back")
-                done.report_to(error)
-                raise error
-
-        return take_back
+        return lambda: done.take_back(f"the changes of {name!r}")
 
     def balloon_memory(self, name: str, memory_mb: int) -> None:
         with self._write("balloon", name) as changes:

@@ -15,11 +15,9 @@ from ...errors import (
     NetworkNotFound,
     PoolNotFound,
     Problem,
-    Unsupported,
     VolumeNotFound,
 )
 from ...model.instance import CDROM, Boot, Disk, Instance, Nic
-from ..needs import needed_features
 from .complete import DEFAULT_POOL, CompleteMixin
 from .hostfacts import canonical_machine
 from .inventory import Inventory
@@ -33,13 +31,7 @@ class CheckMixin(CompleteMixin):
     """Syntax, and what the host lacks."""
 
     def check_parameter_syntax(self, instance: Instance) -> list[Problem]:
-        problems = syntax_problems(self.kind, instance)
-        for option, feature in needed_features(instance):
-            try:
-                self.require(feature)
-            except Unsupported as error:
-                problems.append(Problem(option, str(error)))
-        return problems
+        return syntax_problems(self.kind, instance) + self.unmet_needs(instance)
 
     def differing_extras(self, current: Instance, desired: Instance) -> set[str]:
         wanted, differing = desired.hypervisor, set()

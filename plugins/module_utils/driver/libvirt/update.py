@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...errors import AnyvirtError, InvalidInput, InvalidPowerState, Problem, Unsupported
+from ...errors import InvalidInput, InvalidPowerState, Problem, Unsupported
 from ...model import power_state
 from ...model.instance import Disk, Instance, Nic
 from ...undo import Undo, UndoStack
@@ -55,11 +55,7 @@ class UpdateMixin(LiveMixin, ResizeMixin):
 
         def take_back() -> None:
             self.forget(name)
-            done.unwind()
-            if done.not_undone:
-                error = AnyvirtError(f"the changes of {name!r} could not all be taken back")
-                done.report_to(error)
-                raise error
+            done.take_back(f"the changes of {name!r}")
 
         return take_back
 

@@ -16,11 +16,9 @@ from ...errors import (
     ImageNotFound,
     InvalidInput,
     Problem,
-    Unsupported,
 )
 from ...model.instance import CDROM, Disk, Instance, Nic
 from ...model.units import format_size
-from ..needs import needed_features
 from .complete import CompleteMixin, disks_too_small
 from .images import is_file, look_at
 from .query import MOST, any_of
@@ -34,13 +32,7 @@ class CheckMixin(CompleteMixin):
     """Syntax, and what the pool lacks."""
 
     def check_parameter_syntax(self, instance: Instance) -> list[Problem]:
-        problems = syntax_problems(instance)
-        for option, feature in needed_features(instance):
-            try:
-                self.require(feature)
-            except Unsupported as error:
-                problems.append(Problem(option, str(error)))
-        return problems
+        return syntax_problems(instance) + self.unmet_needs(instance)
 
     def validate_parameters(self, instances: Sequence[Instance]) -> dict[str, list[Problem]]:
         self.forget_places()

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from ...errors import AnyvirtError, InvalidInput, InvalidPowerState, Problem
+from ...errors import InvalidInput, InvalidPowerState, Problem
 from ...model import power_state
 from ...model.instance import Instance, Nic
 from ...model.units import MIB
@@ -35,15 +35,7 @@ class UpdateMixin(PowerMixin):
         work = self._plan_update(name, desired, set(options), set(live))
         with done:
             self.carry_out(work, done)
-
-        def take_back() -> None:
-            done.unwind()
-            if done.not_undone:
-                error = AnyvirtError(f"the changes of {name!r} could not all be taken back")
-                done.report_to(error)
-                raise error
-
-        return take_back
+        return lambda: done.take_back(f"the changes of {name!r}")
 
     def balloon_memory(self, name: str, memory_mb: int) -> None:
         """As the contract says. What it is configured to have waits for the next start."""
