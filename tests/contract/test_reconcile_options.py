@@ -136,7 +136,10 @@ def configured(platform: Platform) -> Any:
     return {name: json.loads(text).get("config") for name, text in snapshot.items()}
 
 
-@pytest.mark.parametrize("name", ["web 1 [prod]", "Büro: Ablage", "a,b&c=d<e>'f\"g", "100%", "#1"])
+NAMES = ("web 1 [prod]", "Büro: Ablage", "a,b&c=d<e>'f\"g", "100%", "#1")
+
+
+@pytest.mark.parametrize("name", [NAMES[0], *(pytest.param(name, marks=pytest.mark.thorough) for name in NAMES[1:])])
 def test_names_that_people_give(driver: ComputeDriver, platform: Platform, name: str):
     """Machines made by hand are called all kinds of things."""
     disks = {"disks": [{"size": "8M"}]} if driver.supports("image") else {}
