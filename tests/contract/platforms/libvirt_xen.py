@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import uuid
 from typing import Any
 
@@ -77,9 +78,9 @@ class XenPlatform(LibvirtPlatform):
             self.lab.stop()
             self._start()
             raise
-        for log in self.lab.run(f"ls {self.lab.console_logs}").split():
+        for log in self.lab.run(f"ls {self.lab.console_logs}").splitlines():
             if log.removeprefix("guest-").removesuffix(".log") not in but and log.startswith("guest-"):
-                self.lab.run(f"rm -f {self.lab.console_logs}/{log}")
+                self.lab.run(f"rm -f {shlex.quote(f'{self.lab.console_logs}/{log}')}")
 
     def define_foreign(self, name: str) -> None:
         self.define_xml(

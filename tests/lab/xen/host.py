@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import socket
 import subprocess
@@ -124,7 +125,8 @@ class XenHost:
 
     def guest_console(self, domain: str) -> str:
         """What the guest has written on its Xen console since the host started."""
-        return self.run(f"cat {self.console_logs}/guest-{domain}.log 2>/dev/null || true")
+        log = shlex.quote(f"{self.console_logs}/guest-{domain}.log")
+        return self.run(f"cat {log} 2>/dev/null || true")
 
     def wait_for_guest(self, domain: str, text: str = guest_ready, times: int = 1, timeout_s: float = 120) -> str:
         """Wait until the guest's console holds `text` so many times (it outlives reboots); returns the console."""
