@@ -22,7 +22,6 @@ from ...errors import (
 from .codes import BY_CODE, MISSING, Rule
 from .transport import HttpRefused, TransportError
 
-NULL = "OpaqueRef:NULL"
 _REFERENCE = re.compile(r"OpaqueRef:[0-9A-Za-z-]+")
 _BACKEND_FAILURE = "SR_BACKEND_FAILURE"
 _DENIED = (401, 403)

@@ -31,7 +31,7 @@ _ASK_ANYWAY_S = 15.0
 """A task without news for that long is looked at itself."""
 _POLL_FIRST_S, _POLL_MOST_S = 0.1, 2.0
 """How often tasks are looked at where the server gives no events."""
-_LOST_TOKEN = ("EVENTS_LOST", "EVENT_FROM_TOKEN_PARSE_FAILURE")
+LOST_TOKEN = ("EVENTS_LOST", "EVENT_FROM_TOKEN_PARSE_FAILURE")
 """After these the events are asked for from the beginning."""
 _END_AFTER_CANCEL_S = 5.0
 """How long a cancelled task may take to end."""
@@ -217,7 +217,7 @@ class Tasks:
                     # One connection that breaks is not the server, and what is under way there goes on.
                     self._end_all(None if error.lost else error)
                 except Exception as failure:
-                    if token and getattr(failure, "details", [""])[0] in _LOST_TOKEN:
+                    if token and getattr(failure, "details", [""])[0] in LOST_TOKEN:
                         token = ""
                         continue
                     # A server that gives no events, or a user who may have none, still lets tasks be looked at.

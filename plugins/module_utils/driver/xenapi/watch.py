@@ -12,15 +12,15 @@ from typing import Any
 
 from ..base import Watch
 from .connection import ConnectionMixin
-from .errors import NULL, code_of
+from .errors import code_of
 from .query import any_of
+from .records import NULL
+from .tasks import LOST_TOKEN
 
 LONGEST_WAIT_S = 10.0
 """How long a watch hears nothing at most: an instance may be made anew under its name."""
 LOOK_AGAIN_S = 1.0
 """The same while one of the instances is not there yet."""
-
-_LOST_TOKEN = ("EVENTS_LOST", "EVENT_FROM_TOKEN_PARSE_FAILURE")
 
 
 class PoolWatch(Watch):
@@ -74,7 +74,7 @@ class PoolWatch(Watch):
         try:
             answer = self._driver.call("event.from", sorted(self._objects), self._token, timeout_s)
         except Exception as error:
-            if not self._token or code_of(error) not in _LOST_TOKEN:
+            if not self._token or code_of(error) not in LOST_TOKEN:
                 raise
             self._token = ""  # much may have happened, so that it is time to look
             return
