@@ -31,7 +31,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Callable, ClassVar
 
-from ..errors import HypervisorError, InvalidPowerState, Problem, TimeoutExpired, Unsupported
+from ..errors import AnyvirtError, HypervisorError, InvalidPowerState, Problem, TimeoutExpired, Unsupported
 from ..model import power_state
 from ..model.host import CpuInfo, HostStats
 from ..model.instance import Address, BlockStats, Instance, InstanceInfo, InterfaceStats, Nic, VncConsole
@@ -141,12 +141,12 @@ class ComputeDriver(ABC):
 
     # -- the host ---------------------------------------------------------------------------------------------------
 
-    @abstractmethod
     def init_host(self) -> list[str]:
         """Make the host ready and adopt what runs there (Nova's init_host).
 
         Instances made by other tools are taken as they are. Returns the names of all instances found.
         """
+        return self.list_instances()
 
     @abstractmethod
     def verify(self) -> list[str]:
@@ -155,6 +155,17 @@ class ComputeDriver(ABC):
         Unlike other methods it may be called on a driver that is not open, and reports a failed connection as a
         problem.
         """
+
+    def _problems_while_open(self, was_open: bool, find_problems: Callable[[], list[str]]) -> list[str]:
+        """What ``find_problems`` finds through a connection, for ``verify``; one that was not open is closed again."""
+        try:
+            self.open()
+            return find_problems()
+        except AnyvirtError as error:
+            return [str(error)]
+        finally:
+            if not was_open:
+                self.close()
 
     @abstractmethod
     def host_identity(self) -> str:
@@ -348,17 +359,26 @@ class ComputeDriver(ABC):
         if method == FORCED:
             self.force_off(name)
             return
-        state = self.get_info(name).state
+        if self._has_guest_to_stop(name, self.get_info(name).state):
+            self._await_state(
+                name, power_state.OFF, timeout_s, lambda: self.request_shutdown(name, method), retry_interval_s
+            )
+
+    @staticmethod
+    def _has_guest_to_stop(name: str, state: int) -> bool:
+        """Whether there is a guest that can be asked to stop; False when the instance is off.
+
+        Raises:
+            InvalidPowerState: it is paused or suspended, and its guest cannot hear.
+        """
         if state in power_state.OFF:
-            return
+            return False
         if state not in power_state.EXECUTING | {power_state.SHUTDOWN}:
             raise InvalidPowerState(
                 f"instance {name!r} is {power_state.name(state)}, so its guest cannot shut down by itself; "
                 "let it run first or stop it with method forced"
             )
-        self._await_state(
-            name, power_state.OFF, timeout_s, lambda: self.request_shutdown(name, method), retry_interval_s
-        )
+        return True
 
     @abstractmethod
     def reboot(self, name: str, method: str = SOFT, timeout_s: float = 120.0) -> None:

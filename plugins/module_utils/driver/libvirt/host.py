@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from ...errors import AnyvirtError, IncompatibleCpu
+from ...errors import IncompatibleCpu
 from ...model.host import CpuInfo, HostStats, PoolStats
 from ...model.units import GIB, MIB
 from .errors import NO_STORAGE_POOL, code_of
@@ -29,19 +29,8 @@ to lie on one file system, whose room must not be counted twice."""
 class HostMixin(StatsMixin):
     """Looking at the host."""
 
-    def init_host(self) -> list[str]:
-        return self.list_instances()
-
     def verify(self) -> list[str]:
-        opened_here = self._conn is None
-        try:
-            self.open()
-            return self._find_problems()
-        except AnyvirtError as error:
-            return [str(error)]
-        finally:
-            if opened_here:
-                self.close()
+        return self._problems_while_open(self._conn is not None, self._find_problems)
 
     def _find_problems(self) -> list[str]:
         problems = []

@@ -78,12 +78,19 @@ class DestroyMixin(RemainsMixin):
 
     def start_vm(self, ref: str, name: str, paused: bool) -> None:
         """Start a VM that is off, on the host that the URI names if it names one."""
+        self._on_chosen_host("start", ref, name, paused)
+
+    def resume_vm(self, ref: str, name: str, paused: bool) -> None:
+        """Let a VM that is suspended go on, there too."""
+        self._on_chosen_host("resume", ref, name, paused)
+
+    def _on_chosen_host(self, verb: str, ref: str, name: str, paused: bool) -> None:
         chosen = self.chosen_host()
-        with self.guard(f"start instance {name!r}", name):
+        with self.guard(f"{verb} instance {name!r}", name):
             if chosen is None:
-                self.run_task("VM.start", ref, paused, False)
+                self.run_task(f"VM.{verb}", ref, paused, False)
             else:
-                self.run_task("VM.start_on", ref, chosen[0], paused, False)
+                self.run_task(f"VM.{verb}_on", ref, chosen[0], paused, False)
 
     # -- what goes along --------------------------------------------------------------------------------------------
 

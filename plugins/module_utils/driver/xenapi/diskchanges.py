@@ -40,7 +40,7 @@ class DiskChangesMixin(DeviceChangesMixin):
         completed = self.complete_disks(replace(instance, disks=new), new, numbers, kind)
         self.require_pool_has(Instance(instance.name, pool=instance.pool, disks=completed))
         self.require_new_volumes(completed, record)
-        return [(disk, self._plan_part(instance, disk, record, wanted)) for disk in completed]
+        return [(disk, self.part_for(instance, disk, record, _number_of(disk, wanted))) for disk in completed]
 
     def add_disks(self, ref: str, vm: Object, parts: Sequence[Part], is_live: bool, done: UndoStack) -> None:
         """Make and attach new disks.
@@ -75,16 +75,6 @@ class DiskChangesMixin(DeviceChangesMixin):
                 if not is_ours or one.record["VBDs"]:
                     raise AlreadyExists(f"there is a volume {name!r} in the storage pool {self.pool_of(one.record)!r}")
                 self.delete_vdi(one.ref, name)
-
-    def _plan_part(
-        self, instance: Instance, disk: Disk, record: Record, wanted: Sequence[Disk]
-    ) -> NewVolume | str | None:
-        if disk.owned:
-            number = next((index for index, one in enumerate(wanted) if one.device == disk.device), len(wanted) - 1)
-            return self.plan_volume(instance, disk, record.id, f"disks[{number}].size")
-        if disk.volume is None or disk.pool is None:
-            return None
-        return self.find_volume(disk.volume, disk.pool).ref
 
     # -- growth -----------------------------------------------------------------------------------------------------
 
@@ -128,6 +118,10 @@ class DiskChangesMixin(DeviceChangesMixin):
     def _put_back_volume_record(self, name: str, ref: str, vdi: Object) -> None:
         with self.guard(f"put back what is recorded with a disk of instance {name!r}", name):
             self.call("VDI.set_other_config", ref, vdi["other_config"])
+
+
+def _number_of(disk: Disk, wanted: Sequence[Disk]) -> int:
+    return next((index for index, one in enumerate(wanted) if one.device == disk.device), len(wanted) - 1)
 
 
 def _doomed(part: NewVolume) -> NewVolume:

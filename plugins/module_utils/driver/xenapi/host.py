@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import Any
 
-from ...errors import AnyvirtError, HypervisorError, IncompatibleCpu, InvalidUri
+from ...errors import HypervisorError, IncompatibleCpu, InvalidUri
 from ...model import power_state
 from ...model.host import CpuInfo, HostStats, PoolStats
 from ...model.units import GIB, MIB
@@ -23,19 +23,8 @@ NOT_FOR_DISKS = ("iso", "udev")
 class HostMixin(InstancesMixin):
     """Looking at the pool and its hosts."""
 
-    def init_host(self) -> list[str]:
-        return self.list_instances()
-
     def verify(self) -> list[str]:
-        opened_here = self._api is None
-        try:
-            self.open()
-            return self._find_problems()
-        except AnyvirtError as error:
-            return [str(error)]
-        finally:
-            if opened_here:
-                self.close()
+        return self._problems_while_open(self._api is not None, self._find_problems)
 
     def host_identity(self) -> str:
         chosen = self.chosen_host()

@@ -12,7 +12,11 @@ from typing import NamedTuple
 CHUNK_BYTES = 1 << 20
 
 _SECTOR = 512
-_MAGICS: tuple[tuple[int, bytes, str], ...] = (
+
+Signature = tuple[int, bytes, str]
+"""Where something stands, what, and what that tells."""
+
+_FORMATS: tuple[Signature, ...] = (
     (0, b"QFI\xfb", "a qcow2 image"),
     (0, b"KDMV", "a VMDK image"),
     (0, b"# Disk DescriptorFile", "a VMDK image"),
@@ -21,7 +25,8 @@ _MAGICS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"QED\0", "a QED image"),
     (64, b"\x7f\x10\xda\xbe", "a VirtualBox image"),
 )
-_PACKED: tuple[tuple[int, bytes, str], ...] = (
+_FORMATS_BY_THEIR_END: tuple[Signature, ...] = ((0, b"conectix", "a VHD image"),)
+_PACKED: tuple[Signature, ...] = (
     (0, b"\x1f\x8b", "packed with gzip"),
     (0, b"\xfd7zXZ\0", "packed with xz"),
     (0, b"\x28\xb5\x2f\xfd", "packed with zstd"),
@@ -79,12 +84,12 @@ def chunks_of(path: str) -> Iterator[bytes]:
 def _obstacle(path: str, head: bytes, tail: bytes) -> str | None:
     if not head:
         return f"{path!r} is empty"
-    for offset, magic, what in _MAGICS:
-        if head.startswith(magic, offset):
-            return f"{path!r} is {what}, and XenAPI takes raw ones; convert it with qemu-img convert -O raw"
-    if tail.startswith(b"conectix"):
-        return f"{path!r} is a VHD image, and XenAPI takes raw ones; convert it with qemu-img convert -O raw"
-    for offset, magic, what in _PACKED:
-        if head.startswith(magic, offset):
-            return f"{path!r} is {what}; XenAPI takes raw images, so unpack it first"
-    return None
+    kind = _recognized(head, _FORMATS) or _recognized(tail, _FORMATS_BY_THEIR_END)
+    if kind is not None:
+        return f"{path!r} is {kind}, and XenAPI takes raw ones; convert it with qemu-img convert -O raw"
+    packing = _recognized(head, _PACKED)
+    return None if packing is None else f"{path!r} is {packing}; XenAPI takes raw images, so unpack it first"
+
+
+def _recognized(data: bytes, signatures: tuple[Signature, ...]) -> str | None:
+    return next((what for offset, magic, what in signatures if data.startswith(magic, offset)), None)

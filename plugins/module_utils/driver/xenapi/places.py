@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ...errors import AnyvirtError, ImageNotFound, NetworkNotFound, NotFound, PoolNotFound, VolumeNotFound
 from ...model.instance import Instance, Nic
@@ -49,6 +49,9 @@ class Template:
     ref: str
     record: Object
     like: Instance
+
+
+_Thing = TypeVar("_Thing", Found, Template)
 
 
 class Places:
@@ -225,14 +228,8 @@ class PlacesMixin(InstancesMixin):
         Raises:
             NotFound: there is none, or nothing tells which of several is meant.
         """
-        found = self.places().templates(name)
-        if len(found) != 1:
-            none, several = (
-                f"there is no template {name!r} in the pool",
-                f"templates are named {name!r}; rename all but one",
-            )
-            _only([Found(one.ref, one.record) for one in found], none, several, NotFound)
-        return found[0]
+        several = f"templates are named {name!r}; rename all but one"
+        return _only(self.places().templates(name), f"there is no template {name!r} in the pool", several, NotFound)
 
     def find_image(self, name: str, pool: str | None) -> Found:
         """The virtual disk of this name that disks are made from; of several that in ``pool`` is meant.
@@ -274,7 +271,7 @@ def _named(objects: Objects, ref: str, name: str) -> bool:
     return ref != NULL and ref in objects and objects[ref]["name_label"] == name
 
 
-def _only(found: list[Found], none: str, several: str, error: type[AnyvirtError]) -> Found:
+def _only(found: list[_Thing], none: str, several: str, error: type[AnyvirtError]) -> _Thing:
     if not found:
         raise error(none)
     if len(found) > 1:

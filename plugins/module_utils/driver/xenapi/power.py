@@ -48,7 +48,7 @@ class PowerMixin(ApplyMixin):
             return
         with self._content_with("running", "paused"):
             if state == power_state.SUSPENDED:
-                self._resume(ref, name, paused)
+                self.resume_vm(ref, name, paused)
                 return
             with UndoStack() as done:
                 swapped = self.apply_waiting(ref, vm, done)
@@ -66,14 +66,8 @@ class PowerMixin(ApplyMixin):
             self.force_off(name)
             return
         ref, vm = self.lookup(name)
-        state = state_of(vm)
-        if state in power_state.OFF:
+        if not self._has_guest_to_stop(name, state_of(vm)):
             return
-        if state not in power_state.EXECUTING:
-            raise InvalidPowerState(
-                f"instance {name!r} is {power_state.name(state)}, so its guest cannot shut down by itself; "
-                "let it run first or stop it with method forced"
-            )
         self._end_request(name)
         try:
             with self.guard(f"shut down instance {name!r}", name):
@@ -143,17 +137,9 @@ class PowerMixin(ApplyMixin):
         state = _require_state(name, vm, power_state.EXECUTING | {power_state.SUSPENDED}, "resume")
         if state == power_state.SUSPENDED:
             with self._content_with("running"):
-                self._resume(ref, name, paused=False)
+                self.resume_vm(ref, name, paused=False)
 
     # -- parts of it ------------------------------------------------------------------------------------------------
-
-    def _resume(self, ref: str, name: str, paused: bool) -> None:
-        chosen = self.chosen_host()
-        with self.guard(f"resume instance {name!r}", name):
-            if chosen is None:
-                self.run_task("VM.resume", ref, paused, False)
-            else:
-                self.run_task("VM.resume_on", ref, chosen[0], paused, False)
 
     def _restart(self, name: str, method: str, timeout_s: float) -> None:
         """Off and on again, which puts into force what waits for it."""

@@ -101,10 +101,7 @@ class SpawnMixin(TemplatesMixin):
         chosen = self.chosen_host()
         host = self.find_host(affinity).ref if affinity else NULL if chosen is None else chosen[0]
         return _Parts(
-            [
-                (disk, self._part_for(instance, disk, record, number))
-                for number, disk in enumerate(instance.disks or [])
-            ],
+            [(disk, self.part_for(instance, disk, record, number)) for number, disk in enumerate(instance.disks or [])],
             [(nic, self.find_network(nic).ref) for nic in instance.nics or []],
             None if template is None else self.find_template(template),
             host,
@@ -138,7 +135,12 @@ class SpawnMixin(TemplatesMixin):
                 if (pool, name) in made:
                     raise AlreadyExists(f"there is a volume {name!r} in the storage pool {pool!r} already")
 
-    def _part_for(self, instance: Instance, disk: Disk, record: Record, number: int) -> NewVolume | str | None:
+    def part_for(self, instance: Instance, disk: Disk, record: Record, number: int) -> NewVolume | str | None:
+        """The volume to be made for a disk, or the one that is there already; None for an empty drive.
+
+        Args:
+            number: Of the disk among the declared ones, for messages.
+        """
         if disk.owned:
             return self.plan_volume(instance, disk, record.id, f"disks[{number}].size")
         if disk.volume is None or disk.pool is None:
