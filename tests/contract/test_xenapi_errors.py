@@ -16,14 +16,14 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.driver import XenApiDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.errors import code_of
 from lab.xenapi.server import XenApiServer
+from lab.xenapi_objects import MIB, NULL, vbd_record, vdi_record, vif_record
 
 if TYPE_CHECKING:
     from contract.platforms.xenapi import XenApiPlatform
 
 pytestmark = pytest.mark.on("xenapi")
 
-MIB = 1 << 20
-NULL = "OpaqueRef:NULL"
+
 NO_SUCH = "OpaqueRef:00000000-0000-0000-0000-000000000000"
 
 
@@ -71,52 +71,15 @@ class Lab:
         self.call("VM.set_PV_bootloader", vm, bootloader)
 
     def vdi(self, name: str = "data", size: int = 8 * MIB, sr: str | None = None, **fields: Any) -> str:
-        record = {
-            "name_label": name,
-            "name_description": "",
-            "SR": sr or self.find("SR", "shared"),
-            "virtual_size": str(size),
-            "type": "user",
-            "sharable": False,
-            "read_only": False,
-            "other_config": {},
-            "xenstore_data": {},
-            "sm_config": {},
-            "tags": [],
-            **fields,
-        }
+        record = vdi_record(sr or self.find("SR", "shared"), size, name_label=name, **fields)
         return self.named(self.call("VDI.create", record), name)
 
     def vbd(self, vm: str, vdi: str = NULL, **fields: Any) -> str:
-        record = {
-            "VM": vm,
-            "VDI": vdi,
-            "userdevice": "0",
-            "bootable": False,
-            "mode": "RW",
-            "type": "Disk",
-            "empty": vdi == NULL,
-            "unpluggable": True,
-            "other_config": {},
-            "qos_algorithm_type": "",
-            "qos_algorithm_params": {},
-            **fields,
-        }
+        record = vbd_record(vm, vdi, **{"userdevice": "0", "empty": vdi == NULL, **fields})
         return str(self.call("VBD.create", record))
 
     def vif(self, vm: str, network: str, **fields: Any) -> str:
-        record = {
-            "VM": vm,
-            "network": network,
-            "device": "0",
-            "MAC": "",
-            "MTU": "1500",
-            "other_config": {},
-            "qos_algorithm_type": "",
-            "qos_algorithm_params": {},
-            **fields,
-        }
-        return str(self.call("VIF.create", record))
+        return str(self.call("VIF.create", vif_record(vm, network, **fields)))
 
     def local_sr(self, host: str) -> str:
         """The storage repository that only that host has."""

@@ -56,13 +56,18 @@ def test_a_disk_that_somebody_has_detached_is_not_made_anew(driver: ComputeDrive
         assert api.VDI.get_by_name_label("one.xvdb") == [vdi]
 
 
-def test_a_disk_of_a_killed_change_is_made_anew(driver: ComputeDriver, platform: XenApiPlatform):
+def made_with_half_a_disk(driver: ComputeDriver, platform: XenApiPlatform) -> None:
+    """An instance with one disk, and what a killed change leaves of another."""
     made(driver, disks=[Disk(size_bytes=MIB)])
     for call in ("VBD.create", "VDI.destroy"):
         platform.server.faults.drop(call, times=None)
     with pytest.raises(HypervisorUnavailable):
         with_disk(driver, Disk(size_bytes=MIB))
     platform.server.faults.clear()
+
+
+def test_a_disk_of_a_killed_change_is_made_anew(driver: ComputeDriver, platform: XenApiPlatform):
+    made_with_half_a_disk(driver, platform)
     with_disk(driver, Disk(size_bytes=MIB))
     assert platform.volumes() == {"one.xvda", "one.xvdb"}
     driver.destroy("one")
@@ -70,12 +75,7 @@ def test_a_disk_of_a_killed_change_is_made_anew(driver: ComputeDriver, platform:
 
 
 def test_a_disk_of_a_killed_change_remains_and_is_removed(driver: ComputeDriver, platform: XenApiPlatform):
-    made(driver, disks=[Disk(size_bytes=MIB)])
-    for call in ("VBD.create", "VDI.destroy"):
-        platform.server.faults.drop(call, times=None)
-    with pytest.raises(HypervisorUnavailable):
-        with_disk(driver, Disk(size_bytes=MIB))
-    platform.server.faults.clear()
+    made_with_half_a_disk(driver, platform)
     driver.destroy("one")
     assert driver.find_remains(["one"]) == {"one"}
     driver.destroy("one")

@@ -71,8 +71,8 @@ def hvm(**fields: Any) -> dict[str, Any]:
     }
 
 
-def make_vdi(xenapi: Any, sr: str, size: int = 8 * MIB, **fields: Any) -> str:
-    record = {
+def vdi_record(sr: str, size: int = 8 * MIB, **fields: Any) -> dict[str, Any]:
+    return {
         "name_label": "vdi1",
         "name_description": "",
         "SR": sr,
@@ -83,7 +83,10 @@ def make_vdi(xenapi: Any, sr: str, size: int = 8 * MIB, **fields: Any) -> str:
         "other_config": {},
         **fields,
     }
-    return str(xenapi.VDI.create(record))
+
+
+def make_vdi(xenapi: Any, sr: str, size: int = 8 * MIB, **fields: Any) -> str:
+    return str(xenapi.VDI.create(vdi_record(sr, size, **fields)))
 
 
 def vbd_record(vm: str, vdi: str, **fields: Any) -> dict[str, Any]:
