@@ -132,6 +132,42 @@ class NetworkNotFound(NotFound):
     kind = "network_not_found"
 
 
+class SnapshotNotFound(NotFound):
+    """The volume or instance has no snapshot of that name."""
+
+    kind = "snapshot_not_found"
+
+
+class VolumeInUse(AnyvirtError):
+    """Somebody needs the volume or the pool: instances, or volumes that lean on it; the message names them."""
+
+    kind = "volume_in_use"
+
+
+class PoolNotEmpty(AnyvirtError):
+    """There are volumes in the pool."""
+
+    kind = "pool_not_empty"
+
+
+class TransferError(AnyvirtError):
+    """Data could not be fetched, sent or read, or is not what it should be."""
+
+    kind = "transfer_error"
+
+
+class ChecksumMismatch(TransferError):
+    """What was transferred has another checksum than the one asked for."""
+
+    kind = "checksum_mismatch"
+
+
+class UnsafeImage(TransferError):
+    """The image's header asks for what a guest must not have: other files of the host, or an absurd size."""
+
+    kind = "unsafe_image"
+
+
 class AlreadyExists(AnyvirtError):
     """The name is taken, by an instance, a volume or a MAC address."""
 

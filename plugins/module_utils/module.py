@@ -137,10 +137,6 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
             call_timeout_s=params["call_timeout"],
         )
 
-    def connect(self) -> ComputeDriver:
-        """The driver for the task's URI, not yet opened."""
-        return get_connection(self.connection_options())
-
     def _log_invocation(self) -> None:
         self._keep_secrets_by_place()
         self.log(f"Invoked with {json.dumps(self.given_arguments(), default=str)}")
@@ -155,6 +151,7 @@ def run_module(
     argument_spec: Mapping[str, Any],
     reconcile: Reconcile,
     check: Callable[[Mapping[str, Any]], None] | None = None,
+    get_driver: Callable[[ConnectionOptions], ComputeDriver] = get_connection,
     **rules: Any,
 ) -> None:
     """Run a module and end the process.
@@ -163,12 +160,17 @@ def run_module(
         argument_spec: The module's own options.
         reconcile: Does the work; returns the result. With ``failed`` in it the task fails, with ``msg`` and ``error``.
         check: Raises InvalidInput for wrong options, saying more about them than Ansible does.
+        get_driver: Which kind of driver the module needs.
         rules: More for AnsibleModule, e.g. ``mutually_exclusive``.
     """
     module = AnyvirtModule(argument_spec, check, **rules)
     try:
         _check_timeouts(module)
-        result = reconcile(Task(module.params, module.check_mode, module._diff, module.connect, module.warn))
+
+        def connect() -> ComputeDriver:
+            return get_driver(module.connection_options())
+
+        result = reconcile(Task(module.params, module.check_mode, module._diff, connect, module.warn))
     except AnyvirtError as error:
         module.fail_json(message_of(error), error=error_as_dict(error))
     except Exception as error:  # a bug: still a result that people can read and report

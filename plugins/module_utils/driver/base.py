@@ -35,6 +35,7 @@ from ..errors import AnyvirtError, HypervisorError, InvalidPowerState, Problem, 
 from ..model import power_state
 from ..model.host import CpuInfo, HostStats
 from ..model.instance import Address, BlockStats, Instance, InstanceInfo, InterfaceStats, Nic, VncConsole
+from ..transfer.progress import SILENT, Progress
 from ..undo import Undo
 from .capabilities import FEATURES, Capabilities, support
 from .needs import needed_features
@@ -77,6 +78,9 @@ class ComputeDriver(ABC):
 
     name: ClassVar[str]
     """How messages call the driver."""
+
+    progress: Progress = SILENT
+    """Where long work reports to."""
 
     def __init__(self, options: ConnectionOptions) -> None:
         self.options = options

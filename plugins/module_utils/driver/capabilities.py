@@ -42,12 +42,43 @@ FEATURES: Mapping[str, str] = {
     "host_stats": "host capacity",
     "compare_cpu": "compare a processor with the host's",
     "metadata": "metadata, lock and protection kept with the instance",
-    "volumes": "manage volumes and images",
+    "pools": "make, start, stop and remove storage pools",
+    "volumes": "make, grow and remove volumes",
+    "volume_shrink": "make detached volumes smaller",
+    "volume_copy_on_write": "volumes that are copy-on-write children of others",
+    "volume_snapshots": "snapshots of volumes, and going back to them",
+    "volume_encryption": "encrypted volumes",
+    "volume_metadata": "metadata kept with a volume",
+    "volume_transfer": "upload and download volumes",
+    "images": "fetch images into a pool's cache",
+    "attach": "attach and detach volumes",
+    "attach_live": "attach and detach volumes while running",
+    "cdrom_media": "change the medium of a CD drive",
+    "disk_tuning": "cache, discard and serial number of attached volumes",
+    "io_limits": "limits on a disk's bandwidth and operations",
     "firewall": "security groups",
     "migration": "live and cold migration",
     "guest_operations": "password, files and snapshots of guests",
 }
 """Feature -> what it means, in the order of the support table."""
+
+STORAGE_FEATURES = (
+    "pools",
+    "volumes",
+    "volume_shrink",
+    "volume_copy_on_write",
+    "volume_snapshots",
+    "volume_encryption",
+    "volume_metadata",
+    "volume_transfer",
+    "images",
+    "attach",
+    "attach_live",
+    "cdrom_media",
+    "disk_tuning",
+    "io_limits",
+)
+"""Those of a storage driver."""
 
 
 class Support(NamedTuple):

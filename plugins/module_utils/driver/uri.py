@@ -72,6 +72,26 @@ def get_connection(options: ConnectionOptions) -> ComputeDriver:
     literal because that is how Ansible finds what to ship with a module.
 
     Raises:
+        InvalidUri, Unsupported: as ``check_uri``.
+    """
+    kind = check_uri(options)
+    if kind == "fake":
+        from .fake.driver import FakeDriver
+
+        return FakeDriver(options)
+    if kind == "xenapi":
+        from .xenapi.driver import XenApiDriver
+
+        return XenApiDriver(options)
+    from .libvirt.driver import LibvirtDriver
+
+    return LibvirtDriver(options)
+
+
+def check_uri(options: ConnectionOptions) -> str:
+    """The kind of hypervisor that ``options.uri`` names: the first part of its scheme.
+
+    Raises:
         InvalidUri: it cannot be understood.
         Unsupported: its hypervisor is known and cannot be managed; the message says why.
     """
@@ -88,14 +108,6 @@ def get_connection(options: ConnectionOptions) -> ComputeDriver:
     except ValueError as error:
         raise InvalidUri(f"uri: {uri!r} cannot be understood: {error}") from None
     kind = parts.scheme.partition("+")[0]
-    if kind == "fake":
-        from .fake.driver import FakeDriver
-
-        return FakeDriver(options)
-    if kind in _LIBVIRT_SCHEMES:
-        from .libvirt.driver import LibvirtDriver
-
-        return LibvirtDriver(options)
     if kind == "uml":
         raise Unsupported(
             "uri: User Mode Linux is not available: libvirt removed its UML driver in version 5.0; "
@@ -103,10 +115,9 @@ def get_connection(options: ConnectionOptions) -> ComputeDriver:
         )
     if kind == "xenapi":
         _check_xenapi(options)
-        from .xenapi.driver import XenApiDriver
-
-        return XenApiDriver(options)
-    raise InvalidUri(f"uri: {uri!r} names no known hypervisor; give one like {_EXAMPLES}")
+    elif kind != "fake" and kind not in _LIBVIRT_SCHEMES:
+        raise InvalidUri(f"uri: {uri!r} names no known hypervisor; give one like {_EXAMPLES}")
+    return kind
 
 
 def _check_xenapi(options: ConnectionOptions) -> None:

@@ -24,6 +24,19 @@ SEED = "seed"
 
 
 @dataclass
+class IoLimits:
+    """What a guest may ask of a disk, each second; None or 0 is no limit. ``total`` stands for reading and writing
+    together, and excludes the other two of its kind."""
+
+    total_bytes: int | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
+    total_iops: int | None = None
+    read_iops: int | None = None
+    write_iops: int | None = None
+
+
+@dataclass
 class Disk:
     """A disk or CD-ROM of an instance.
 
@@ -36,6 +49,12 @@ class Disk:
         kind: ``disk`` or ``cdrom``.
         owned: The instance's own spawn made it, so removing the instance may remove it.
         role: What it is for: ``root``, ``swap``, ``seed`` (cloud-init) or ``data``.
+        cache: How the host caches it: ``none``, ``writeback``, ``writethrough``, ``directsync``, ``unsafe``.
+        discard: What becomes of blocks that the guest gives back: ``unmap`` or ``ignore``.
+        serial: Its serial number, as the guest sees it.
+        boot_order: Its place among the devices that the guest boots from, from 1.
+        shareable: Several instances may write to it at once.
+        passphrase: Opens an encrypted volume; only ever wanted, never read back.
     """
 
     device: str | None = None
@@ -50,6 +69,13 @@ class Disk:
     bus: str | None = None
     read_only: bool | None = None
     owned: bool = False
+    cache: str | None = None
+    discard: str | None = None
+    serial: str | None = None
+    boot_order: int | None = None
+    shareable: bool | None = None
+    limits: IoLimits | None = None
+    passphrase: str | None = field(default=None, repr=False)
 
 
 @dataclass

@@ -40,8 +40,8 @@ class RemainsMixin(UsesMixin):
         """Leave a note, in the pool of the first volume, that these are going to be deleted with an instance."""
         content = json.dumps([[volume.pool, volume.name] for volume in volumes]).encode()
         pool = volumes[0].pool
-        self.delete_volume(pool, name + SUFFIX)
-        note = self.create_volume(pool, name + SUFFIX, len(content), "raw", done)
+        self.remove_volume(pool, name + SUFFIX)
+        note = self.make_volume(pool, name + SUFFIX, len(content), "raw", done)
         self.upload(note, content)
         return note
 
@@ -61,7 +61,7 @@ class RemainsMixin(UsesMixin):
     def delete_all(self, volumes: Sequence[Volume]) -> list[str]:
         """Delete volumes; what was removed, in words."""
         for volume in volumes:
-            self.delete_volume(volume.pool, volume.name)
+            self.remove_volume(volume.pool, volume.name)
         return [f"volume {volume.pool}/{volume.name}" for volume in volumes]
 
     def _notes(self) -> list[tuple[str, libvirt.virStorageVol]]:

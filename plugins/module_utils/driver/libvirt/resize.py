@@ -36,7 +36,7 @@ class ResizeMixin(SpawnMixin):
         """Make what new disks need and write new seed data; ``desired`` with the new disks' places."""
         parts = self._plan_parts(replace(desired, disks=list(new_disks)))
         if parts.pool is not None:
-            self.create_pool(parts.pool.name, parts.pool.path, done)
+            self.make_folder_pool(parts.pool.name, parts.pool.path, done)
         for volume in parts.volumes:
             self._make_volume(volume, done)
         placed = {disk.device: disk for disk in parts.disks}

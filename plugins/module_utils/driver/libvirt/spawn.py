@@ -69,7 +69,7 @@ class SpawnMixin(DestroyMixin, CheckMixin):
         with UndoStack() as done:
             handle = self._define(domain, done)
             if parts.pool is not None:
-                self.create_pool(parts.pool.name, parts.pool.path, done)
+                self.make_folder_pool(parts.pool.name, parts.pool.path, done)
             for volume in parts.volumes:
                 self._make_volume(volume, done)
             if instance.autostart:
@@ -179,7 +179,7 @@ class SpawnMixin(DestroyMixin, CheckMixin):
         return handle
 
     def _make_volume(self, new: _NewVolume, done: UndoStack) -> None:
-        volume = self.create_volume(new.pool, new.volume, new.size_bytes, new.format, done, new.backing)
+        volume = self.make_volume(new.pool, new.volume, new.size_bytes, new.format, done, new.backing)
         if new.content:
             self.upload(volume, new.content)
 

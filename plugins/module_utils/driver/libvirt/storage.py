@@ -82,7 +82,7 @@ class StorageMixin(ImagesMixin):
             raise PoolNotFound(f"there is no storage pool {name!r} on the hypervisor's host")
         return facts
 
-    def create_pool(self, name: str, folder: str, done: UndoStack) -> None:
+    def make_folder_pool(self, name: str, folder: str, done: UndoStack) -> None:
         """Make a pool that is a folder, start it, and let it start with the host."""
         with self.guard(f"make the storage pool {name!r}"):
             pool = self.conn.storagePoolDefineXML(pool_document(name, folder), 0)
@@ -119,7 +119,7 @@ class StorageMixin(ImagesMixin):
             found = self._lookup_volume(self.conn.storagePoolLookupByName(pool), volume)
             return ExistingVolume(found.path(), volume_facts(found))
 
-    def create_volume(
+    def make_volume(
         self,
         pool: str,
         volume: str,
@@ -184,7 +184,7 @@ class StorageMixin(ImagesMixin):
                 raise
         return bytes(data)
 
-    def delete_volume(self, pool: str, volume: str) -> bool:
+    def remove_volume(self, pool: str, volume: str) -> bool:
         """Delete a volume; False when it was gone already."""
         try:
             found = self._lookup_volume(self.conn.storagePoolLookupByName(pool), volume)

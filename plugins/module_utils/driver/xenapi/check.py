@@ -134,7 +134,7 @@ class CheckMixin(CompleteMixin):
     ) -> Iterator[Finding]:
         pool = disk.pool or instance.pool
         is_made = disk.owned or (disk.volume is None and disk.kind != CDROM)
-        if pool is None and is_made and disk.image is None and self.default_pool() is None:
+        if pool is None and is_made and disk.image is None and self.default_repository() is None:
             none = "the pool of hosts has no default storage repository; name one"
             yield Problem(f"{where}.pool", none), InvalidInput
         if pool is not None and pool != instance.pool and (is_made or disk.volume is not None):

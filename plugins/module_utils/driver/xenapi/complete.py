@@ -77,7 +77,7 @@ class CompleteMixin(PlacesMixin, HostMixin):
             if disk.read_only is None:
                 disk.read_only = disk.kind == CDROM
             if disk.volume is not None:
-                disk.pool = disk.pool or instance.pool or self.default_pool()
+                disk.pool = disk.pool or instance.pool or self.default_repository()
             elif disk.kind == DISK:
                 self._plan_volume(instance, disk)
             completed.append(disk)
@@ -101,7 +101,7 @@ class CompleteMixin(PlacesMixin, HostMixin):
         disk.pool = disk.pool or instance.pool
         if disk.image is not None:
             self._complete_from_image(disk, disk.image)
-        disk.pool = disk.pool or self.default_pool()
+        disk.pool = disk.pool or self.default_repository()
 
     def _complete_from_image(self, disk: Disk, image: str) -> None:
         """Where and how large a disk made from an image is; one that is not there is complained of elsewhere."""

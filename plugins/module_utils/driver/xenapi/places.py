@@ -176,7 +176,7 @@ class PlacesMixin(InstancesMixin):
         with self._places_lock:
             self._places = None
 
-    def default_pool(self) -> str | None:
+    def default_repository(self) -> str | None:
         """The name of the storage repository that the pool uses where none is named."""
         repository = self.places().srs.get(self.places().pool.record["default_SR"])
         return None if repository is None else str(repository["name_label"])

@@ -64,7 +64,7 @@ def test_a_pool_on_demand_is_undone_whole(stubs: Any, folder_is_there: bool):
     pool = stubs.Recorder(create=created, build=0, setAutostart=0, destroy=0, delete=0, undefine=0)
     driver = stubs.opened(storagePoolDefineXML=pool)
     done = UndoStack()
-    driver.create_pool("p", "/srv/p", done)
+    driver.make_folder_pool("p", "/srv/p", done)
     done.unwind()
     made = ["create"] if folder_is_there else ["create", "build", "create"]
     undone = ["destroy", "undefine"] if folder_is_there else ["destroy", "delete", "undefine"]
@@ -78,7 +78,7 @@ def test_a_volume_in_the_way_is_left_alone(stubs: Any):
     for _unused in texts:
         with UndoStack() as done:
             with pytest.raises(AlreadyExists, match="'a'"):
-                driver.create_volume("p", "a", 1000, "raw", done)
+                driver.make_volume("p", "a", 1000, "raw", done)
             done.unwind()
             assert done.undone == []
 
@@ -88,15 +88,15 @@ def test_a_pool_at_work_is_waited_for(stubs: Any, monkeypatch: pytest.MonkeyPatc
     busy = stubs.Error(1, "internal error: pool 'p' has asynchronous jobs running.")
     volume = stubs.Recorder(delete=stubs.Queue([busy, busy, 0]))
     driver = stubs.opened(storagePoolLookupByName=stubs.Recorder(storageVolLookupByName=volume))
-    assert driver.delete_volume("p", "a")
+    assert driver.remove_volume("p", "a")
     assert volume.called == ["delete"] * 3
 
 
 def test_deleting_what_is_gone(stubs: Any):
     pool = stubs.Recorder(storageVolLookupByName=stubs.Error(50), refresh=0)
     driver = stubs.opened(storagePoolLookupByName=stubs.Queue([pool, stubs.Error(49)]))
-    assert not driver.delete_volume("p", "a")
-    assert not driver.delete_volume("p", "a")
+    assert not driver.remove_volume("p", "a")
+    assert not driver.remove_volume("p", "a")
 
 
 def test_an_upload_that_fails_leaves_no_stream_behind(stubs: Any):

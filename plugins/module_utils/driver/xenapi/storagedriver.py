@@ -1,0 +1,13 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The driver with all that concerns storage."""
+
+from __future__ import annotations
+
+from ..storage import StorageDriver
+from .driver import XenApiDriver
+
+
+class XenApiStorageDriver(XenApiDriver, StorageDriver):
+    """``xenapi:`` URIs, with storage repositories."""
