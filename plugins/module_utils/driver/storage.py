@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The contract of drivers that also manage storage: pools, volumes, images, and disks that come and go.
 
-A driver class of its own, ``get_storage_driver(options)``, so that tasks that only need instances need not carry it all.
+A driver class of its own, ``get_storage_driver(options)``, so that tasks that only need instances do not carry it all.
 
 The rules of ``driver.base`` hold here too. What a driver cannot do it declares in its capabilities, and inherits the
 refusal from here. Volumes that are half made (``Volume.unfinished``) are seen by no method but ``get_volumes``,
@@ -19,7 +19,7 @@ from typing import Protocol
 from ..errors import Problem, Unsupported
 from ..model.instance import Disk
 from ..model.storage import Image, Pool, Volume, VolumeKey, VolumeUses
-from ..transfer.content import Content, Segment
+from ..transfer.content import Content, ImageFacts, Segment
 from ..undo import Undo
 from .base import ComputeDriver
 
@@ -84,12 +84,13 @@ class StorageDriver(ComputeDriver):
         raise self._refusal("pools")
 
     def stop_pool(self, name: str) -> Undo:
-        """Make it unusable, and keep all that is in it. Raises VolumeInUse when a disk of an active instance is in
-        it."""
+        """Make it unusable, and keep all that is in it; nothing to do when it is. Raises VolumeInUse when a disk of an
+        active instance is in it."""
         raise self._refusal("pools")
 
     def delete_pool(self, name: str, delete_data: bool = False) -> None:
-        """Forget the pool; succeeds when it is gone already. ``delete_data`` also removes what it is made of.
+        """Forget the pool, active or not; succeeds when it is gone already. ``delete_data`` also removes what it
+        is made of.
 
         Raises:
             VolumeInUse: an instance has a disk in it. PoolNotEmpty: with ``delete_data``, there are volumes in it.
@@ -132,9 +133,13 @@ class StorageDriver(ComputeDriver):
         volume, e.g. ``source.copy_on_write``."""
         raise self._refusal("volumes")
 
-    def complete_volume(self, volume: Volume) -> Volume:
+    def complete_volume(self, volume: Volume, facts: ImageFacts | None = None) -> Volume:
         """A copy of a new volume in which what the driver decides by itself is filled in: format, size (from its
-        source), copy_on_write. Looks up its source.
+        source; rounded up to what its pool can make), copy_on_write. Looks up its source.
+
+        Args:
+            facts: Of the content that a ``path`` or ``url`` is opened as. Where its source is one of these and this is
+                None, it is not opened yet, and a format or size that depends on it stays None.
 
         Raises:
             PoolNotFound, VolumeNotFound, ImageNotFound, NotFound: there is no such source.
@@ -204,9 +209,12 @@ class StorageDriver(ComputeDriver):
 
     # -- disks that come and go -------------------------------------------------------------------------------------
 
-    def complete_attachment(self, instance: str, disk: Disk) -> Disk:
+    def complete_attachment(self, instance: str, disk: Disk, taken: Collection[str] = ()) -> Disk:
         """A copy of a disk to be attached, with its device and bus filled in. ``disk.volume`` and ``disk.pool`` name
-        its volume; a CD-ROM without is an empty drive.
+        its volume, which may still be to be made; a CD-ROM without is an empty drive.
+
+        Args:
+            taken: Devices that the instance is about to get besides, so they are not free.
 
         Raises:
             InstanceNotFound.
@@ -220,7 +228,7 @@ class StorageDriver(ComputeDriver):
 
     def verify_hotplug(self, instance: str, disk: Disk) -> None:
         """Return when this disk can be plugged into (or pulled out of) the instance while it runs (Ganeti's
-        VerifyHotplugSupport).
+        VerifyHotplugSupport). Its volume may still be to be made.
 
         Raises:
             Unsupported: it cannot; the message says why, and what to do instead.
