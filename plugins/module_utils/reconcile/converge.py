@@ -12,16 +12,17 @@ from ..driver.base import ComputeDriver
 from ..errors import AnyvirtError, InstanceAmbiguous, InvalidInput, Problem
 from ..model import power_state
 from ..model.instance import Instance
-from .bulk import DEFAULT_WORKERS, carry_out
+from .bulk import carry_out
 from .compare import Comparison
 from .creation import asked_for, new_disk_options, problems_with_new
 from .desired import ABSENT, Desired
-from .failures import error_as_dict, message_of
 from .instances import Planned, Planner, compared
 from .options import read_desired
-from .results import diff_of, planned_as_dict
+from .outcome import add_failure, outcome_of
+from .results import planned_as_dict
 from .task import Task
 from .views import address_as_dict
+from .workers import DEFAULT_WORKERS
 
 
 def reconcile_instances(task: Task) -> dict[str, Any]:
@@ -222,37 +223,16 @@ def _result(driver: ComputeDriver, planned: Sequence[Planned], task: Task) -> di
     _add_addresses(driver, planned, results)
     if not task.check_mode:
         _add_consoles(driver, planned, results)
-    failures = [(item, item.error) for item in planned if item.error is not None]
     for item, result in zip(planned, results):
         if item.error is not None:
-            result["changed"] = not task.check_mode and _was_changed(item.error, item)
-            result["changes"] = result["changes"] if result["changed"] else []
-    outcome: dict[str, Any] = {
-        "changed": any(result["changed"] for result in results),
-        "instances": results,
-    }
-    if task.params.get("instances") is None:
-        outcome["instance"] = results[0]
-    if task.diff_mode:
-        outcome["diff"] = [diff_of(result) for result in results if result["changed"]]
-    if failures:
-        outcome.update(_failure(failures, len(planned)))
-    return outcome
+            add_failure(result, item.error, not task.check_mode and _was_changed(item.error, item))
+    errors = [item.error for item in planned]
+    return outcome_of(results, errors, "instance", task.params.get("instances") is None, task.diff_mode)
 
 
 def _was_changed(error: AnyvirtError, item: Planned) -> bool:
     """Whether a failed plan left something changed."""
     return error.rolled_back is False or bool(item.removed)
-
-
-def _failure(failures: Sequence[tuple[Planned, AnyvirtError]], count: int) -> dict[str, Any]:
-    first = failures[0][1]
-    if count == 1:
-        message = message_of(first)
-    else:
-        each = "; ".join(f"{item.name}: {message_of(error)}" for item, error in failures)
-        message = f"{len(failures)} of {count} instances failed: {each}"
-    return {"failed": True, "msg": message, "error": error_as_dict(first)}
 
 
 def _add_addresses(driver: ComputeDriver, planned: Sequence[Planned], results: Sequence[dict[str, Any]]) -> None:

@@ -18,6 +18,7 @@ from ..model.units import GIB, MIB
 from . import desired as want
 from .desired import Desired, Shutdown, Wait
 from .devices import read_disks, read_networks
+from .entries import read_entries, read_metadata, told_once, without_none
 from .flavors import MEMORY_MB, ROOT_GB, SWAP_MB, VCPUS, read_flavor, read_flavors
 from .validate import Reader
 
@@ -25,9 +26,6 @@ STATES = (want.PRESENT, want.RUNNING, want.STOPPED, want.PAUSED, want.SUSPENDED,
 _RUNS_AFTERWARDS = (want.PRESENT, want.RUNNING, want.REBOOTED)
 
 _TASK_WIDE = {"name", "instances", "flavors", "workers"}
-
-
-_OPTION = re.compile(r"\w+")
 
 
 def read_desired(params: Mapping[str, Any], driver_name: str) -> list[Desired]:
@@ -43,42 +41,12 @@ def read_desired(params: Mapping[str, Any], driver_name: str) -> list[Desired]:
     problems: list[Problem] = []
     Reader(params, "", problems).whole("workers", 1, 64)
     flavors = read_flavors(params, problems)
-    many = params.get("instances")
-    if many is None:
-        readers = [Reader(params, "", problems)]
-    else:
-        shared = {key: value for key, value in params.items() if key not in _TASK_WIDE and value is not None}
-        readers = [
-            Reader(
-                {**shared, **{key: value for key, value in item.items() if value is not None}},
-                f"instances[{number}].",
-                problems,
-            )
-            for number, item in enumerate(many)
-        ]
+    readers = read_entries(params, "instances", _TASK_WIDE, problems)
     wanted = [_read_instance(reader, flavors, driver_name) for reader in readers]
     _find_duplicates(wanted, problems)
     if problems:
-        raise InvalidInput(dict.fromkeys(problems if many is None else _told_once(problems, params, many)))
+        raise InvalidInput(told_once(problems, params, "instances"))
     return wanted
-
-
-def _told_once(problems: list[Problem], shared: Mapping[str, Any], many: list[Mapping[str, Any]]) -> list[Problem]:
-    """What is wrong with an option that all entries share is that option's problem, not one of each entry."""
-    entries: dict[tuple[str, str], set[str]] = {}
-    for option, message in problems:
-        where, rest = option.partition("].")[::2]
-        entries.setdefault((rest, message), set()).add(where)
-    told = []
-    for option, message in problems:
-        rest = option.partition("].")[2]
-        key = _OPTION.match(rest)
-        is_shared = (
-            key is not None and shared.get(key[0]) is not None and all(entry.get(key[0]) is None for entry in many)
-        )
-        in_all = len(entries[rest, message]) == len(many)
-        told.append(Problem(rest, message) if is_shared and in_all else Problem(option, message))
-    return told
 
 
 def check_options(params: Mapping[str, Any]) -> None:
@@ -113,9 +81,9 @@ def _read_instance(reader: Reader, flavors: Mapping[str, Flavor], driver_name: s
     instance.description = reader.text("description", lines=True)
     instance.locked = reader.truth("locked")
     instance.protected = reader.truth("protected")
-    wanted.metadata = _read_metadata(reader)
+    wanted.metadata = read_metadata(reader)
     instance.cloud_init = _read_cloud_init(reader, instance.name)
-    instance.hypervisor = dict(_without_none(reader.mapping(driver_name) or {}))
+    instance.hypervisor = dict(without_none(reader.mapping(driver_name) or {}))
     _read_manner(reader, wanted)
     return wanted
 
@@ -245,24 +213,6 @@ def _read_console(reader: Reader) -> Console | None:
     return console
 
 
-def _read_metadata(reader: Reader) -> dict[str, str | None] | None:
-    given = reader.mapping("metadata")
-    if given is None:
-        return None
-    metadata: dict[str, str | None] = {}
-    for key, value in given.items():
-        inner = reader.inner("metadata", {str(key): value})
-        if not str(key).strip() or any(ord(character) < 32 for character in str(key)):
-            inner.complain(repr(str(key)), "a key must not be empty nor have control characters in it")
-        elif isinstance(value, bool):
-            metadata[str(key)] = str(value).lower()
-        elif value is None:
-            metadata[str(key)] = None
-        else:
-            metadata[str(key)] = inner.text(str(key), lines=True) or ""
-    return metadata
-
-
 def _read_cloud_init(reader: Reader, name: str) -> CloudInit | None:
     given = reader.mapping("cloud_init")
     if given is None:
@@ -344,7 +294,3 @@ def _find_duplicates(wanted: list[Desired], problems: list[Problem]) -> None:
                 problems.append(Problem(place, f"{nic.mac} is the address of {macs[nic.mac]} too"))
             elif nic.mac is not None:
                 macs[nic.mac] = place
-
-
-def _without_none(given: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}

@@ -18,11 +18,11 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model import power
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.flavor import Flavor
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk, Instance, Nic
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.failures import error_as_dict, message_of
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.results import (
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.views import (
     instance_as_dict,
     pending_as_dict,
-    to_yaml,
 )
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.yamltext import to_yaml
 
 
 def test_an_instance():
