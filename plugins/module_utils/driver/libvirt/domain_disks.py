@@ -5,17 +5,21 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Collection
 from xml.etree.ElementTree import Element, SubElement
 
 from ...model.instance import CDROM, DISK, Disk
-from .element import make
+from .element import attribute_of, make, text_of
+from .iotune import read_limits, write_limits
 from .metadata import OwnedVolume, Record, UsedVolume
 
 PREFIXES = {"virtio": "vd", "ide": "hd", "xen": "xvd"}
 """How a bus' devices are called; on all others ``sd``."""
 
 ROOT, SEED = "root", "seed"
+
+_FIELD_OF = {"readonly": "read_only", "shareable": "shareable"}
 
 
 def disk_elements(domain: Element) -> list[Element]:
@@ -46,30 +50,59 @@ def read_disks(domain: Element, record: Record) -> list[Disk]:
     return disks
 
 
-def build_disk(disk: Disk, domain_type: str) -> Element:
-    """A <disk> for a complete disk, whose path is known."""
-    is_block = (disk.path or "").startswith("/dev/")
-    element = make("disk", {"type": "block" if is_block else "file", "device": disk.kind})
+def build_disk(disk: Disk, domain_type: str, secret: str | None = None) -> Element:
+    """A <disk> for a complete disk, whose path is known.
+
+    Args:
+        secret: UUID of the libvirt secret that opens it; its passphrase is never in here.
+    """
+    element = make("disk", {"device": disk.kind})
     if domain_type != "lxc":
         # Without the name libxl takes a loop device, which is slow and knows no qcow2.
-        SubElement(element, "driver", {"name": "qemu", "type": disk.format or "raw"})
-    if disk.path is not None:
-        SubElement(element, "source", {"dev" if is_block else "file": disk.path})
+        driver = {"name": "qemu", "cache": disk.cache, "discard": disk.discard}
+        element.append(make("driver", driver))
+    set_source(element, disk.path, disk.format or "raw", secret)
     element.append(make("target", {"dev": disk.device, "bus": disk.bus}))
-    if disk.read_only:
-        SubElement(element, "readonly")
+    write_limits(element, disk.limits)
+    for tag in ("readonly", "shareable"):
+        if getattr(disk, _FIELD_OF[tag]):
+            SubElement(element, tag)
+    if disk.serial:
+        SubElement(element, "serial").text = disk.serial
+    if disk.boot_order:
+        SubElement(element, "boot", {"order": str(disk.boot_order)})
     return element
+
+
+def set_source(element: Element, path: str | None, data_format: str, secret: str | None = None) -> None:
+    """Let a <disk> have its data at a path, or nowhere. The format is always said: libvirt is not to look for it."""
+    for old in (*element.findall("source"), *element.findall("backingStore")):
+        element.remove(old)
+    is_block = (path or "").startswith("/dev/")
+    element.set("type", "block" if is_block else "file")
+    driver = element.find("driver")
+    if driver is not None:
+        driver.set("type", data_format)
+    if path is None:
+        return
+    source = make("source", {"dev" if is_block else "file": path})
+    if secret is not None:
+        SubElement(
+            SubElement(source, "encryption", {"format": "luks"}), "secret", {"type": "passphrase", "uuid": secret}
+        )
+    element.insert(1 if driver is not None else 0, source)
 
 
 def note_volume(record: Record, disk: Disk) -> None:
     """Remember in the record which volume a new disk is on; the domain has only its path."""
     if disk.device is None or disk.volume is None or disk.pool is None:
         return
+    record.drop(disk.device)
     if disk.owned:
         volume = OwnedVolume(disk.device, disk.pool, disk.volume, disk.role, disk.image, disk.size_bytes)
         record.owned.append(volume)
     else:
-        record.used.append(UsedVolume(disk.device, disk.pool, disk.volume))
+        record.used.append(UsedVolume(disk.device, disk.pool, disk.volume, disk.path))
 
 
 def free_device(bus: str, taken: Collection[str]) -> str:
@@ -92,18 +125,25 @@ def _letters(number: int) -> str:
 
 
 def _read_disk(element: Element, record: Record) -> Disk:
-    target, driver = element.find("target"), element.find("driver")
-    device = None if target is None else target.get("dev")
+    device, path = attribute_of(element, "target", "dev"), source_of(element)
+    boot_order = attribute_of(element, "boot", "order")
     disk = Disk(
         device=device,
         kind=element.get("device", DISK),
-        path=source_of(element),
-        format=None if driver is None else driver.get("type"),
-        bus=None if target is None else target.get("bus"),
+        path=path,
+        format=attribute_of(element, "driver", "type"),
+        bus=attribute_of(element, "target", "bus"),
         read_only=element.find("readonly") is not None,
+        cache=attribute_of(element, "driver", "cache"),
+        discard=attribute_of(element, "driver", "discard"),
+        serial=text_of(element, "serial"),
+        boot_order=None if boot_order is None else int(boot_order),
+        shareable=True if element.find("shareable") is not None else None,
+        limits=read_limits(element),
     )
-    owned = record.owns(device)
-    used = next((volume for volume in record.used if volume.device == device), None)
+    owned, used = record.owns(device), record.uses(device, path)
+    if owned is not None and disk.kind == CDROM and posixpath.basename(path or "") != owned.volume:
+        owned = None  # another medium is in the drive now
     if owned is not None:
         disk.pool, disk.volume, disk.role = owned.pool, owned.volume, owned.role
         disk.image, disk.size_bytes, disk.owned = owned.image, owned.size_bytes, True

@@ -38,11 +38,17 @@ class OwnedVolume:
 
 @dataclass
 class UsedVolume:
-    """A volume that was there before: the domain itself has only its path."""
+    """A volume that was there before: the domain itself has only its path.
+
+    Attributes:
+        path: What the domain has; another one there means that something else has taken the device since. None in
+            records of earlier versions.
+    """
 
     device: str
     pool: str
     volume: str
+    path: str | None = None
 
 
 @dataclass
@@ -63,6 +69,15 @@ class Record:
         """The owned volume behind a disk."""
         return next((volume for volume in self.owned if volume.device == device), None)
 
+    def uses(self, device: str | None, path: str | None) -> UsedVolume | None:
+        """The volume of others behind a disk that has its data at ``path``."""
+        return next((used for used in self.used if used.device == device and used.path in (None, path)), None)
+
+    def drop(self, device: str) -> None:
+        """The device is no disk any more, or another one."""
+        self.owned = [volume for volume in self.owned if volume.device != device]
+        self.used = [volume for volume in self.used if volume.device != device]
+
 
 def read_record(domain: Element) -> Record:
     """The record in a <domain>; an empty one when there is none."""
@@ -79,7 +94,7 @@ def read_record(domain: Element) -> Record:
         cloud_init_fingerprint=_text(root, "cloud-init"),
         owned=[_read_owned(item) for item in root.findall(_tag("owned"))],
         used=[
-            UsedVolume(item.get("device", ""), item.get("pool", ""), item.get("volume", ""))
+            UsedVolume(item.get("device", ""), item.get("pool", ""), item.get("volume", ""), item.get("path"))
             for item in root.findall(_tag("used"))
         ],
         unfinished=root.get("unfinished") == "yes",
