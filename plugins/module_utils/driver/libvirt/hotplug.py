@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import time
 from typing import TYPE_CHECKING, Callable
 from xml.etree.ElementTree import Element, tostring
 
 from ...errors import TimeoutExpired
-from .connection import LibvirtBase
+from ...model import power_state
 from .domain_disks import disk_elements
 from .domain_nics import nic_elements, read_nic
+from .element import attribute_of
+from .errors import DEVICE_MISSING, code_of
+from .states import to_power_state
+from .watch import POLL_S, WatchMixin
 from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ UNPLUG_TIMEOUT_S = 60.0
 _ASK_AGAIN_S = 5.0
 """A guest that is still booting misses the request."""
 
-_POLL_S = 0.1
+_UNDER_WAY = "in the process of unplug"
 _ANOTHER_TIME = ("alias", "address", "target", "link", "backend")
 """What libvirt chose for a device while it was plugged in."""
 
@@ -55,7 +58,7 @@ def by_device(device: str) -> Find:
     return find
 
 
-class HotplugMixin(LibvirtBase):
+class HotplugMixin(WatchMixin):
     """Devices of running domains."""
 
     def plug(self, handle: libvirt.virDomain, running: Element, device: Element) -> None:
@@ -69,31 +72,50 @@ class HotplugMixin(LibvirtBase):
             device.remove(address)
         handle.attachDeviceFlags(text_of_device(device), self.libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
-    def unplug(self, handle: libvirt.virDomain, what: str, find: Find) -> None:
+    def unplug(self, handle: libvirt.virDomain, what: str, find: Find, timeout_s: float = UNPLUG_TIMEOUT_S) -> None:
         """Unplug a device and wait until the guest has let go of it; nothing happens when it is not there.
+
+        A guest that stands still is not asked before it runs again: it would let go at some time nobody waits for.
 
         Raises:
             TimeoutExpired: the guest keeps it.
         """
-        device = find(from_libvirt(handle.XMLDesc(0)))
-        if device is None:
-            return
-        flag = self.libvirt.VIR_DOMAIN_AFFECT_LIVE
-        handle.detachDeviceFlags(text_of_device(device), flag)
         now = time.monotonic()
-        deadline, ask_again = now + UNPLUG_TIMEOUT_S, now + _ASK_AGAIN_S
-        while (device := find(from_libvirt(handle.XMLDesc(0)))) is not None:
-            now = time.monotonic()
-            if now > deadline:
-                raise TimeoutExpired(
-                    f"the guest did not let go of {what} within {UNPLUG_TIMEOUT_S:g} s; is it still booting?",
-                    last_seen="plugged in",
-                )
-            if now > ask_again:
-                ask_again = now + _ASK_AGAIN_S
-                with contextlib.suppress(self.libvirt.libvirtError):  # it is at it, or has just done it
-                    handle.detachDeviceFlags(text_of_device(device), flag)
-            time.sleep(_POLL_S)
+        deadline, next_ask = now + timeout_s, now
+        with self.watch_devices([handle.name()]) as watch:
+            while True:
+                state = to_power_state(handle.state()[0])
+                device = None if state in power_state.OFF else find(from_libvirt(handle.XMLDesc(0)))
+                if device is None:
+                    return
+                now = time.monotonic()
+                if now >= deadline:
+                    raise TimeoutExpired(
+                        f"the guest did not let go of {what} within {timeout_s:g} s; {_reason(state)}",
+                        last_seen=f"plugged in, {power_state.name(state)}",
+                    )
+                if now >= next_ask and state in power_state.EXECUTING:
+                    next_ask = now + _ASK_AGAIN_S
+                    self._ask_to_let_go(handle, device)
+                watch.wait(min(deadline, max(next_ask, now + POLL_S)) - now)
+
+    def _ask_to_let_go(self, handle: libvirt.virDomain, device: Element) -> None:
+        alias, flag = attribute_of(device, "alias", "name"), self.libvirt.VIR_DOMAIN_AFFECT_LIVE
+        try:
+            if self.kind == "qemu" and alias is not None:
+                handle.detachDeviceAlias(alias, flag)  # the other one waits for the guest by itself
+            else:
+                handle.detachDeviceFlags(text_of_device(device), flag)
+        except self.libvirt.libvirtError as error:
+            # It is at it since an earlier request, or has just done it.
+            if code_of(error) != DEVICE_MISSING and _UNDER_WAY not in str(error):
+                raise
+
+
+def _reason(state: int) -> str:
+    if state in power_state.EXECUTING:
+        return "is it still booting, or does it use it?"
+    return f"it is {power_state.name(state)} and can let go of nothing"
 
 
 def text_of_device(device: Element) -> str:

@@ -24,8 +24,13 @@ POLL_S = 0.5
 wait is never longer than this."""
 
 
+_REBOOT = "REBOOT"
+_INSTANCE_EVENTS = ("LIFECYCLE", _REBOOT, "AGENT_LIFECYCLE")
+_DEVICE_EVENTS = ("LIFECYCLE", "DEVICE_REMOVED", "DEVICE_REMOVAL_FAILED")
+
+
 class DomainWatch(Watch):
-    """Wakes up on life cycle, reboot and guest agent events of some instances, and at the latest after ``POLL_S``."""
+    """Wakes up on events of some instances, and at the latest after ``POLL_S``."""
 
     def __init__(self, events: Events, names: Collection[str]) -> None:
         self._events = events
@@ -64,10 +69,15 @@ class DomainWatch(Watch):
 
 
 class Events:
-    """Gives a connection's events to all watches over it: libvirt takes one callback for each kind of event."""
+    """Gives a connection's events to all watches over it: libvirt takes one callback for each kind of event.
 
-    def __init__(self, library: Any, connection: libvirt.virConnect) -> None:
+    Args:
+        kinds: Which events, by their names in the library.
+    """
+
+    def __init__(self, library: Any, connection: libvirt.virConnect, kinds: tuple[str, ...]) -> None:
         self.connection = connection
+        self._kinds = kinds
         self._libvirt = library
         self._lock = threading.Lock()
         self._callbacks: list[int] = []
@@ -89,14 +99,10 @@ class Events:
                 self._deregister_all()
 
     def _register_all(self) -> None:
-        lib = self._libvirt
         try:
-            for event, callback in (
-                (lib.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._notice),
-                (lib.VIR_DOMAIN_EVENT_ID_REBOOT, self._notice_reboot),
-                (lib.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._notice),
-            ):
-                self._register(event, callback)
+            for kind in self._kinds:
+                callback = self._notice_reboot if kind == _REBOOT else self._notice
+                self._register(getattr(self._libvirt, f"VIR_DOMAIN_EVENT_ID_{kind}"), callback)
         except BaseException:
             self._deregister_all()
             raise
@@ -133,11 +139,19 @@ class WatchMixin(LibvirtBase):
 
     def __init__(self, options: ConnectionOptions) -> None:
         super().__init__(options)
-        self._events: Events | None = None
+        self._events: dict[tuple[str, ...], Events] = {}
         self._events_lock = threading.Lock()
 
     def watch(self, names: Collection[str]) -> DomainWatch:
+        return self._watch(names, _INSTANCE_EVENTS)
+
+    def watch_devices(self, names: Collection[str]) -> DomainWatch:
+        """A watch over what becomes of the instances' devices."""
+        return self._watch(names, _DEVICE_EVENTS)
+
+    def _watch(self, names: Collection[str], kinds: tuple[str, ...]) -> DomainWatch:
         with self._events_lock:
-            if self._events is None or self._events.connection is not self.conn:
-                self._events = Events(self.libvirt, self.conn)
-            return DomainWatch(self._events, names)
+            events = self._events.get(kinds)
+            if events is None or events.connection is not self.conn:
+                events = self._events[kinds] = Events(self.libvirt, self.conn, kinds)
+            return DomainWatch(events, names)
