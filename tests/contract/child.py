@@ -55,11 +55,12 @@ def main() -> None:
     """What the child does."""
     import importable  # noqa: F401
 
+    from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
     from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import get_connection
     from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError
 
     task = pickle.loads(sys.stdin.buffer.read())
-    driver = get_connection(task["options"])
+    driver = (get_storage_driver if task["operation"] == "storage" else get_connection)(task["options"])
     if task["operation"] == "open":
         if os.geteuid() == 0:  # anybody else is kept out as it is
             os.setuid(task["user"])
@@ -78,6 +79,8 @@ def main() -> None:
             driver.spawn(driver.complete(task["instance"]), power_on=task["power_on"])
         elif task["operation"] == "churn":
             _churn(driver, task["instance"], task["count"])
+        elif task["operation"] == "storage":
+            getattr(driver, task["method"])(*task["arguments"])
         else:
             driver.destroy(task["name"])
     print("done", flush=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from contract.platforms import NAMES, make_platform
 from contract.platforms.base import Platform
 
@@ -90,3 +91,9 @@ def platform(host: Platform) -> Iterator[Platform]:
 def driver(platform: Platform) -> ComputeDriver:
     """A driver that is connected to ``platform``."""
     return platform.driver()
+
+
+@pytest.fixture
+def storage(platform: Platform) -> StorageDriver:
+    """A driver that also manages storage, connected to ``platform``."""
+    return platform.storage_driver()

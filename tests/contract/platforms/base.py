@@ -9,14 +9,18 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions, get_connection
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance, Nic
 from contract.platforms.calls import Calls
+from contract.platforms.storage_side import StorageSide
 
 Snapshot = dict[str, Any]
+AnyDriver = TypeVar("AnyDriver", bound=ComputeDriver)
 
 
 class Platform(ABC):
@@ -25,6 +29,7 @@ class Platform(ABC):
     name: ClassVar[str]
     uri: str
     calls: Calls
+    storage: StorageSide
     ready: bytes = b"ANYVIRT GUEST READY"
     """What the small guest says on its console when it is up."""
     boot_timeout_s: float = 60.0
@@ -63,7 +68,17 @@ class Platform(ABC):
 
     def driver(self, **changed: Any) -> ComputeDriver:
         """A driver of its own connection, closed when the test ends."""
-        driver = self.closed_driver(**changed)
+        return self._opened(self.closed_driver(**changed))
+
+    def closed_storage_driver(self, **changed: Any) -> StorageDriver:
+        """A driver that also manages storage, not connected yet."""
+        return get_storage_driver(self.options(**changed))
+
+    def storage_driver(self, **changed: Any) -> StorageDriver:
+        """The same, of its own connection, closed when the test ends."""
+        return self._opened(self.closed_storage_driver(**changed))
+
+    def _opened(self, driver: AnyDriver) -> AnyDriver:
         driver.open()
         self._drivers.append(driver)
         return driver
@@ -111,7 +126,8 @@ class Platform(ABC):
 
     @abstractmethod
     def snapshot(self) -> Snapshot:
-        """Everything that instances can leave behind; equal before and after an operation that was undone."""
+        """Everything that instances, volumes and pools can leave behind; equal before and after an operation that was
+        undone."""
 
     @abstractmethod
     def volumes(self) -> set[str]:

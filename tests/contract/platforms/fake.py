@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -17,6 +18,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Console, Instance
 from contract.platforms.base import Platform, Snapshot
 from contract.platforms.calls import Call, Calls, Record
+from contract.platforms.fake_storage import FakeStorage
 
 _NOT_STATE = {"calls.log", "faults.json", "faults.seen", "lock", "write.tmp"}
 
@@ -55,6 +57,7 @@ class FakePlatform(Platform):
         self.folder = Path(tempfile.mkdtemp(prefix="anyvirt-contract-"))
         self.uri = f"fake://{self.folder}"
         self.calls = FakeCalls(self)
+        self.storage = FakeStorage(self.folder)
         self._orders: dict[str, Any] = {}
         self._write_orders(self._orders)
 
@@ -78,7 +81,7 @@ class FakePlatform(Platform):
 
     def snapshot(self) -> Snapshot:
         return {
-            str(path.relative_to(self.folder)): path.read_text()
+            str(path.relative_to(self.folder)): _content(path)
             for path in sorted(self.folder.rglob("*"))
             if path.is_file() and path.name not in _NOT_STATE
         }
@@ -126,3 +129,12 @@ class FakePlatform(Platform):
 
     def stop(self) -> None:
         shutil.rmtree(self.folder)
+
+
+def _content(path: Path) -> str:
+    """A record's text, or the hash of a volume's data."""
+    content = path.read_bytes()
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return hashlib.sha256(content).hexdigest()

@@ -14,6 +14,7 @@ import libvirt
 
 from contract.platforms.base import Platform, Snapshot
 from contract.platforms.libvirt_calls import LibvirtCalls
+from contract.platforms.libvirt_storage import LibvirtStorage, pictures_of_pools, pictures_of_secrets, remove_secrets
 from contract.platforms.xmltext import canonical
 
 _UNDEFINE_FLAGS = (
@@ -37,16 +38,26 @@ class LibvirtPlatform(Platform):
     new_pool_path = "/var/lib/libvirt/on-demand"
     library = "libvirt"
     package = "libvirt-python"
+    storage: LibvirtStorage
 
     def __init__(self) -> None:
         super().__init__()
         self.calls = LibvirtCalls()
+        self.storage = LibvirtStorage(self)
 
     def define_pool(self) -> None:
         with self.connection() as connection:
             pool = connection.storagePoolDefineXML(_POOL_XML.format(name=self.pool, path=self.pool_folder))
             pool.setAutostart(True)
             pool.create()
+
+    def run_on_host(self, *argv: str) -> None:
+        """Run a program as the host's administrator."""
+        raise NotImplementedError(f"nothing is run on {self.name}")
+
+    def read_on_host(self, path: str, image_format: str) -> bytes:
+        """What a guest sees of a disk."""
+        raise NotImplementedError(f"nothing is read on {self.name}")
 
     @contextlib.contextmanager
     def connection(self) -> Iterator[Any]:
@@ -78,6 +89,8 @@ class LibvirtPlatform(Platform):
                     pool.name(): {volume.name(): volume.info()[:2] for volume in pool.listAllVolumes()}
                     for pool in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE)
                 },
+                "definitions": pictures_of_pools(connection),
+                "secrets": pictures_of_secrets(connection),
                 "files": self.files(),
             }
 
@@ -106,6 +119,7 @@ class LibvirtPlatform(Platform):
     def _remove_pools(self, connection: Any) -> None:
         for pool in connection.listAllStoragePools():
             if pool.name() == self.pool:
+                pool.setAutostart(True)
                 continue
             if pool.isActive():
                 pool.destroy()
@@ -126,11 +140,14 @@ class LibvirtPlatform(Platform):
                 with contextlib.suppress(libvirt.libvirtError):  # a transient one is gone by now
                     domain.undefineFlags(self.undefine_flags)
             for pool in connection.listAllStoragePools():
-                if not pool.isActive():
+                if not pool.isActive() and pool.name() != self.pool:
                     continue
+                if not pool.isActive():
+                    pool.create()
                 pool.refresh()
                 for volume in pool.listAllVolumes():
                     if volume.path() not in kept_files:
                         volume.delete()
             if not but:
                 self._remove_pools(connection)
+                remove_secrets(connection)

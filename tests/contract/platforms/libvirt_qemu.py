@@ -69,8 +69,21 @@ class HostedPlatform(LibvirtPlatform):
                     found[inner] = 0 if path.suffix in GROWING else path.stat().st_size
         return found
 
+    def run_on_host(self, *argv: str) -> None:
+        self.lab.machine.run(argv)
+
+    def read_on_host(self, path: str, image_format: str) -> bytes:
+        copy = self.lab.shared / f"{self.lab.name}.raw"
+        self.run_on_host("qemu-img", "convert", "-f", image_format, "-O", "raw", path, str(copy))
+        try:
+            return copy.read_bytes()
+        finally:
+            copy.unlink()
+
     def remove_everything(self, but: set[str]) -> None:
         super().remove_everything(but)
+        if not but and self.storage.has_folders:
+            self.storage.remove_folders()
         for log in self.lab.outer_path("/var/log/libvirt/qemu").glob(f"*{_CONSOLE_LOG}"):
             if log.name.removesuffix(_CONSOLE_LOG) not in but:
                 log.unlink()

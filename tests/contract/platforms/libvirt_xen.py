@@ -64,6 +64,9 @@ class XenPlatform(LibvirtPlatform):
     def domains(self, connection: Any) -> list[Any]:
         return [domain for domain in connection.listAllDomains() if domain.name() != _DOM0]
 
+    def run_on_host(self, *argv: str) -> None:
+        self.lab.run(shlex.join(argv))
+
     def files(self) -> dict[str, int]:
         folders = "/etc/libvirt/libxl /var/lib/libvirt/images /var/lib/libvirt/libxl"
         listing = self.lab.run(f"find {folders} -type f -exec stat -c '%n %s' {{}} + 2>/dev/null || true")

@@ -18,6 +18,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance imp
 from contract.platforms.base import Platform, Snapshot
 from contract.platforms.calls import Call, Calls, Record
 from contract.platforms.xenapi_snapshot import comparable
+from contract.platforms.xenapi_storage import XenApiStorage
 from lab.xenapi.server import XenApiServer
 
 _KERNEL = "/boot/guest/vmlinuz"
@@ -67,6 +68,7 @@ class XenApiPlatform(Platform):
         self.server.start()
         self.uri = self.server.uri
         self.calls = XenApiCalls(self.server)
+        self.storage = XenApiStorage(self)
         self._let_vms_start_with_hosts()
         self._given = self._volume_names()
 
