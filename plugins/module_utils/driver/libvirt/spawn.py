@@ -19,7 +19,8 @@ from .domain import Domain
 from .domain_disks import SEED
 from .errors import OPERATION_FAILED, code_of
 from .metadata import NAMESPACE, PREFIX, Record, record_text
-from .storage import Backing, PoolFacts
+from .storage import PoolFacts
+from .volumexml import Backing
 
 if TYPE_CHECKING:
     import libvirt

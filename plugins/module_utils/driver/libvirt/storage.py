@@ -5,17 +5,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import posixpath
 import time
 from typing import TYPE_CHECKING, Callable, NamedTuple
-from xml.etree import ElementTree
 
 from ...errors import AlreadyExists, PoolNotFound, Unsupported
 from ...undo import UndoStack
 from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, code_of
-from .folders import pool_document
-from .images import ImageFacts, ImagesMixin, volume_facts
+from .folders import pool_document, refresh_unless_busy
+from .images import ImageFacts, volume_facts
+from .streams import StreamsMixin
+from .volumexml import Backing, volume_document
 from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 FOLDER_POOLS = ("dir", "fs", "netfs", "gluster", "vstorage")
 """Types of pools whose volumes are files, which can have any format."""
 
-_CHUNK = 1 << 18
 _PATIENCE_S = 10.0
 _BUSY = ("asynchronous jobs running", "is still being allocated", "is still in use")
 _EXISTS = "already exists"
@@ -46,14 +45,7 @@ class ExistingVolume(NamedTuple):
     facts: ImageFacts
 
 
-class Backing(NamedTuple):
-    """What a copy-on-write volume leaves out because it is in another file."""
-
-    path: str
-    format: str
-
-
-class StorageMixin(ImagesMixin):
+class StorageMixin(StreamsMixin):
     """Pools and volumes."""
 
     def find_pool(self, name: str) -> PoolFacts | None:
@@ -146,49 +138,14 @@ class StorageMixin(ImagesMixin):
                 ) from error
             with self.guard(what):
                 raise
-        done.push(f"delete the volume {pool}/{volume}", lambda: self._when_idle(lambda: made.delete(0)))
+        done.push(f"delete the volume {pool}/{volume}", lambda: self.when_idle(lambda: made.delete(0)))
         return made
-
-    def upload(self, volume: libvirt.virStorageVol, data: bytes) -> None:
-        """Write ``data`` to the beginning of a volume."""
-        with self.guard("write a volume"):
-            stream = self.conn.newStream(0)
-            try:
-                volume.upload(stream, 0, len(data), 0)
-                rest = memoryview(data)
-                while rest:
-                    sent = stream.send(bytes(rest[:_CHUNK]))
-                    rest = rest[sent:]
-                stream.finish()
-            except BaseException:
-                self._abort(stream)
-                raise
-
-    def download(self, volume: libvirt.virStorageVol, offset: int, length: int) -> bytes:
-        """Read ``length`` bytes of a volume."""
-        if length == 0:
-            return b""
-        data = bytearray()
-        with self.guard("read a volume"):
-            stream = self.conn.newStream(0)
-            try:
-                volume.download(stream, offset, length, 0)
-                while True:
-                    chunk = stream.recv(_CHUNK)
-                    if not chunk:
-                        break
-                    data += chunk
-                stream.finish()
-            except BaseException:
-                self._abort(stream)
-                raise
-        return bytes(data)
 
     def remove_volume(self, pool: str, volume: str) -> bool:
         """Delete a volume; False when it was gone already."""
         try:
             found = self._lookup_volume(self.conn.storagePoolLookupByName(pool), volume)
-            self._when_idle(lambda: found.delete(0))
+            self.when_idle(lambda: found.delete(0))
         except self.libvirt.libvirtError as error:
             if code_of(error) in (NO_STORAGE_VOL, NO_STORAGE_POOL):
                 return False
@@ -203,10 +160,10 @@ class StorageMixin(ImagesMixin):
         except self.libvirt.libvirtError as error:
             if code_of(error) != NO_STORAGE_VOL:
                 raise
-        self._when_idle(lambda: pool.refresh(0))
+        refresh_unless_busy(self.libvirt, pool)
         return pool.storageVolLookupByName(name)
 
-    def _when_idle(self, call: Callable[[], object]) -> None:
+    def when_idle(self, call: Callable[[], object]) -> None:
         """Make a call that libvirt refuses while it works in a pool: on what a client that is gone asked for, say."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:
@@ -217,25 +174,3 @@ class StorageMixin(ImagesMixin):
                 if not any(sign in str(error) for sign in _BUSY) or time.monotonic() > deadline:
                     raise
             time.sleep(0.1)
-
-    def _abort(self, stream: libvirt.virStream) -> None:
-        with contextlib.suppress(self.libvirt.libvirtError):  # it has ended already
-            stream.abort()
-
-
-def volume_document(name: str, size_bytes: int, volume_format: str, backing: Backing | None) -> str:
-    """libvirt's description of a volume to be made, which takes no room before something is written to it."""
-    root = ElementTree.Element("volume")
-    ElementTree.SubElement(root, "name").text = name
-    ElementTree.SubElement(root, "capacity", unit="bytes").text = str(size_bytes)
-    ElementTree.SubElement(root, "allocation", unit="bytes").text = "0"
-    target = ElementTree.SubElement(root, "target")
-    ElementTree.SubElement(target, "format", type=volume_format)
-    if volume_format == "qcow2":
-        # libvirt's default is the version of 2010, which cannot hold the bitmaps of checkpoints.
-        ElementTree.SubElement(target, "compat").text = "1.1"
-    if backing is not None:
-        store = ElementTree.SubElement(root, "backingStore")
-        ElementTree.SubElement(store, "path").text = backing.path
-        ElementTree.SubElement(store, "format", type=backing.format)
-    return ElementTree.tostring(root, encoding="unicode")
