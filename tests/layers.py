@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Reads the imports of plugins/ and says which of them point the wrong way.
 
-Arrows point one way: modules -> module.py -> reconcile -> driver -> hypervisor library; errors, undo and model are the
-ground. Whatever is found in the sources counts: imports inside functions, and those for type checking alone.
+Arrows point one way: modules -> module.py -> reconcile -> driver -> hypervisor library; errors, undo, model, transfer
+are the ground. On the controller's side: action -> plugin_utils -> transfer. Whatever is found in the sources counts:
+imports inside functions, and those for type checking alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ ALLOWED = {
     "reconcile": {*GROUND, "driver", "reconcile"},
     "module.py": {*GROUND, "driver", "reconcile", "module.py"},
     "modules": {"module.py", "reconcile"},
-    "action": {"action"},
+    "plugin_utils": {"transfer", "plugin_utils"},
+    "action": {"plugin_utils"},
     "doc_fragments": set[str](),
 }
 """Layer -> the layers it may import. A driver's own folder is the layer ``driver/NAME``: see allowed_for()."""
@@ -129,7 +131,7 @@ class Checker:
         layer = self.layer(source.name)
         top = found.name.partition(".")[0]
         if top == "ansible":
-            if layer == "action":
+            if layer in ("action", "plugin_utils"):
                 return None
             if layer not in ("module.py", "modules"):
                 return f"{layer} must not import ansible"

@@ -33,6 +33,7 @@ from .driver.uri import (
 from .errors import AnyvirtError, InvalidInput, InvalidUri, Problem
 from .reconcile.failures import error_as_dict, message_of
 from .reconcile.task import Task
+from .transfer import channel
 
 _WRONG_VALUES = (
     ArgumentTypeError,
@@ -166,9 +167,12 @@ def run_module(
     module = AnyvirtModule(argument_spec, check, **rules)
     try:
         _check_timeouts(module)
+        progress = channel.asked_for()
 
         def connect() -> ComputeDriver:
-            return get_driver(module.connection_options())
+            driver = get_driver(module.connection_options())
+            driver.progress = progress
+            return driver
 
         result = reconcile(Task(module.params, module.check_mode, module._diff, connect, module.warn))
     except AnyvirtError as error:
