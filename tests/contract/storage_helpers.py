@@ -120,6 +120,13 @@ def cached(platform: Platform, storage: StorageDriver, name: str = "image") -> I
     return storage.get_images()[image.key]
 
 
+def discs(platform: Platform, storage: StorageDriver) -> list[VolumeKey]:
+    """Two volumes for CD drives."""
+    if platform.storage.disc_pool is not None:
+        return platform.storage.make_discs()
+    return [created(platform, storage, name, format="raw").key for name in ("disc1.iso", "disc2.iso")]
+
+
 @contextmanager
 def changes_nothing(platform: Platform) -> Iterator[None]:
     """The platform is after the body as it was before."""

@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.datafiles import NewFile
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.store import VOLUMES, Store
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import DIR, Pool, VolumeKey
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import GIB
+from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.content import PIECE_BYTES
 from contract.platforms.storage_side import StorageSide
 
 _SMALL_POOL = "small"
@@ -31,12 +34,25 @@ class FakeStorage(StorageSide):
         return _SMALL_POOL
 
     def fill(self, key: VolumeKey, byte: int, offset: int, length: int) -> None:
-        with self._file(key).open("r+b") as file:
-            file.seek(offset)
-            file.write(bytes([byte]) * length)
+        content = bytearray(self.data(key))
+        content[offset : offset + length] = bytes([byte]) * length
+        store = Store(str(self._host))
+        with store.writing() as changes:
+            record = changes.get(VOLUMES, str(key))
+            assert record is not None
+            file = NewFile(str(self._host))  # others may refer to the old one
+            for start in range(0, len(content), PIECE_BYTES):
+                file.write(bytes(content[start : start + PIECE_BYTES]))
+            new = {"data": file.name, "data_bytes": file.length, "allocated_bytes": file.allocated}
+            changes.put(VOLUMES, str(key), {**record, **new})
+            file.close()
 
     def data(self, key: VolumeKey) -> bytes:
-        return self._file(key).read_bytes()
-
-    def _file(self, key: VolumeKey) -> Path:
-        return self._host / "data" / key.pool / key.name
+        with Store(str(self._host)).reading() as view:
+            record = view.get(VOLUMES, str(key))
+            assert record is not None
+            if "data" not in record:
+                return bytes(record["size_bytes"])
+            stored = (self._host / "data" / record["data"]).read_bytes()
+            assert len(stored) == record["data_bytes"]
+            return stored.ljust(record["size_bytes"], b"\0")

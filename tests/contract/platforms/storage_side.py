@@ -17,6 +17,8 @@ class StorageSide(ABC):
 
     room_bytes: ClassVar[int] = 16 * MIB
     """About how much fits into the small pool."""
+    disc_pool: ClassVar[str | None] = None
+    """Where discs for CD drives have to be, when not in any pool."""
     image_format: ClassVar[str] = "qcow2"
     """The format of images that volumes can be children of."""
 
@@ -27,6 +29,10 @@ class StorageSide(ABC):
     @abstractmethod
     def make_small_pool(self) -> str:
         """An active pool of a size of ``room_bytes``; its name."""
+
+    def make_discs(self) -> list[VolumeKey]:
+        """Two discs in ``disc_pool``, where the driver cannot make any there."""
+        raise NotImplementedError("discs are volumes as others are")
 
     @abstractmethod
     def fill(self, key: VolumeKey, byte: int, offset: int, length: int) -> None:

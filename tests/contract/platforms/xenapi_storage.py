@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import NFS, Pool, VolumeKey
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from contract.platforms.storage_side import StorageSide
 from lab.xenapi import volumes
 from lab.xenapi.vdi_store import store_of
@@ -21,6 +22,7 @@ _SMALL_POOL = "small"
 class XenApiStorage(StorageSide):
     """Storage repositories."""
 
+    disc_pool = "ISO library"
     image_format = "vhd"
 
     def __init__(self, platform: XenApiPlatform) -> None:
@@ -36,6 +38,16 @@ class XenApiStorage(StorageSide):
             master = api.pool.get_master(pool)
             api.SR.create(master, where, str(self.room_bytes), _SMALL_POOL, "", "nfs", "user", True, {})
         return _SMALL_POOL
+
+    def make_discs(self) -> list[VolumeKey]:
+        db = self._platform.server.db
+        [library] = db.find("SR", name_label=self.disc_pool)
+        names = ["disc1.iso", "disc2.iso"]
+        with db.lock:
+            for name in names:
+                store_of(db).create(name, volumes.group_of(db, library), 2 * MIB)
+                volumes.introduce_volume(db, library, name, name_label=name, read_only=True)
+        return [VolumeKey(self.disc_pool, name) for name in names]
 
     def fill(self, key: VolumeKey, byte: int, offset: int, length: int) -> None:
         db, vdi = self._platform.server.db, self._vdi(key)
