@@ -5,9 +5,19 @@
 
 from __future__ import annotations
 
-from ..capabilities import FEATURES, LATER, STORAGE_FEATURES, YES, Capabilities, Support
+from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
 
-_LATER = (*STORAGE_FEATURES, "firewall", "migration", "guest_operations")
+_LATER = (
+    "volume_snapshots",
+    "attach",
+    "attach_live",
+    "cdrom_media",
+    "disk_tuning",
+    "io_limits",
+    "firewall",
+    "migration",
+    "guest_operations",
+)
 
 CAPABILITIES: Capabilities = {
     **{feature: LATER if feature in _LATER else YES for feature in FEATURES},

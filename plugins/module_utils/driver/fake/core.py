@@ -99,6 +99,11 @@ class FakeCore(ComputeDriver):
             yield changes
         self._faults.befall(operation, instance, AFTER)
 
+    def _step(self, operation: str) -> None:
+        """Carry out an operation that touches no records."""
+        self._enter(operation, None)
+        self._faults.befall(operation, None, AFTER)
+
     def _enter(self, operation: str, instance: str | None) -> None:
         if not self._is_open:
             raise HypervisorUnavailable("the fake driver is not open")

@@ -14,7 +14,9 @@ from ...model.host import CpuInfo, HostStats, PoolStats
 from ...model.units import GIB
 from .core import FakeCore
 from .hostfile import Pool
+from .poolrecords import changed_pool
 from .store import INSTANCES, POOLS, VOLUMES, View
+from .volumerecords import room_of
 
 VERSION = "1.0.0"
 
@@ -90,18 +92,23 @@ class HostMixin(FakeCore):
     # -- capacity ---------------------------------------------------------------------------------------------------
 
     def _pools(self, view: View) -> dict[str, Pool]:
-        """The host's own pools and those made on demand."""
-        made = {name: Pool(record["size_bytes"]) for name, record in view.all(POOLS).items()}
-        return {**made, **self._settings.pools}
+        """The pools of ``host.json`` as they were changed since, and those that were made."""
+        pools = dict(self._settings.pools)
+        for name, record in view.all(POOLS).items():
+            if record.get("gone"):
+                pools.pop(name, None)
+            else:
+                pools[name] = changed_pool(pools.get(name), record)
+        return pools
 
     def _pool_stats(self, view: View) -> list[PoolStats]:
         used: dict[str, int] = {}
         for volume in view.all(VOLUMES).values():
-            used[volume["pool"]] = used.get(volume["pool"], 0) + volume["size_bytes"]
+            used[volume["pool"]] = used.get(volume["pool"], 0) + room_of(volume)
         return [
             PoolStats(
                 name=name,
-                type="dir",
+                type=pool.kind,
                 active=pool.active,
                 total_bytes=pool.size_bytes,
                 used_bytes=used.get(name, 0),

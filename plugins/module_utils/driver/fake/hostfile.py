@@ -10,8 +10,10 @@ from dataclasses import replace
 from typing import Any, Callable, NamedTuple
 
 from ...model.host import CpuInfo
+from ...model.storage import DIR
 from ...model.units import GIB
 from . import settings
+from .poolkinds import KINDS
 
 DEFAULT_POOL = "default"
 DEFAULT_POOL_BYTES = 1000 * GIB
@@ -32,6 +34,16 @@ class Pool(NamedTuple):
 
     size_bytes: int
     active: bool = True
+    kind: str = DIR
+    path: str | None = None
+    autostart: bool = True
+
+
+class Device(NamedTuple):
+    """A block device that pools can be made of; ``holds`` says in words what is on it already."""
+
+    size_bytes: int
+    holds: str | None = None
 
 
 class Network(NamedTuple):
@@ -64,6 +76,7 @@ class HostSettings(NamedTuple):
     cpu: CpuInfo
     new_pool_size: int
     pools: Mapping[str, Pool]
+    devices: Mapping[str, Device]
     networks: Mapping[str, Network]
     bridges: Mapping[str, Network]
     images: Mapping[str, Image]
@@ -77,6 +90,7 @@ _DEFAULTS = HostSettings(
     cpu=DEFAULT_CPU,
     new_pool_size=100 * GIB,
     pools={DEFAULT_POOL: Pool(DEFAULT_POOL_BYTES)},
+    devices={},
     networks={"default": Network("192.168.122.0/24")},
     bridges={"br0": Network("10.0.0.0/24")},
     images={
@@ -110,9 +124,25 @@ def _cpu(where: str, value: Any) -> CpuInfo:
 
 def _pool(where: str, value: Any) -> Pool:
     found = settings.mapping(where, value)
-    settings.only_known(where, found, ("size", "active"))
-    size_bytes = settings.size(f"{where}.size", found["size"]) if "size" in found else DEFAULT_POOL_BYTES
-    return Pool(size_bytes, settings.truth(f"{where}.active", found.get("active", True)))
+    settings.only_known(where, found, ("size", "active", "kind", "path"))
+    kind = settings.text(f"{where}.kind", found.get("kind", DIR))
+    if kind not in KINDS:
+        raise ValueError(f"{where}.kind: {kind!r} is not one of {', '.join(KINDS)}")
+    return Pool(
+        size_bytes=settings.size(f"{where}.size", found["size"]) if "size" in found else DEFAULT_POOL_BYTES,
+        active=settings.truth(f"{where}.active", found.get("active", True)),
+        kind=kind,
+        path=settings.text(f"{where}.path", found["path"]) if "path" in found else None,
+    )
+
+
+def _device(where: str, value: Any) -> Device:
+    found = settings.mapping(where, value)
+    settings.only_known(where, found, ("size", "holds"))
+    if "size" not in found:
+        raise ValueError(f"{where} needs a size")
+    holds = settings.text(f"{where}.holds", found["holds"]) if "holds" in found else None
+    return Device(settings.size(f"{where}.size", found["size"]), holds)
 
 
 def _network(where: str, value: Any) -> Network:
@@ -154,6 +184,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "cpu": _cpu,
     "new_pool_size": settings.size,
     "pools": _each(_pool),
+    "devices": _each(_device),
     "networks": _each(_network),
     "bridges": _each(_network),
     "images": _each(_image),

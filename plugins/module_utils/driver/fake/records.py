@@ -145,8 +145,12 @@ def macs_of(record: Record) -> set[str]:
 
 def volume_keys(record: Record) -> set[str]:
     """The keys of the volumes that an instance uses, configured and running."""
-    disks = [*record["config"].get("disks", []), *(record["running"] or {}).get("disks", [])]
-    return {volume_key(disk) for disk in disks if "volume" in disk}
+    return {volume_key(disk) for disk in disks_of(record) if "volume" in disk}
+
+
+def disks_of(record: Record) -> list[Record]:
+    """The disks that an instance has, configured and running; those that are both are in it twice."""
+    return [*record["config"].get("disks", []), *(record["running"] or {}).get("disks", [])]
 
 
 def volume_key(disk: Mapping[str, Any]) -> str:

@@ -22,10 +22,11 @@ from ...errors import (
 )
 from ...model import power_state
 from ...model.instance import CDROM, Disk, Instance
+from ...model.storage import VolumeUse
 from ...model.units import GIB, MIB, format_size
 from .host import HostMixin
 from .hostfile import DEFAULT_POOL, Image
-from .records import ROOT, SEED, volume_key, volume_keys
+from .records import ROOT, SEED, disks_of, volume_key, volume_keys
 from .store import INSTANCES, VOLUMES, Record, View
 
 SEED_BYTES = MIB
@@ -133,6 +134,19 @@ class StorageMixin(HostMixin):
     def _users_of(self, view: View, key: str) -> list[str]:
         """The instances that use a volume."""
         return [name for name, record in view.all(INSTANCES).items() if key in volume_keys(record)]
+
+    def _users(self, view: View, keys: Collection[str]) -> dict[str, list[VolumeUse]]:
+        """Which instances use these volumes, and how; each of the keys is in the answer."""
+        users: dict[str, list[VolumeUse]] = {key: [] for key in keys}
+        for name, (record, seen) in self._instances(view).items():
+            active = seen.state not in power_state.OFF
+            found = set()
+            for disk in disks_of(record):
+                key = volume_key(disk) if "volume" in disk else ""
+                if key in users and (key, disk["device"]) not in found:
+                    found.add((key, disk["device"]))
+                    users[key].append(VolumeUse(name, disk["device"], active, bool(disk.get("read_only"))))
+        return users
 
     def _require_unused(self, view: View, name: str, key: str) -> None:
         """Raise unless no other active instance writes to the volume."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from ..storage import StorageDriver
 from .driver import FakeDriver
+from .imagecache import ImageCacheMixin
 
 
-class FakeStorageDriver(FakeDriver, StorageDriver):
+class FakeStorageDriver(ImageCacheMixin, FakeDriver, StorageDriver):
     """``fake:`` URIs, with storage."""

@@ -60,9 +60,11 @@ def test_every_operation_is_declared_and_passes_the_gate_as_what_it_is():
     sources = Path(driver_module.__file__).parent.glob("*.py")
     text = "\n".join(source.read_text() for source in sources)
     reads = set(re.findall(r'self\._read\("(\w+)"', text))
-    writes = set(re.findall(r'self\._write\("(\w+)"', text)) | {"volume_resize", "volume_replace"}
-    assert reads == {name for name, operation in OPERATIONS.items() if not operation.writes}
-    assert writes == {name for name, operation in OPERATIONS.items() if operation.writes}
+    writes = set(re.findall(r'self\._write\("(\w+)"', text))
+    others = set(re.findall(r'(?:_step|carry_piece|_receive|_change_pool|_change_volume)\("(\w+)"', text))
+    assert reads <= {name for name, operation in OPERATIONS.items() if not operation.writes}
+    assert writes <= {name for name, operation in OPERATIONS.items() if operation.writes}
+    assert reads | writes | others == set(OPERATIONS)
 
 
 def test_what_a_spawn_and_a_destroy_call(driver, make):

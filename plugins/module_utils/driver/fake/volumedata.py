@@ -1,0 +1,102 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is in volumes: bytes flow in and out in pieces, each of which is an operation of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ...errors import VolumeInUse
+from ...model.storage import VolumeKey
+from ...transfer.content import Content, Segment
+from ...transfer.sparse import length_of
+from .datafiles import NewFile
+from .store import VOLUMES, Record, View
+from .storedforms import stored_length, stored_segments
+from .volumes import VolumesMixin
+
+RESERVE_BYTES = 64 << 20
+"""Room for content of unknown length is reserved in steps of this size."""
+
+
+class StoredVolume:
+    """A volume's data on its way out: a ``VolumeReader``."""
+
+    def __init__(self, driver: VolumeDataMixin, state: Record) -> None:
+        self.format: str = state["format"]
+        self.length: int | None = stored_length(state)
+        self._driver = driver
+        self._state = state
+
+    def segments(self) -> Iterator[Segment]:
+        """All of it, once, in order."""
+        what = f"volume {self._state['pool']}/{self._state['name']}"
+        with self._driver.progress.measure(what, self.length) as meter:
+            for segment in stored_segments(self._driver.folder, self._state):
+                self._driver.carry_piece("volume_read")
+                yield segment
+                meter.advance(length_of(segment))
+
+
+class VolumeDataMixin(VolumesMixin):
+    """Reading and filling."""
+
+    @contextmanager
+    def open_volume(self, key: VolumeKey) -> Iterator[StoredVolume]:
+        with self._read("volume_open") as view:
+            state = self._volume(view, key)
+            writers = [user.instance for user in self._users(view, {str(key)})[str(key)] if user.active]
+            if writers:
+                raise VolumeInUse(f"the volume {key} may be written to by the active instance {writers[0]!r}; stop it")
+        yield StoredVolume(self, state)
+
+    def carry_piece(self, operation: str) -> None:
+        """One piece of data goes by; trouble may be ordered for it."""
+        self._step(operation)
+
+    def _receive(self, operation: str, key: str, uuid: str, content: Content, file: NewFile) -> Record:
+        """Write content into a file, with room for it reserved in the record of the volume that it is for; gives the
+        part of a record that tells of the file."""
+        room = content.length or 0
+        with self.progress.measure(content.what, content.length) as meter:
+            for segment in content.segments():
+                length = length_of(segment)
+                if file.length + length > room:
+                    room = file.length + max(length, RESERVE_BYTES)
+                    self._reserve(key, uuid, room)
+                self._step(operation)
+                file.write(segment)
+                meter.advance(length)
+        return {
+            "data": file.name,
+            "data_bytes": file.length,
+            "allocated_bytes": file.allocated,
+            "data_format": content.facts.format,
+        }
+
+    def _reserve(self, key: str, uuid: str, size_bytes: int) -> None:
+        """Have so much room kept for a volume that is being made."""
+        with self._store.writing() as changes:
+            record = changes.get(VOLUMES, key)
+            if record is not None and record.get("uuid") == uuid:
+                more = size_bytes - record["reserved_bytes"]
+                if more > 0:
+                    self._require_pool_room(changes, record["pool"], more)
+                    changes.put(VOLUMES, key, {**record, "reserved_bytes": size_bytes})
+
+    def _data_of(self, view: View, state: Record, backing: str | None) -> Record:
+        """What is in a volume, as the part of a record: its own, or what the volumes that it leans on have."""
+        seen: set[str] = set()
+        while "data" not in state and backing is not None and backing not in seen:
+            seen.add(backing)
+            below = view.get(VOLUMES, backing)
+            if below is None:
+                break
+            state, backing = below, below["backing"]
+        return {field: state[field] for field in DATA if field in state}
+
+
+DATA = ("data", "data_bytes", "allocated_bytes", "data_format")
+"""Fields of a record that tell of a file with data."""

@@ -1,0 +1,104 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a volume's record looks like.
+
+Beside ``pool``, ``name``, ``size_bytes``, ``format``, ``owner`` (the instance whose spawn made it) and ``backing`` (as
+``pool/name``, or a path), which all have, there may be:
+
+* ``uuid``: tells it from an earlier one of its name;
+* ``making``: it is unfinished, and this file among the data is locked by the process that makes it;
+* ``reserved_bytes``: room that is kept for it while it is being made;
+* ``data``, ``data_bytes``, ``allocated_bytes``, ``data_format``: the file with its bytes, how many of them are its, how
+  many of those are no holes, and the format that these bytes make up;
+* ``preallocation``, ``shareable``, ``metadata``, ``lock`` (what a passphrase is checked against);
+* ``snapshots``: ``name``, ``created_s`` and what the volume was then;
+* ``image``: it is one of the image cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+
+from ...model.storage import FALLOC, FULL, Image, Volume, VolumeSnapshot
+from .store import Record
+
+_SALT_BYTES = 16
+_ROUNDS = 1000
+
+STATE = ("size_bytes", "data", "data_bytes", "allocated_bytes")
+"""Fields that tell what is in a volume; a snapshot keeps them."""
+
+
+def is_complete(volume: Record | None) -> bool:
+    """Whether there is a volume, and it can be used."""
+    return volume is not None and not volume.get("making") and not volume.get("image", {}).get("claim")
+
+
+def allocation_of(volume: Record) -> int:
+    """Bytes that are really taken."""
+    if volume.get("preallocation") in (FALLOC, FULL):
+        return int(volume["size_bytes"])
+    return int(volume.get("allocated_bytes", 0))
+
+
+def room_of(volume: Record) -> int:
+    """Bytes that a pool has to have for it: all that it may grow to."""
+    if "reserved_bytes" in volume:
+        return int(volume["reserved_bytes"])
+    kept: int = sum(snapshot.get("allocated_bytes", 0) for snapshot in volume.get("snapshots", ()))
+    if "image" in volume:
+        return kept + int(volume["image"].get("file_bytes") or volume["size_bytes"])
+    return kept + int(volume["size_bytes"])
+
+
+def to_volume(record: Record, folder: str | None, snapshots: bool) -> Volume:
+    """The volume that a record tells of; ``folder`` is its pool's, ``snapshots``: tell these too."""
+    complete = is_complete(record)
+    return Volume(
+        name=record["name"],
+        pool=record["pool"],
+        size_bytes=record["size_bytes"],
+        format=record["format"],
+        shareable=record.get("shareable", False),
+        metadata=dict(record.get("metadata", {})),
+        encrypted="lock" in record,
+        allocation_bytes=allocation_of(record),
+        backing=record["backing"],
+        path=f"{folder}/{record['name']}" if folder else None,
+        unfinished=not complete,
+        is_image="image" in record,
+        snapshots=[VolumeSnapshot(item["name"], item["created_s"]) for item in record.get("snapshots", ())]
+        if snapshots
+        else None,
+    )
+
+
+def to_image(record: Record, folder: str | None) -> Image:
+    """The image that a record tells of."""
+    return Image(
+        **record["image"],
+        name=record["name"],
+        pool=record["pool"],
+        format=record["format"],
+        size_bytes=record["size_bytes"],
+        path=f"{folder}/{record['name']}" if folder else None,
+    )
+
+
+def new_lock(passphrase: str) -> str:
+    """What a passphrase can be checked against, and not be found out from."""
+    salt = os.urandom(_SALT_BYTES)
+    return f"{salt.hex()}:{_derived(passphrase, salt)}"
+
+
+def opens(passphrase: str | None, lock: str) -> bool:
+    """Whether it is the passphrase that the lock was made for."""
+    salt, _colon, wanted = lock.partition(":")
+    return passphrase is not None and hmac.compare_digest(_derived(passphrase, bytes.fromhex(salt)), wanted)
+
+
+def _derived(passphrase: str, salt: bytes) -> str:
+    return hashlib.pbkdf2_hmac("sha256", passphrase.encode(), salt, _ROUNDS).hex()
