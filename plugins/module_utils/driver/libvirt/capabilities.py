@@ -14,12 +14,15 @@ _PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, "firewall", "migratio
 _QEMU: Capabilities = {
     **dict.fromkeys(FEATURES, YES),
     **_PLANNED,
+    **dict.fromkeys(("attach", "cdrom_media", "disk_tuning", "io_limits"), YES),
+    "attach_live": Support(True, "on the buses virtio, scsi and usb"),
     "uefi": Support(True, "where the host has UEFI firmware installed"),
     "shutdown_agent": Support(True, "where the guest runs the QEMU guest agent"),
     "addresses": Support(True, "from DHCP leases of libvirt's networks, and from the guest agent"),
     "suspend": Support(True, "persistent instances only; pause the others"),
 }
 
+_NO_DISKS = Support(False, "containers have no disks: give folders with libvirt.xml as a <filesystem>")
 _NO_FIRMWARE = Support(False, "containers have none")
 
 _LXC: Capabilities = {
@@ -40,6 +43,7 @@ _LXC: Capabilities = {
         YES,
     ),
     **_PLANNED,
+    **dict.fromkeys(("attach", "attach_live", "cdrom_media", "disk_tuning", "io_limits"), _NO_DISKS),
     "image": Support(False, "a container's root is a folder: give it with libvirt.xml as a <filesystem>"),
     "existing_volume": Support(False, "a container's root is a folder: give it with libvirt.xml as a <filesystem>"),
     "existing_file": Support(False, "a container's root is a folder: give it with libvirt.xml as a <filesystem>"),
@@ -92,6 +96,11 @@ _XEN: Capabilities = {
         YES,
     ),
     **_PLANNED,
+    "attach": YES,
+    "attach_live": Support(True, "on the bus xen"),
+    "cdrom_media": Support(True, "of HVM guests; PV and PVH guests have no CD drives"),
+    "disk_tuning": Support(False, "libxl decides by itself how disks are cached, and gives them no serial number"),
+    "io_limits": Support(False, "libxl has none"),
     "uefi": Support(False, "boot PV and PVH guests with a kernel, HVM guests with BIOS"),
     "shutdown_acpi": Support(True, "through Xen's control channel"),
     "shutdown_agent": Support(False, "use method acpi or forced"),

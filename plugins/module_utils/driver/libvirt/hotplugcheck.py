@@ -17,7 +17,9 @@ HOT_BUSES = {"qemu": ("virtio", "scsi", "usb"), "xen": ("xen",), "lxc": ()}
 _PORTS = ("pcie-root-port", "pcie-switch-downstream-port")
 _BRIDGES = ("pci-bridge", "pcie-to-pci-bridge")
 _BRIDGE_SLOTS = 31
-_MORE_PORTS = "add some with libvirt.xml: <controller type='pci' model='pcie-root-port'/>, while it is stopped"
+_MORE_PORTS = "while it is stopped, add some with libvirt.xml: <controller type='pci' model='pcie-root-port'/>"
+_MORE_SLOTS = "while it is stopped, add some with libvirt.xml: <controller type='pci' model='pci-bridge'/>"
+_SWITCH_ON_ACPI = "while it is stopped, switch it on with libvirt.xml: <features><acpi/></features>"
 
 
 def plug_problem(kind: str, running: Element, disk: Disk) -> str | None:
@@ -55,17 +57,10 @@ def _no_place(running: Element) -> str | None:
     if _has_no_pci(running):
         return f"its machine type {_machine(running)!r} has no PCI bus to plug a disk into"
     if not _is_express(running) and running.find("features/acpi") is None:
-        return "without ACPI its guest does not notice new devices; switch it on with libvirt.xml: <features><acpi/></features>"
+        return f"without ACPI its guest does not notice new devices; {_SWITCH_ON_ACPI}"
     if _free_places(running) > 0:
         return None
-    return (
-        f"it has no free PCI Express port left for a disk; {_MORE_PORTS}"
-        if _is_express(running)
-        else (
-            "it has no free PCI slot left for a disk; add a <controller type='pci' model='pci-bridge'/> with libvirt.xml, "
-            "while it is stopped"
-        )
-    )
+    return f"it has no free PCI slot left for a disk; {_MORE_PORTS if _is_express(running) else _MORE_SLOTS}"
 
 
 def _stuck(running: Element, disk: Element) -> str | None:

@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 from ..storage import StorageDriver
+from .detach import DetachMixin
+from .disklimits import DiskLimitsMixin
 from .driver import LibvirtDriver
+from .growattached import GrowAttachedMixin
+from .media import MediaMixin
 
 
-class LibvirtStorageDriver(LibvirtDriver, StorageDriver):
+class LibvirtStorageDriver(DetachMixin, DiskLimitsMixin, MediaMixin, GrowAttachedMixin, LibvirtDriver, StorageDriver):
     """``qemu:``, ``lxc:`` and ``xen:`` URIs, with storage."""

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from ...errors import Problem
 from ...model.instance import Disk, Instance
 from ..imagepath import image_path_problems
+from .disksyntax import UNPRINTABLE, disk_problems
 from .merge import SnippetError, check_snippet, parse_snippet
 
 MAX_NAME_BYTES = 200
 """Longer names leave no room for those of the files made after them."""
 
-BUSES = {"qemu": ("virtio", "scsi", "sata", "ide", "usb"), "xen": ("xen", "ide", "scsi"), "lxc": ()}
 TYPES = {"qemu": ("kvm", "qemu"), "xen": ("xen",), "lxc": ("lxc",)}
 OS_TYPES = {"qemu": ("hvm",), "xen": ("xen", "xenpvh", "hvm"), "lxc": ("exe",)}
 CPU_MODES = ("default", "host-model", "host-passthrough", "custom")
@@ -25,7 +25,6 @@ BOOT_DEVICES = ("disk", "cdrom", "network")
 EXTRAS = ("type", "machine", "os_type", "xml", "template")
 
 _WORD = re.compile(r"[A-Za-z0-9_.+-]+")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f/]")
 
 
 def syntax_problems(kind: str, instance: Instance) -> list[Problem]:
@@ -53,26 +52,19 @@ def _choice(option: str, value: str | None, choices: tuple[str, ...]) -> Iterato
 
 def _name_problems(instance: Instance) -> Iterator[Problem]:
     name = instance.name
-    if not name or name.startswith(".") or _UNPRINTABLE.search(name) or not name.strip():
+    if not name or name.startswith(".") or UNPRINTABLE.search(name) or not name.strip():
         yield Problem("name", "must have no slashes or control characters and not begin with a dot")
     if len(name.encode()) > MAX_NAME_BYTES:
         yield Problem("name", f"must not be longer than {MAX_NAME_BYTES} bytes")
     for option in ("pool",):
         value = getattr(instance, option)
-        if value is not None and (not value or _UNPRINTABLE.search(value)):
+        if value is not None and (not value or UNPRINTABLE.search(value)):
             yield Problem(option, f"{value!r} cannot be its name")
 
 
 def _disk_problems(kind: str, number: int, disk: Disk) -> Iterator[Problem]:
-    where = f"disks[{number}]"
-    if BUSES[kind]:
-        yield from _choice(f"{where}.bus", disk.bus, BUSES[kind])
-    if disk.device is not None and not re.fullmatch(r"(vd|sd|hd|xvd)[a-z]{1,3}", disk.device):
-        yield Problem(f"{where}.device", f"{disk.device!r} is not a name such as vda, sdb or xvdc")
-    for option in ("volume", "pool"):
-        value = getattr(disk, option)
-        if value is not None and (not value or _UNPRINTABLE.search(value)):
-            yield Problem(f"{where}.{option}", f"{value!r} cannot be its name")
+    for option, message in disk_problems(kind, disk):
+        yield Problem(f"disks[{number}].{option}", message)
 
 
 def _nic_problems(kind: str, instance: Instance) -> Iterator[Problem]:

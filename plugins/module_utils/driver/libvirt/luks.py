@@ -1,0 +1,80 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The passphrase of an encrypted volume: libvirt keeps it as a secret that is known by the volume's path."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from ...errors import InvalidInput, Problem
+from ...undo import UndoStack
+from .connection import LibvirtBase
+from .errors import NO_SECRET, code_of
+
+if TYPE_CHECKING:
+    import libvirt
+
+
+class LuksMixin(LibvirtBase):
+    """Secrets of volumes."""
+
+    def secret_of(self, what: str, path: str, passphrase: str | None, done: UndoStack) -> str:
+        """The UUID of the secret that opens the volume at ``path``; made from the passphrase when there is none. It
+        stays with the volume when that is detached.
+
+        Args:
+            what: The volume, as messages call it.
+
+        Raises:
+            InvalidInput: there is no secret and no passphrase either.
+        """
+        with self.guard(f"look up the secret of {what}"):
+            secret = self._find_secret(path)
+            value = None if secret is None else self._value_of(secret)
+        if value is None and passphrase is None:
+            needed = f"{what} is encrypted, and the host has no secret for it; give its passphrase"
+            raise InvalidInput([Problem("passphrase", needed)])
+        with self.guard(f"keep the secret of {what}"):
+            if secret is None:
+                secret = made = self.conn.secretDefineXML(_secret_document(path))
+                done.push(f"remove the secret of {what}", made.undefine)
+            if passphrase is not None and value not in (_UNREADABLE, passphrase.encode()):
+                # Without a value it is left of a run that was cut short.
+                self._set_value(secret, passphrase.encode())
+                if value is not None:
+                    old, kept = value, secret
+                    done.push(f"put back the secret of {what}", lambda: self._set_value(kept, old))
+            return str(secret.UUIDString())
+
+    def _find_secret(self, path: str) -> libvirt.virSecret | None:
+        try:
+            return self.conn.secretLookupByUsage(self.libvirt.VIR_SECRET_USAGE_TYPE_VOLUME, path)
+        except self.libvirt.libvirtError as error:
+            if code_of(error) != NO_SECRET:
+                raise
+            return None
+
+    def _value_of(self, secret: libvirt.virSecret) -> bytes | None:
+        """What is in it; None when nothing is."""
+        try:
+            return bytes(secret.value(0))
+        except self.libvirt.libvirtError as error:
+            return None if code_of(error) == NO_SECRET else _UNREADABLE
+
+    @staticmethod
+    def _set_value(secret: libvirt.virSecret, value: bytes) -> None:
+        secret.setValue(value, 0)
+
+
+_UNREADABLE = b"\0unreadable"
+"""Stands for the value of a private secret, which libvirt tells nobody."""
+
+
+def _secret_document(path: str) -> str:
+    root = Element("secret", {"ephemeral": "no", "private": "no"})
+    SubElement(root, "description").text = f"opens {path}"
+    SubElement(SubElement(root, "usage", {"type": "volume"}), "volume").text = path
+    return ElementTree.tostring(root, encoding="unicode")
