@@ -27,6 +27,7 @@ _PROGRAMS = {
     "lib/report.sh": "guest-report",
     "lib/watch.sh": "guest-watch",
     "lib/dhcp.sh": "guest-dhcp",
+    "bin/disk": "guest-disk",
     "sbin/shutdown": "guest-poweroff",
 }
 _MODULES = (
