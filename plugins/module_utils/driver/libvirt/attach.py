@@ -108,6 +108,7 @@ class AttachMixin(AttachViewMixin, LuksMixin):
         key = VolumeKey(disk.pool or self.default_pool(), disk.volume)
         volume = self.get_volumes([key]).get(key)
         if volume is None or volume.unfinished or volume.path is None:
+            self.require_pool(key.pool)
             raise VolumeNotFound(f"there is no volume {key.name!r} in the storage pool {key.pool!r}")
         return volume
 

@@ -205,7 +205,7 @@ class InstancesMixin(StatsMixin):
                 raise
         self.documents[name] = config
         instance = config.to_instance()
-        self._measure_root(domain, instance)
+        self._measure_disks(domain, instance)
         instance.autostart = seen.autostart
         instance.power_state = seen.state
         instance.persistent = seen.persistent
@@ -213,10 +213,13 @@ class InstancesMixin(StatsMixin):
             instance.pending = pending_options(running, config)
         return instance
 
-    def _measure_root(self, domain: libvirt.virDomain, instance: Instance) -> None:
-        """Find out the size of a root disk that was there before the instance: nothing else tells whether it is to
-        grow. Only QEMU's driver can; a disk that is not there has no size."""
-        root = next((disk for disk in instance.disks or [] if disk.role == ROOT), None)
-        if self.kind == "qemu" and root is not None and root.size_bytes is None and root.path is not None:
-            with contextlib.suppress(self.libvirt.libvirtError):
-                root.size_bytes = int(domain.blockInfo(root.device)[0])
+    def _measure_disks(self, domain: libvirt.virDomain, instance: Instance) -> None:
+        """Find out the sizes of disks whose volumes are not the instance's own: of a root disk nothing else tells
+        whether it is to grow. Only QEMU's driver can; a disk that is not there has no size."""
+        if self.kind != "qemu":
+            return
+        for disk in instance.disks or []:
+            foreign = disk.role == ROOT or (disk.volume is not None and not disk.owned)
+            if foreign and disk.size_bytes is None and disk.path is not None:
+                with contextlib.suppress(self.libvirt.libvirtError):
+                    disk.size_bytes = int(domain.blockInfo(disk.device)[0])
