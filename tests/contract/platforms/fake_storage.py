@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.datafiles import NewFile
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.store import VOLUMES, Store
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.store import VOLUMES, Store, View
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import DIR, Pool, VolumeKey
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import GIB
 from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.content import PIECE_BYTES
@@ -43,16 +43,21 @@ class FakeStorage(StorageSide):
             file = NewFile(str(self._host))  # others may refer to the old one
             for start in range(0, len(content), PIECE_BYTES):
                 file.write(bytes(content[start : start + PIECE_BYTES]))
-            new = {"data": file.name, "data_bytes": file.length, "allocated_bytes": file.allocated}
+            new: dict[str, object] = {"data": file.name, "data_bytes": file.length, "allocated_bytes": file.allocated}
+            new["data_format"] = "raw"
             changes.put(VOLUMES, str(key), {**record, **new})
             file.close()
 
     def data(self, key: VolumeKey) -> bytes:
         with Store(str(self._host)).reading() as view:
-            record = view.get(VOLUMES, str(key))
-            assert record is not None
-            if "data" not in record:
-                return bytes(record["size_bytes"])
-            stored = (self._host / "data" / record["data"]).read_bytes()
-            assert len(stored) == record["data_bytes"]
-            return stored.ljust(record["size_bytes"], b"\0")
+            return self._data(view, str(key))
+
+    def _data(self, view: View, key: str) -> bytes:
+        record = view.get(VOLUMES, key)
+        assert record is not None
+        size = int(record["size_bytes"])
+        if "data" in record:
+            stored = (self._host / "data" / record["data"]).read_bytes()[: record["data_bytes"]]
+        else:
+            stored = self._data(view, record["backing"]) if record["backing"] else b""
+        return stored[:size].ljust(size, b"\0")
