@@ -8,7 +8,6 @@ from __future__ import annotations
 from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
 
 _LATER = (
-    "volume_snapshots",
     "attach",
     "attach_live",
     "cdrom_media",

@@ -106,9 +106,11 @@ class ImageCacheMixin(CreationMixin):
             )
 
     def delete_image(self, key: VolumeKey, claim: str = "") -> None:
+        with self._read("images") as view:
+            if not _is_meant(view.get(VOLUMES, str(key)), claim):
+                return
         with self._write("image_delete") as changes:
-            record = changes.get(VOLUMES, str(key))
-            if record is None or "image" not in record or (claim and record["image"]["claim"] != claim):
+            if not _is_meant(changes.get(VOLUMES, str(key)), claim):
                 return
             self._require_no_need(changes, key)
             changes.delete(VOLUMES, str(key))
@@ -141,6 +143,11 @@ class ImageCacheMixin(CreationMixin):
         if children:
             more = f" and {len(children) - 5} more" if len(children) > 5 else ""
             raise VolumeInUse(f"the image {key} is needed by volumes made from it: {', '.join(children[:5])}{more}")
+
+
+def _is_meant(record: Record | None, claim: str) -> bool:
+    """Whether the record is an image, and with ``claim`` one that this fetch has reserved."""
+    return record is not None and "image" in record and (not claim or record["image"]["claim"] == claim)
 
 
 def _told(image: Image) -> Record:

@@ -17,6 +17,9 @@ RAW = "raw"
 VHD = "vhd"
 ISO_FORMAT = "iso"
 
+CHILD_FORMATS = (QCOW2, VHD)
+"""Those of volumes that can keep only the differences to another one, and have snapshots."""
+
 
 class Kind(NamedTuple):
     """What is special about a kind of pool.

@@ -25,13 +25,10 @@ class PoolsMixin(StorageMixin):
 
     def default_pool(self) -> str:
         with self._read("pools") as view:
-            pools = self._pools(view)
-        wanted = self._default_pool()
-        if wanted in pools:
-            return wanted
-        if not pools:
-            raise PoolNotFound(f"there is no storage pool on {self.host}; make one with virt_pool")
-        return min(pools)
+            name = self._default_pool(view)
+            if name not in self._pools(view):
+                raise PoolNotFound(f"there is no storage pool on {self.host}; make one with virt_pool")
+        return name
 
     def get_pools(self) -> dict[str, Pool]:
         with self._read("pools") as view:
@@ -61,7 +58,7 @@ class PoolsMixin(StorageMixin):
             if before is not None and definition_in(before) != definition_of(pool):
                 self._drop_volumes(changes, name)  # what was left in the place of an older pool of the name
             changes.put(POOLS, name, after)
-        return lambda: self._restore_pool("pool_delete", name, before, ("size_bytes", "kind"))
+        return lambda: self._remove_made_pool(name, before)
 
     def start_pool(self, name: str) -> Undo:
         return self._change_pool("pool_start", name, {"active": True})
@@ -77,8 +74,9 @@ class PoolsMixin(StorageMixin):
             self._require_active_pool(view, name)
 
     def delete_pool(self, name: str, delete_data: bool = False) -> None:
-        if not is_file_name(name):
-            return
+        with self._read("pools") as view:
+            if name not in self._pools(view):
+                return
         with self._write("pool_delete") as changes:
             if name not in self._pools(changes):
                 return
@@ -98,17 +96,37 @@ class PoolsMixin(StorageMixin):
     # -- parts ------------------------------------------------------------------------------------------------------
 
     def _change_pool(self, operation: str, name: str, values: Record) -> Undo:
+        with self._read("pools") as view:
+            if not self._differs(view, name, values):
+                return lambda: None
         with self._write(operation) as changes:
-            pools = self._pools(changes)
-            if name not in pools:
-                raise _no_pool(name)
+            if not self._differs(changes, name, values):
+                return lambda: None
             if values.get("active") is False:
                 self._require_no_users(changes, name, "stopped", set(power_state.valid_states()) - power_state.OFF)
             before = changes.get(POOLS, name)
-            if all(getattr(pools[name], field) == value for field, value in values.items()):
-                return lambda: None
             changes.put(POOLS, name, {**(before or {}), **values})
         return lambda: self._restore_pool(operation, name, before, tuple(values))
+
+    def _differs(self, view: View, name: str, values: Record) -> bool:
+        pool = self._pools(view).get(name)
+        if pool is None:
+            raise _no_pool(name)
+        return any(getattr(pool, field) != value for field, value in values.items())
+
+    def _remove_made_pool(self, name: str, before: Record | None) -> None:
+        """Take back the making of a pool; ``before`` is what was left of an older one of its name."""
+        with self._write("pool_delete") as changes:
+            self._require_no_users(changes, name, "removed", power_state.valid_states())
+            record = changes.get(POOLS, name)
+            if record is None or record.get("gone"):
+                return
+            if before is None and self._volumes_of(changes, name):
+                before = {**record, "gone": True}
+            if before is None:
+                changes.delete(POOLS, name)
+            else:
+                changes.put(POOLS, name, before)
 
     def _restore_pool(self, operation: str, name: str, before: Record | None, fields: tuple[str, ...]) -> None:
         """Give these fields of a pool's record back what they had."""
@@ -116,12 +134,8 @@ class PoolsMixin(StorageMixin):
             record = changes.get(POOLS, name)
             if record is None:
                 return
-            if operation == "pool_delete":
-                self._require_no_users(changes, name, "removed", power_state.valid_states())
-                record = before or {}
-            else:
-                kept = {field: value for field, value in record.items() if field not in fields}
-                record = {**kept, **{field: before[field] for field in fields if before and field in before}}
+            kept = {field: value for field, value in record.items() if field not in fields}
+            record = {**kept, **{field: before[field] for field in fields if before and field in before}}
             if record:
                 changes.put(POOLS, name, record)
             else:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from ...model.flavor import Flavor
-from ...model.instance import Boot, Console, Cpu, Disk, Instance, Nic
+from ...model.instance import Boot, Console, Cpu, Disk, Instance, IoLimits, Nic
 from . import guest as guests
 from .guest import Look
 from .store import Record
@@ -41,6 +41,9 @@ FELT = (
 UNFELT = ("flavor", "image", "pool", "autostart", "description", "metadata", "locked", "protected")
 """What it does not."""
 
+_SECRET = ("passphrase",)
+"""Fields that no record keeps."""
+
 _OPTION_OF = {"cloud_init_fingerprint": "cloud_init"}
 
 
@@ -48,8 +51,9 @@ def plain(value: Any) -> Any:
     """A field of ``Instance`` as plain data for a record."""
     if isinstance(value, Flavor):
         return value.as_dict()
-    if isinstance(value, (Disk, Nic, Boot, Cpu, Console)):
-        return {key: item for key, item in asdict(value).items() if item is not None}
+    if isinstance(value, (Disk, Nic, Boot, Cpu, Console, IoLimits)):
+        parts = ((part.name, plain(getattr(value, part.name))) for part in fields(value))
+        return {name: part for name, part in parts if part not in (None, {}) and name not in _SECRET}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -97,7 +101,7 @@ def to_instance(record: Record, seen: Look) -> Instance:
         name=record["name"],
         **{field: config.get(field) for field in _AS_THEY_ARE},
         flavor=Flavor(**config["flavor"]) if config.get("flavor") else None,
-        disks=[Disk(**disk) for disk in config.get("disks", [])],
+        disks=[to_disk(disk) for disk in config.get("disks", [])],
         nics=[Nic(**nic) for nic in config.get("nics", [])],
         boot=Boot(**config.get("boot", {})),
         cpu=Cpu(**config.get("cpu", {})),
@@ -108,6 +112,12 @@ def to_instance(record: Record, seen: Look) -> Instance:
         unfinished=record["unfinished"],
         pending=pending(record),
     )
+
+
+def to_disk(record: Record) -> Disk:
+    """The disk that a part of a record tells of."""
+    limits = record.get("limits")
+    return Disk(**{**record, "limits": IoLimits(**limits) if limits else None})
 
 
 _AS_THEY_ARE = (

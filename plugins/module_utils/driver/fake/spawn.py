@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
-from ...errors import AlreadyExists, AnyvirtError, InvalidInput, Problem
+from ...errors import AlreadyExists, AnyvirtError, ImageNotFound, InvalidInput, Problem
 from ...model import power_state
 from ...model.instance import CDROM, Instance
 from ...undo import UndoStack
 from ..base import ALL, NONE, OWN
 from .checks import ChecksMixin
+from .datafiles import sweep
+from .images import no_image
+from .poolkinds import CHILD_FORMATS
 from .power import PowerMixin
 from .records import SEED, new_record, volume_key, volume_keys
 from .store import INSTANCES, POOLS, VOLUMES, Record, View, is_file_name
+from .volumerecords import DATA
 
 
 class SpawnMixin(ChecksMixin, PowerMixin):
@@ -59,8 +63,7 @@ class SpawnMixin(ChecksMixin, PowerMixin):
                 doomed = self._undefine(name, delete_volumes)
                 removed.append(f"instance {name}")
             for key in doomed:
-                with self._write("volume_delete", name) as changes:
-                    changes.delete(VOLUMES, key)
+                self._delete_volume(name, key)
                 removed.append(f"volume {key}")
             for pool in pools:
                 self._delete_pool(pool, name)
@@ -103,7 +106,7 @@ class SpawnMixin(ChecksMixin, PowerMixin):
 
     def _create_pool(self, pool: str, name: str, path: str | None, done: UndoStack) -> None:
         with self._write("pool_create", name) as changes:
-            if changes.get(POOLS, pool) is None:
+            if pool not in self._pools(changes):
                 record = {"path": path, "size_bytes": self._settings.new_pool_size, "made_for": name}
                 changes.put(POOLS, pool, record)
                 done.push(f"remove the pool {pool}", lambda: self._delete_pool(pool, name))
@@ -125,8 +128,29 @@ class SpawnMixin(ChecksMixin, PowerMixin):
                 raise AlreadyExists(f"there is a volume {disk['volume']!r} in the pool {disk['pool']!r} already")
             changes.delete(VOLUMES, key)
             self._require_pool_room(changes, disk["pool"], disk["size_bytes"])
-            changes.put(VOLUMES, key, _new_volume(record, disk))
+            changes.put(VOLUMES, key, self._new_volume(changes, record, disk))
             done.push(f"remove the volume {key}", lambda: self._delete_volume(name, key))
+
+    def _new_volume(self, view: View, record: Record, disk: Record) -> Record:
+        volume: Record = {
+            "pool": disk["pool"],
+            "name": disk["volume"],
+            "size_bytes": disk["size_bytes"],
+            "format": disk["format"],
+            "owner": record["name"],
+            "backing": None,
+        }
+        if disk["role"] == SEED:
+            volume["fingerprint"] = record["config"].get("cloud_init_fingerprint")
+        if "image" in disk:
+            image = self._find_image(view, disk["image"], disk["pool"])
+            if image is None:
+                raise ImageNotFound(no_image(disk["image"]))
+            if disk["format"] in CHILD_FORMATS:
+                volume["backing"] = image.name
+            elif image.volume is not None:
+                volume.update({field: image.volume[field] for field in DATA if field in image.volume})
+        return volume
 
     def _is_used(self, view: View, name: str, key: str) -> bool:
         record = view.get(INSTANCES, name)
@@ -135,6 +159,7 @@ class SpawnMixin(ChecksMixin, PowerMixin):
     def _delete_volume(self, name: str, key: str) -> None:
         with self._write("volume_delete", name) as changes:
             changes.delete(VOLUMES, key)
+        sweep(self._store)
 
     # -- destroy ----------------------------------------------------------------------------------------------------
 
@@ -146,6 +171,8 @@ class SpawnMixin(ChecksMixin, PowerMixin):
                 return _owned_by(changes, name)
             own = set(_owned_by(changes, name))
             free = {key for key in volume_keys(record) | own if not set(self._users_of(changes, key)) - {name}}
+            free -= {volume["backing"] for volume in changes.all(VOLUMES).values()}
+            free -= {key for key in free if "image" in (changes.get(VOLUMES, key) or ())}
             seeds = {
                 volume_key(disk) for disk in record["config"]["disks"] if disk["role"] == SEED and "volume" in disk
             }
@@ -167,20 +194,6 @@ def _writable_volumes(record: Record) -> set[str]:
     return {
         volume_key(disk) for disk in disks if "volume" in disk and disk["kind"] != CDROM and not disk.get("read_only")
     }
-
-
-def _new_volume(record: Record, disk: Record) -> Record:
-    volume = {
-        "pool": disk["pool"],
-        "name": disk["volume"],
-        "size_bytes": disk["size_bytes"],
-        "format": disk["format"],
-        "owner": record["name"],
-        "backing": disk.get("image"),
-    }
-    if disk["role"] == SEED:
-        volume["fingerprint"] = record["config"].get("cloud_init_fingerprint")
-    return volume
 
 
 def _owned_by(view: View, name: str) -> list[str]:

@@ -6,41 +6,39 @@
 from __future__ import annotations
 
 import itertools
-import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ...errors import (
+    AnyvirtError,
     HypervisorError,
     ImageNotFound,
     InvalidInput,
     NetworkNotFound,
     PoolNotFound,
     Problem,
+    VolumeInUse,
     VolumeNotFound,
 )
 from ...model import power_state
 from ...model.instance import CDROM, Disk, Instance
-from ...model.storage import VolumeUse
+from ...model.storage import DIR, VolumeUse
 from ...model.units import GIB, MIB, format_size
-from .host import HostMixin
-from .hostfile import DEFAULT_POOL, Image
+from ..imagepath import is_path
+from .images import ImagesMixin, no_image
+from .poolkinds import KINDS, RAW
 from .records import ROOT, SEED, disks_of, volume_key, volume_keys
 from .store import INSTANCES, VOLUMES, Record, View
+from .volumerecords import is_complete, opens
 
 SEED_BYTES = MIB
-_QCOW2_MAGIC = b"QFI\xfb"
 _PREFIXES = {"virtio": "vd", "xen": "xvd", "ide": "hd"}
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-class StorageMixin(HostMixin):
-    """Disks, volumes, images and pools."""
-
-    def _default_pool(self) -> str:
-        pools = self._settings.pools
-        return DEFAULT_POOL if DEFAULT_POOL in pools else next(iter(pools), DEFAULT_POOL)
+class StorageMixin(ImagesMixin):
+    """Disks, and the volumes and files that they are on."""
 
     def _complete_disks(self, instance: Instance) -> list[Disk]:
         """The disks of a new instance, its seed among them, with all names given. Those of its flavor only where its
@@ -59,46 +57,37 @@ class StorageMixin(HostMixin):
 
     def _name_disks(self, name: str, disks: Iterable[Disk], pool: str | None, taken: Collection[str]) -> list[Disk]:
         """Copies with what the driver gives: devices, buses, formats, and the volumes of those that are to be made."""
+        with self._store.reading() as view:
+            return [*self._named(view, name, list(disks), pool, taken)]
+
+    def _named(
+        self, view: View, name: str, disks: Sequence[Disk], pool: str | None, taken: Collection[str]
+    ) -> Iterator[Disk]:
+        pools, default_pool = self._pools(view), pool or self._default_pool(view)
         devices = {*taken, *(disk.device for disk in disks if disk.device)}
-        named = []
         for wanted in disks:
-            bus = wanted.bus or ("sata" if wanted.kind == CDROM else "virtio")
-            device = wanted.device or _free_device(_PREFIXES.get(bus, "sd"), devices)
+            bus = wanted.bus or default_bus(wanted)
+            device = wanted.device or free_device(bus, devices)
             devices.add(device)
             disk = replace(wanted, bus=bus, device=device)
             if disk.read_only is None:
                 disk.read_only = disk.kind == CDROM
             if disk.volume is not None:
-                disk.pool = disk.pool or pool or self._default_pool()
+                disk.pool = disk.pool or default_pool
             elif disk.role == SEED or (disk.kind != CDROM and disk.path is None):
                 disk.owned = True
-                disk.pool = disk.pool or pool or self._default_pool()
-                disk.format = disk.format or ("raw" if disk.role == SEED else "qcow2")
+                disk.pool = disk.pool or default_pool
+                kind = KINDS[pools[disk.pool].kind if disk.pool in pools else DIR]
+                disk.format = disk.format or (RAW if disk.role == SEED else kind.formats[0])
                 disk.volume = f"{name}-seed.iso" if disk.role == SEED else f"{name}-{device}.{disk.format}"
                 if disk.image is not None and disk.size_bytes is None:
-                    image = self._find_image(disk.image)
+                    image = self._find_image(view, disk.image, disk.pool)
                     disk.size_bytes = image.size_bytes if image else None
             elif disk.path is not None or disk.image is not None:
-                disk.format = disk.format or "raw"
-            named.append(disk)
-        return named
+                disk.format = disk.format or RAW
+            yield disk
 
     # -- what the host has ------------------------------------------------------------------------------------------
-
-    def _find_image(self, path: str) -> Image | None:
-        """An image that host.json declares, or a file that is really there."""
-        declared = self._settings.images.get(path)
-        if declared is not None:
-            return declared
-        try:
-            with open(path, "rb") as file:
-                head = file.read(32)
-                size_bytes = os.fstat(file.fileno()).st_size
-        except (OSError, ValueError):
-            return None
-        if head[:4] == _QCOW2_MAGIC and len(head) == 32:
-            return Image(int.from_bytes(head[24:32], "big"), "qcow2")
-        return Image(size_bytes, "raw")
 
     def _disk_problems(self, view: View, instance: Instance, known: Record | None) -> list[tuple[Problem, type]]:
         """What the host lacks for these disks, each with the class of error that says so."""
@@ -110,21 +99,33 @@ class StorageMixin(HostMixin):
             if disk.pool is not None and not self._pool_is_ready(pools, disk.pool, instance):
                 found.append((Problem(f"{where}.pool", f"there is no active pool {disk.pool!r}"), PoolNotFound))
             elif disk.volume is not None and not disk.owned:
-                pool = disk.pool or self._default_pool()
-                if view.get(VOLUMES, f"{pool}/{disk.volume}") is None:
-                    lacking = f"there is no volume {disk.volume!r} in the pool {pool!r}"
-                    found.append((Problem(f"{where}.volume", lacking), VolumeNotFound))
-            for option in ("image", "path"):
-                path = getattr(disk, option)
-                if path is None or path in old:
-                    continue
-                image = self._find_image(path)
+                found.extend(self._volume_findings(view, where, disk, known))
+            if disk.path is not None and disk.path not in old and self._find_file(disk.path) is None:
+                found.append((Problem(f"{where}.path", no_image(disk.path)), ImageNotFound))
+            if disk.image is not None and disk.image not in old:
+                image = self._find_image(view, disk.image, disk.pool or instance.pool)
                 if image is None:
-                    found.append((Problem(f"{where}.{option}", f"there is no file {path!r}"), ImageNotFound))
-                elif option == "image" and (disk.size_bytes or image.size_bytes) < image.size_bytes:
+                    found.append((Problem(f"{where}.image", no_image(disk.image)), ImageNotFound))
+                elif (disk.size_bytes or image.size_bytes) < image.size_bytes:
                     size = format_size(image.size_bytes)
-                    found.append((Problem(f"{where}.size", f"the image {path!r} needs {size}"), InvalidInput))
+                    found.append((Problem(f"{where}.size", f"the image {disk.image!r} needs {size}"), InvalidInput))
         return found
+
+    def _volume_findings(
+        self, view: View, where: str, disk: Disk, known: Record | None
+    ) -> Iterator[tuple[Problem, type[AnyvirtError]]]:
+        """Why an instance cannot have an existing volume."""
+        pool = disk.pool or self._default_pool(view)
+        key = f"{pool}/{disk.volume}"
+        volume = view.get(VOLUMES, key)
+        if volume is None or not is_complete(volume):
+            yield Problem(f"{where}.volume", f"there is no volume {disk.volume!r} in the pool {pool!r}"), VolumeNotFound
+        elif known is None or key not in volume_keys(known):
+            if "image" in volume and disk.kind != CDROM and not disk.read_only:
+                wrong = f"{key} is an image of the cache, which nobody may write to; name it as the image"
+                yield Problem(f"{where}.volume", wrong), VolumeInUse
+            if "lock" in volume and not opens(disk.passphrase, volume["lock"]):
+                yield Problem(f"{where}.passphrase", f"does not open the encrypted volume {key}"), InvalidInput
 
     def _pool_is_ready(self, pools: dict[str, Any], pool: str, instance: Instance) -> bool:
         if pool in pools:
@@ -149,7 +150,10 @@ class StorageMixin(HostMixin):
         return users
 
     def _require_unused(self, view: View, name: str, key: str) -> None:
-        """Raise unless no other active instance writes to the volume."""
+        """Raise unless no other active instance writes to the volume, or it is one for several."""
+        volume = view.get(VOLUMES, key)
+        if volume is not None and volume.get("shareable"):
+            return
         for user, (record, seen) in self._instances(view).items():
             if user != name and seen.state in power_state.ACTIVE and key in volume_keys(record):
                 raise HypervisorError(f"the volume {key} is in use by the active instance {user!r}")
@@ -171,21 +175,37 @@ class StorageMixin(HostMixin):
                 pool = disk["pool"]
                 if pool not in pools or not pools[pool].active:
                     raise PoolNotFound(f"the pool {pool!r} with disk {disk['device']} is not active")
-                if view.get(VOLUMES, volume_key(disk)) is None:
-                    raise VolumeNotFound(f"the volume {disk['volume']!r} of disk {disk['device']} is gone")
+                self._require_whole(view, disk)
                 if not disk.get("read_only"):
                     self._require_unused(view, record["name"], volume_key(disk))
-            for path in (disk.get("path"), disk.get("image")):
-                if path is not None and self._find_image(path) is None:
-                    raise ImageNotFound(f"the file {path!r} of disk {disk['device']} is gone")
+            path = disk.get("path")
+            if path is not None and self._find_file(path) is None:
+                raise ImageNotFound(f"the file {path!r} of disk {disk['device']} is gone")
         boot = config.get("boot", {})
         for path in (boot.get("kernel"), boot.get("initrd")):
-            if path is not None and self._find_image(path) is None:
+            if path is not None and self._find_file(path) is None:
                 raise ImageNotFound(f"there is no file {path!r} to boot from")
         for nic in config.get("nics", []):
             problem = self._network_problem(nic.get("network"), nic.get("bridge"))
             if problem is not None:
                 raise NetworkNotFound(problem)
+
+    def _require_whole(self, view: View, disk: Record) -> None:
+        """Raise unless a disk's volume is there, and all that it leans on."""
+        key: str | None = volume_key(disk)
+        volume = view.get(VOLUMES, volume_key(disk))
+        if volume is None or not is_complete(volume):
+            raise VolumeNotFound(f"the volume {disk['volume']!r} of disk {disk['device']} is gone")
+        while volume is not None:
+            key = volume["backing"]
+            if key is None:
+                return
+            if is_path(key):
+                if self._find_file(key) is None:
+                    raise ImageNotFound(f"the file {key!r} of disk {disk['device']} is gone")
+                return
+            volume = view.get(VOLUMES, key)
+        raise VolumeNotFound(f"the volume {key!r}, which disk {disk['device']} leans on, is gone")
 
     def _network_problem(self, network: str | None, bridge: str | None) -> str | None:
         """What is wrong with a NIC's network, in words."""
@@ -208,7 +228,14 @@ def _sources(record: Record) -> set[str]:
     return {disk[option] for disk in disks for option in ("image", "path") if option in disk}
 
 
-def _free_device(prefix: str, taken: Collection[str]) -> str:
+def default_bus(disk: Disk) -> str:
+    """How a disk is connected that does not say so."""
+    return "sata" if disk.kind == CDROM else "virtio"
+
+
+def free_device(bus: str, taken: Collection[str]) -> str:
+    """The first name on a bus that is not taken."""
+    prefix = _PREFIXES.get(bus, "sd")
     suffixes = itertools.chain(_LETTERS, map("".join, itertools.product(_LETTERS, repeat=2)))
     free: str = next(prefix + suffix for suffix in suffixes if prefix + suffix not in taken)
     return free

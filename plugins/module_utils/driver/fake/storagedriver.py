@@ -8,7 +8,8 @@ from __future__ import annotations
 from ..storage import StorageDriver
 from .driver import FakeDriver
 from .imagecache import ImageCacheMixin
+from .snapshots import SnapshotsMixin
 
 
-class FakeStorageDriver(ImageCacheMixin, FakeDriver, StorageDriver):
+class FakeStorageDriver(ImageCacheMixin, SnapshotsMixin, FakeDriver, StorageDriver):
     """``fake:`` URIs, with storage."""

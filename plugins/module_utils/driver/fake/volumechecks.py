@@ -13,13 +13,12 @@ from ...errors import ImageNotFound, InvalidInput, Problem, SnapshotNotFound, Vo
 from ...model.storage import FALLOC, FULL, METADATA, OFF, Volume, VolumeSource
 from ...model.units import format_size
 from ...transfer.content import ImageFacts
-from .poolkinds import ISO_FORMAT, KINDS, QCOW2, RAW, VHD, Kind
+from .poolkinds import CHILD_FORMATS, ISO_FORMAT, KINDS, QCOW2, RAW, VHD, Kind
 from .pools import PoolsMixin
 from .store import VOLUMES, Record, View, is_file_name
 from .volumerecords import is_complete
 
 _FORMATS = (QCOW2, RAW, VHD, ISO_FORMAT)
-_CHILD_FORMATS = (QCOW2, VHD)
 _PREALLOCATIONS = (OFF, METADATA, FALLOC, FULL)
 
 
@@ -134,13 +133,13 @@ def find_snapshot(volume: Record, name: str) -> Record:
 def _is_child(source: VolumeSource, kind: Kind) -> bool:
     if source.copy_on_write is not None:
         return source.copy_on_write
-    return source.image is not None and any(name in kind.formats for name in _CHILD_FORMATS)
+    return source.image is not None and any(name in kind.formats for name in CHILD_FORMATS)
 
 
 def _format_of_copy(source: VolumeSource, found: Source, kind: Kind) -> str:
     own: str = found.volume["format"]
     if source.copy_on_write:
-        return next((name for name in kind.formats if name in _CHILD_FORMATS), kind.formats[0])
+        return next((name for name in kind.formats if name in CHILD_FORMATS), kind.formats[0])
     return own if own in kind.formats else kind.formats[0]
 
 
@@ -178,7 +177,7 @@ def _source_problems(volume: Volume, source: VolumeSource) -> Iterator[Problem]:
             yield Problem("source.copy_on_write", "is for volumes and images; what is uploaded is always whole")
         if source.snapshot is not None:
             yield Problem("source.copy_on_write", "nothing can lean on a snapshot; make a whole copy of it")
-        if volume.format is not None and volume.format not in _CHILD_FORMATS:
+        if volume.format is not None and volume.format not in CHILD_FORMATS:
             yield Problem("source.copy_on_write", f"a {volume.format} volume cannot be a child of another")
         if volume.preallocation not in (None, OFF, METADATA):
             yield Problem("preallocation", "a copy-on-write child cannot be allocated in advance")

@@ -15,6 +15,7 @@ from ...transfer.sparse import length_of
 from .datafiles import NewFile
 from .store import VOLUMES, Record, View
 from .storedforms import stored_length, stored_segments
+from .volumerecords import DATA
 from .volumes import VolumesMixin
 
 RESERVE_BYTES = 64 << 20
@@ -96,7 +97,3 @@ class VolumeDataMixin(VolumesMixin):
                 break
             state, backing = below, below["backing"]
         return {field: state[field] for field in DATA if field in state}
-
-
-DATA = ("data", "data_bytes", "allocated_bytes", "data_format")
-"""Fields of a record that tell of a file with data."""

@@ -28,7 +28,10 @@ from .store import Record
 _SALT_BYTES = 16
 _ROUNDS = 1000
 
-STATE = ("size_bytes", "data", "data_bytes", "allocated_bytes")
+DATA = ("data", "data_bytes", "allocated_bytes", "data_format")
+"""Fields of a record that tell of a file with data."""
+
+STATE = ("size_bytes", *DATA)
 """Fields that tell what is in a volume; a snapshot keeps them."""
 
 

@@ -51,16 +51,22 @@ class VolumesMixin(VolumeChecksMixin):
         return uses
 
     def resize_volume(self, key: VolumeKey, size_bytes: int) -> Undo:
+        with self._read("volumes") as view:
+            size_bytes = rounded_up(size_bytes, KINDS[self._require_active_pool(view, key.pool).kind]) or 0
+            if self._volume(view, key)["size_bytes"] == size_bytes:
+                return lambda: None
         with self._write("volume_resize") as changes:
             volume = self._volume(changes, key)
             before = volume["size_bytes"]
-            size_bytes = rounded_up(size_bytes, KINDS[self._pools(changes)[key.pool].kind]) or before
             self._require_resizable(changes, key, volume, size_bytes)
             self._set_size(changes, key, volume, size_bytes)
             data: Record = {field: volume[field] for field in ("data_bytes", "allocated_bytes") if field in volume}
         return lambda: self._resize_back(key, before, data)
 
     def set_volume_metadata(self, key: VolumeKey, metadata: Mapping[str, str]) -> Undo:
+        with self._read("volumes") as view:
+            if self._volume(view, key).get("metadata", {}) == metadata:
+                return lambda: None
         with self._write("volume_metadata") as changes:
             volume = self._volume(changes, key)
             before = volume.get("metadata", {})
@@ -73,6 +79,9 @@ class VolumesMixin(VolumeChecksMixin):
         return put_back
 
     def delete_volume(self, key: VolumeKey) -> None:
+        with self._read("volumes") as view:
+            if view.get(VOLUMES, str(key)) is None:
+                return
         with self._write("volume_delete") as changes:
             changes.delete(VOLUMES, str(key))
         sweep(self._store)
