@@ -65,7 +65,7 @@ RUNNING = pytest.mark.parametrize("running", [False, True])
 
 @RUNNING
 def test_attached_at_once_and_for_good(storage: StorageDriver, platform: Platform, running: bool):
-    with where_supported(storage, "attach", *["attach_live"] * running):
+    with where_supported(storage, "attach", "volumes", *["attach_live"] * running):
         volume = created(platform, storage, "data")
         instance(platform, storage, running=running)
         found = attach(storage, "one", disk_of(volume))
@@ -89,7 +89,7 @@ def test_attached_at_once_and_for_good(storage: StorageDriver, platform: Platfor
 @pytest.mark.on("fake", "xenapi")  # guests under libvirt have to let go: test_guest_disks
 @RUNNING
 def test_detached_at_once_and_for_good(storage: StorageDriver, platform: Platform, running: bool):
-    with where_supported(storage, "attach", *["attach_live"] * running):
+    with where_supported(storage, "attach", "volumes", *["attach_live"] * running):
         volume = created(platform, storage, "data")
         instance(platform, storage, running=running)
         with changes_nothing(platform):
@@ -102,7 +102,7 @@ def test_detached_at_once_and_for_good(storage: StorageDriver, platform: Platfor
 
 
 def test_detached_while_it_is_off(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         instance(platform, storage)
         with changes_nothing(platform):
@@ -112,7 +112,7 @@ def test_detached_while_it_is_off(storage: StorageDriver, platform: Platform):
 
 
 def test_undo(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         instance(platform, storage)
         completed = storage.complete_attachment("one", disk_of(volume))
@@ -128,7 +128,7 @@ def test_undo(storage: StorageDriver, platform: Platform):
 
 
 def test_the_next_free_device(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volumes = [created(platform, storage, f"data{number}") for number in range(4)]
         instance(platform, storage)
         devices = [attach(storage, "one", disk_of(volume)).device for volume in volumes[:3]]
@@ -141,7 +141,7 @@ def test_the_next_free_device(storage: StorageDriver, platform: Platform):
 
 
 def test_a_device_of_ones_choice(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume, other = created(platform, storage, "data"), created(platform, storage, "other")
         instance(platform, storage)
         first = storage.complete_attachment("one", disk_of(volume)).device
@@ -171,7 +171,7 @@ def test_completing_needs_no_volume_and_changes_nothing(storage: StorageDriver, 
 
 
 def test_what_is_not_there(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         instance(platform, storage)
         completed = storage.complete_attachment("one", disk_of(volume))
@@ -197,7 +197,7 @@ def test_what_is_not_there(storage: StorageDriver, platform: Platform):
 
 def test_twice_the_same(storage: StorageDriver, platform: Platform):
     """A second attachment finds the device taken, and changes nothing."""
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         instance(platform, storage)
         completed = storage.complete_attachment("one", disk_of(volume))
@@ -212,7 +212,7 @@ def test_twice_the_same(storage: StorageDriver, platform: Platform):
 
 def test_busy_elsewhere(storage: StorageDriver, platform: Platform):
     """Two that write to one volume would ruin it; read only, or shareable, it is fine."""
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         instance(platform, storage, "first")
         attach(storage, "first", disk_of(volume))
@@ -228,7 +228,7 @@ def test_busy_elsewhere(storage: StorageDriver, platform: Platform):
 
 
 def test_read_only_for_several(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         for name in ("first", "second"):
             instance(platform, storage, name)
@@ -242,7 +242,7 @@ def test_read_only_for_several(storage: StorageDriver, platform: Platform):
 
 
 def test_shareable_for_several(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         asked = Volume("data", platform.pool, SIZE, format="raw", shareable=True)
         if storage.check_volume(asked):
             asked.format = None
@@ -258,7 +258,7 @@ def test_shareable_for_several(storage: StorageDriver, platform: Platform):
 
 
 def test_an_instance_takes_what_is_its_own_and_leaves_the_rest(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         platform.spawned(storage, "one", disks=[Disk(size_bytes=8 * MIB)])
         attach(storage, "one", disk_of(volume))
@@ -269,7 +269,7 @@ def test_an_instance_takes_what_is_its_own_and_leaves_the_rest(storage: StorageD
 
 
 def test_unless_all_is_to_go(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach"), changes_nothing(platform):
+    with where_supported(storage, "attach", "volumes"), changes_nothing(platform):
         volume = created(platform, storage, "data")
         instance(platform, storage)
         attach(storage, "one", disk_of(volume))
@@ -286,7 +286,7 @@ def test_uses_of_an_instances_own_disks(storage: StorageDriver, platform: Platfo
 
 
 def test_an_attached_volume_grows_and_does_not_shrink(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         instance(platform, storage)
         attach(storage, "one", disk_of(volume))
@@ -299,7 +299,7 @@ def test_an_attached_volume_grows_and_does_not_shrink(storage: StorageDriver, pl
 
 def test_growing_while_it_runs(storage: StorageDriver, platform: Platform):
     """Either the guest is told, or it is refused and the volume is as it was."""
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         instance(platform, storage)
         attach(storage, "one", disk_of(volume))
@@ -324,7 +324,7 @@ def test_hotplug_is_asked_of_the_hypervisor(storage: StorageDriver, platform: Pl
 
 def test_tuning(storage: StorageDriver, platform: Platform):
     tuned = {"cache": "none", "discard": "unmap", "serial": "ABC123"}
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         instance(platform, storage)
         disk = disk_of(volume, **tuned)
@@ -339,7 +339,7 @@ def test_tuning(storage: StorageDriver, platform: Platform):
 
 def test_limits(storage: StorageDriver, platform: Platform):
     limits, others = IoLimits(total_bytes=10 * MIB, total_iops=500), IoLimits(read_bytes=MIB, write_iops=100)
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         instance(platform, storage)
         disk = disk_of(volume, limits=limits)
@@ -365,7 +365,7 @@ def _given(limits: IoLimits | None) -> dict[str, int]:
 
 def test_in_a_pool_that_stops(storage: StorageDriver, platform: Platform):
     """An instance that is off keeps its disk; what cannot be reached cannot be attached."""
-    with where_supported(storage, "attach", "pools"):
+    with where_supported(storage, "attach", "volumes", "pools"):
         new_pool(platform, storage)
         volume, other = (created(platform, storage, name, pool="other") for name in ("data", "more"))
         instance(platform, storage)

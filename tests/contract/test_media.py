@@ -37,7 +37,7 @@ def medium_of(storage: StorageDriver) -> VolumeKey | None:
 
 @RUNNING
 def test_in_and_out(storage: StorageDriver, platform: Platform, running: bool):
-    with where_supported(storage, "cdrom_media"):
+    with where_supported(storage, "cdrom_media", "volumes"):
         first, second = discs(platform, storage)
         device = with_a_drive(platform, storage, running=running)
         assert medium_of(storage) is None
@@ -55,7 +55,7 @@ def test_in_and_out(storage: StorageDriver, platform: Platform, running: bool):
 
 @RUNNING
 def test_undo(storage: StorageDriver, platform: Platform, running: bool):
-    with where_supported(storage, "cdrom_media"):
+    with where_supported(storage, "cdrom_media", "volumes"):
         first, second = discs(platform, storage)
         device = with_a_drive(platform, storage, running=running)
         for before, after in ((None, first), (first, second), (first, None)):
@@ -68,7 +68,7 @@ def test_undo(storage: StorageDriver, platform: Platform, running: bool):
 
 
 def test_what_is_not_there(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "cdrom_media"):
+    with where_supported(storage, "cdrom_media", "volumes"):
         first, _second = discs(platform, storage)
         volume = created(platform, storage, "data")
         platform.spawned(storage, "one", disks=[Disk(kind=CDROM), Disk(volume=volume.name, pool=volume.pool)])
@@ -85,7 +85,7 @@ def test_what_is_not_there(storage: StorageDriver, platform: Platform):
 
 
 def test_one_disc_in_two_drives(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "cdrom_media"):
+    with where_supported(storage, "cdrom_media", "volumes"):
         first, _second = discs(platform, storage)
         for name in ("one", "two"):
             platform.spawned(storage, name, disks=[Disk(kind=CDROM)], power_on=True)
@@ -95,7 +95,7 @@ def test_one_disc_in_two_drives(storage: StorageDriver, platform: Platform):
 
 
 def test_a_drive_that_is_attached_empty(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach", "cdrom_media"):
+    with where_supported(storage, "attach", "cdrom_media", "volumes"):
         first, _second = discs(platform, storage)
         platform.spawned(storage, "one")
         drive = storage.complete_attachment("one", Disk(kind=CDROM))

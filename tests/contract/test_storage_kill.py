@@ -133,7 +133,7 @@ def test_volumes_that_are_removed(storage: StorageDriver, platform: Platform):
 
 
 def test_volumes_that_are_attached(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "attach"):
+    with where_supported(storage, "attach", "volumes"):
         volume = created(platform, storage, "data")
         platform.spawned(storage, "one")
         disk = storage.complete_attachment("one", Disk(volume=volume.name, pool=volume.pool))

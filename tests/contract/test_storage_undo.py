@@ -142,12 +142,12 @@ CASES = {
     "create_pool": Case(("pools",), _create_pool),
     "start_pool": Case(("pools",), _start_pool),
     "stop_pool": Case(("pools",), _stop_pool),
-    "attach": Case(("attach",), _attach),
-    "detach": Case(("attach",), _detach),
-    "change_media": Case(("cdrom_media",), _change_media),
+    "attach": Case(("attach", "volumes"), _attach),
+    "detach": Case(("attach", "volumes"), _detach),
+    "change_media": Case(("cdrom_media", "volumes"), _change_media),
 }
 # On libvirt a running guest has to let go of a disk: those are told with its real guests.
-LIVE_CASES = {"attach_live": Case(("attach", "attach_live"), _attach_live)}
+LIVE_CASES = {"attach_live": Case(("attach", "attach_live", "volumes"), _attach_live)}
 
 
 def run(case: Case, storage: StorageDriver, platform: Platform) -> None:
