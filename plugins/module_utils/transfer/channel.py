@@ -22,7 +22,7 @@ ENVIRONMENT = "ANYVIRT_PROGRESS_FILE"
 """Names the file; it must exist, so that nothing can be made or emptied with this variable."""
 
 INTERVAL_S = 0.25
-MAX_REPORTS = 16
+MAX_REPORTS = 10
 MAX_WHAT = 120
 MAX_BYTES = 16384
 """A state is never longer."""
