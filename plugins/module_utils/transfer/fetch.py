@@ -67,7 +67,8 @@ def open_content(options: FetchOptions, progress: Progress = SILENT) -> Iterator
     """What a file or a URL has for a volume; its header has been read and found harmless.
 
     Args:
-        progress: Is told how much of a URL has come.
+        progress: Is told how much has come of a source that is compressed. Of others whoever takes the content can
+            tell that as well, since its length is known.
 
     Raises:
         TransferError: it cannot be had. ChecksumMismatch is raised at the end of ``segments``.
@@ -123,26 +124,33 @@ def _open(options: FetchOptions, progress: Progress, stack: ExitStack) -> OpenCo
     source = _Source(checksum, stack)
     if options.url is not None:
         download = stack.enter_context(Download(options, verified=checksum is not None))
-        meter = stack.enter_context(progress.measure(f"fetch {options.what}", download.length))
-        return _of_stream(_metered(download.pieces(), meter), download.length, options, source, stack)
+        return _of_stream(download.pieces(), download.length, options, source, progress, stack)
     path = options.path or ""
     descriptor = stack.enter_context(open_to_read(path))
     length = os.lseek(descriptor, 0, os.SEEK_END)
     head = os.pread(descriptor, HEAD_BYTES, 0)
     if options.decompress and compression_of(head) is not None:
-        return _of_stream(descriptor_pieces(descriptor, path, 0, length), length, options, source, stack)
+        pieces = descriptor_pieces(descriptor, path, 0, length)
+        return _of_stream(pieces, length, options, source, progress, stack)
     tail = os.pread(descriptor, TAIL_BYTES, max(length - TAIL_BYTES, 0))
     facts = inspect(head, length, tail, options.max_size_bytes)
     return _content(descriptor_segments(descriptor, path), facts, length, options, source, stack)
 
 
 def _of_stream(
-    pieces: Iterator[bytes], length: int | None, options: FetchOptions, source: _Source, stack: ExitStack
+    pieces: Iterator[bytes],
+    length: int | None,
+    options: FetchOptions,
+    source: _Source,
+    progress: Progress,
+    stack: ExitStack,
 ) -> OpenContent:
     beginning, pieces = _peek(pieces, MAGIC_BYTES)
     kind = compression_of(beginning) if options.decompress else None
     if kind is not None:
-        pieces = decompress(kind, source.watch(pieces), options.what)
+        # Whoever takes the content cannot tell how much of it is still to come.
+        meter = stack.enter_context(progress.measure(f"unpack {options.what}", length))
+        pieces = decompress(kind, _metered(source.watch(pieces), meter), options.what)
         length = None
     head, pieces = _peek(pieces, HEAD_BYTES)
     if len(head) < HEAD_BYTES:

@@ -1,0 +1,203 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fetching an image once, however many want it at the same time, and though some of them die on the way.
+
+Whoever reserves the image's name first fetches it, and shows signs of life meanwhile. The others wait until it is
+there, or until the signs stop; then one of them takes over. There is nobody to arbitrate but the hypervisor.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from ..driver.storage import StorageDriver
+from ..errors import AlreadyExists, AnyvirtError, ImageNotFound, TransferError
+from ..model.storage import Image, VolumeKey
+from ..transfer.content import Content, ImageFacts, Segment
+from ..transfer.fetch import OpenContent, open_content
+from ..transfer.headers import ISO, RAW
+from ..transfer.options import FetchOptions
+from ..undo import UndoStack
+from .image_options import DesiredImage
+
+_BEATS = 6
+"""Signs of life in the time after which a fetch without any counts as dead."""
+
+_LONGEST_LOOK_S = 1.0
+
+
+class Fetched(NamedTuple):
+    """An image that is there now; ``by_us``: and was not before this process fetched it."""
+
+    image: Image
+    by_us: bool
+
+
+def fetch_image(driver: StorageDriver, wanted: DesiredImage, options: FetchOptions) -> Fetched:
+    """Have the image in its pool's cache.
+
+    Raises:
+        TransferError and its kin: it cannot be had, or is not what it should be; nothing of it is left.
+        AlreadyExists: there is a volume of that name which is no image.
+        PoolNotFound, InsufficientCapacity: as they say.
+    """
+    while True:
+        claim = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(8).hex()}"
+        image = Image(wanted.name, wanted.pool, source=options.what, claim=claim, fetched_s=time.time())
+        try:
+            driver.reserve_image(image)
+        except AlreadyExists:
+            found = _wait_for_another(driver, wanted)
+            if found is not None:
+                return Fetched(found, by_us=False)
+        else:
+            return Fetched(_fetch(driver, image, wanted, options), by_us=True)
+
+
+def is_dead(driver: StorageDriver, image: Image, patience_s: float) -> bool:
+    """Whether an unfinished image is one whose fetch shows no sign of life for so many seconds; True as well when it is
+    gone. Returns as soon as there is a sign, or it is finished."""
+    until = time.monotonic() + patience_s
+    while True:
+        now = _look(driver, image.key)
+        if now is None:
+            return True
+        if now.complete or (now.claim, now.beat) != (image.claim, image.beat):
+            return False
+        if time.monotonic() >= until:
+            return True
+        _pause(patience_s)
+
+
+# -- the one who fetches --------------------------------------------------------------------------------------------
+
+
+def _fetch(driver: StorageDriver, image: Image, wanted: DesiredImage, options: FetchOptions) -> Image:
+    with UndoStack() as done:
+        done.push(
+            f"delete what has come of the image {image.name}", lambda: driver.delete_image(image.key, image.claim)
+        )
+        with _SignsOfLife(driver, image, wanted.takeover_s / _BEATS) as signs:
+            with open_content(options, driver.progress) as content:
+                _require_format(content, wanted)
+                written = driver.write_image(image, _Watched(content, signs))
+                _require_end(content)
+            signs.require()
+        whole = replace(
+            image,
+            format=content.facts.format,
+            size_bytes=content.facts.size_bytes or written,
+            file_bytes=written,
+            checksum=f"sha256:{content.sha256}",
+            source_checksum=content.checksum,
+            fetched_s=time.time(),
+            beat=signs.beat,
+        )
+        driver.finish_image(whole)
+        return replace(whole, claim="")
+
+
+def _require_format(content: OpenContent, wanted: DesiredImage) -> None:
+    found = content.facts.format
+    if wanted.format not in (None, found) and (wanted.format, found) != (RAW, ISO):
+        raise TransferError(f"{wanted.where}format: {content.what} is {found}, not {wanted.format}")
+
+
+def _require_end(content: OpenContent) -> None:
+    """What is verified at the end of the content is verified, even where the driver stopped at its known length."""
+    if any(True for _more in content.segments()) or content.sha256 is None:
+        raise TransferError(f"{content.what} was not taken whole")
+
+
+class _SignsOfLife:
+    """Shows while the block runs that a fetch goes on."""
+
+    def __init__(self, driver: StorageDriver, image: Image, interval_s: float) -> None:
+        self.beat = image.beat
+        self._driver = driver
+        self._image = image
+        self._interval_s = interval_s
+        self._stop = threading.Event()
+        self._lost: AnyvirtError | None = None
+        self._thread = threading.Thread(target=self._run, name=f"signs of life of {image.name}", daemon=True)
+
+    def require(self) -> None:
+        """Raise when another has taken over."""
+        if self._lost is not None:
+            raise TransferError(
+                f"another run has taken over the fetch of {self._image.name!r}, since this one showed no sign of life"
+            ) from self._lost
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._interval_s):
+            try:
+                self._driver.beat_image(replace(self._image, beat=self.beat + 1))
+                self.beat += 1
+            except ImageNotFound as error:
+                self._lost = error
+                return
+            except AnyvirtError:
+                pass  # it may be heard next time; if not, the fetch itself will fail
+
+    def __enter__(self) -> _SignsOfLife:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+class _Watched(Content):
+    """The same content, which ends with an error once another has taken over."""
+
+    def __init__(self, content: OpenContent, signs: _SignsOfLife) -> None:
+        self.what: str = content.what
+        self.facts: ImageFacts = content.facts
+        self.length: int | None = content.length
+        self._content = content
+        self._signs = signs
+
+    def segments(self) -> Iterator[Segment]:
+        for segment in self._content.segments():
+            self._signs.require()
+            yield segment
+
+
+# -- the others -----------------------------------------------------------------------------------------------------
+
+
+def _wait_for_another(driver: StorageDriver, wanted: DesiredImage) -> Image | None:
+    """The image that another has fetched; None when its name is free again, and there is another chance."""
+    seen = _look(driver, wanted.key)
+    if seen is None and wanted.key in driver.get_volumes([wanted.key]):
+        raise taken_by_a_volume(wanted)
+    while seen is not None and not seen.complete:
+        if is_dead(driver, seen, wanted.takeover_s):
+            driver.delete_image(wanted.key, seen.claim)
+            return None
+        seen = _look(driver, wanted.key)
+    return seen
+
+
+def taken_by_a_volume(wanted: DesiredImage) -> AlreadyExists:
+    """The error where the name is no image's."""
+    return AlreadyExists(
+        f"{wanted.where}name: {wanted.name!r} is a volume in the pool {wanted.pool!r}, and no image of its cache; give "
+        "another name"
+    )
+
+
+def _look(driver: StorageDriver, key: VolumeKey) -> Image | None:
+    return driver.get_images([key.pool]).get(key)
+
+
+def _pause(patience_s: float) -> None:
+    time.sleep(min(_LONGEST_LOOK_S, patience_s / _BEATS / 2))
