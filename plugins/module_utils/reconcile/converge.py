@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..driver.base import ComputeDriver
-from ..errors import AnyvirtError, InstanceAmbiguous, InvalidInput, Problem
+from ..errors import AnyvirtError, InvalidInput, Problem
 from ..model import power_state
 from ..model.instance import Instance
 from .bulk import carry_out
@@ -19,6 +19,7 @@ from .desired import ABSENT, Desired
 from .instances import Planned, Planner, compared
 from .options import read_desired
 from .outcome import add_failure, outcome_of
+from .reading import read_instances
 from .results import planned_as_dict
 from .task import Task
 from .views import address_as_dict
@@ -94,7 +95,7 @@ def _plan(driver: ComputeDriver, wanted: Sequence[Desired]) -> list[Planned]:
     Raises:
         InvalidInput: the task cannot be right; nothing is done then, for none of the instances.
     """
-    current, failed = _read(driver, wanted)
+    current, failed = read_instances(driver, [item.name for item in wanted])
     missing = [item.name for item in wanted if item.name not in current and item.name not in failed]
     remains = driver.find_remains(missing) if missing else set()
     comparisons, problems = _compare(driver, wanted, current, failed)
@@ -116,24 +117,6 @@ def _plan(driver: ComputeDriver, wanted: Sequence[Desired]) -> list[Planned]:
     if refused:
         raise InvalidInput(problem for error in refused for problem in error.problems)
     return planned
-
-
-def _read(driver: ComputeDriver, wanted: Sequence[Desired]) -> tuple[dict[str, Instance], dict[str, AnyvirtError]]:
-    """The instances that exist, and why some cannot be told. One read for all, unless a name is ambiguous."""
-    names = [item.name for item in wanted]
-    try:
-        return driver.get_instances(names), {}
-    except InstanceAmbiguous as error:
-        if len(names) == 1:
-            return {}, {names[0]: error}
-    current: dict[str, Instance] = {}
-    failed: dict[str, AnyvirtError] = {}
-    for name in names:
-        try:
-            current.update(driver.get_instances([name]))
-        except InstanceAmbiguous as error:
-            failed[name] = error
-    return current, failed
 
 
 def _compare(

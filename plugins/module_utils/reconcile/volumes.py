@@ -1,0 +1,208 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""virt_volume: reads what is, compares, plans and applies, for all volumes of a task at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..driver.storage import StorageDriver
+from ..errors import AnyvirtError, InvalidInput, Problem, Unsupported
+from ..model.storage import VolumeKey
+from .outcome import add_failure, outcome_of
+from .plan import Plan
+from .storage import storage_driver
+from .task import Task
+from .volume_desired import ABSENT, ATTACHED, DETACHED, PRESENT, DesiredVolume
+from .volume_options import find_duplicates, read_volumes
+from .volume_planned import PlannedVolume, volume_as_dict
+from .volume_plans import VolumePlanner, named_as_options
+from .volume_world import World, read_world
+from .workers import DEFAULT_WORKERS, run_chains
+
+
+def reconcile_volumes(task: Task) -> dict[str, Any]:
+    """Make the volumes, and the disks that they are, as the task wants them; the module's result."""
+    driver = storage_driver(task)
+    wanted = read_volumes(task.params)
+    _check_syntax(driver, wanted)
+    with driver:
+        _fill_pools(driver, wanted)
+        world = read_world(driver, wanted)
+        planned = _plan(driver, wanted, world)
+        if not task.check_mode:
+            workers = task.params.get("workers") or DEFAULT_WORKERS
+            todo = [item for item in planned if item.error is None and item.plan]
+            run_chains(_chains(todo), _run, min(workers, driver.max_workers or workers))
+            _look_again(driver, todo, task)
+        return _result(planned, task)
+
+
+def _run(item: PlannedVolume) -> None:
+    item.plan.run()
+
+
+# -- checking -------------------------------------------------------------------------------------------------------
+
+
+def _check_syntax(driver: StorageDriver, wanted: Sequence[DesiredVolume]) -> None:
+    """What the driver can never do; asks no hypervisor."""
+    problems: list[Problem] = []
+    for item in wanted:
+        found: list[Problem] = []
+        if item.state in (PRESENT, ATTACHED):
+            found += driver.check_volume(item.volume)
+        if item.state == ATTACHED:
+            found += driver.check_attachment(replace(item.disk, volume=item.name, pool=item.volume.pool or None))
+        told = {problem.option.partition(".")[0] for problem in found}
+        for option, feature in _needs(item):
+            try:
+                driver.require(feature)
+            except Unsupported as error:
+                if option not in told:
+                    found.append(Problem(option, str(error)))
+        problems += named_as_options(item.where, found)
+    if problems:
+        raise InvalidInput(dict.fromkeys(problems))
+
+
+def _needs(item: DesiredVolume) -> list[tuple[str, str]]:
+    """Options, and the features that they need."""
+    needs = [("state", "volumes" if item.state in (PRESENT, ABSENT) else "attach")]
+    if item.state in (PRESENT, ATTACHED):
+        if item.metadata is not None:
+            needs.append(("metadata", "volume_metadata"))
+        if item.snapshots is not None:
+            needs.append(("snapshots", "volume_snapshots"))
+        if item.revert_to is not None:
+            needs.append(("revert_to", "volume_snapshots"))
+    if item.eject:
+        needs.append(("eject", "cdrom_media"))
+    return needs
+
+
+# -- planning -------------------------------------------------------------------------------------------------------
+
+
+def _fill_pools(driver: StorageDriver, wanted: Sequence[DesiredVolume]) -> None:
+    """Volumes that name no pool are in the default one."""
+    without = [item for item in wanted if not item.volume.pool]
+    if without:
+        pool = driver.default_pool()
+        for item in without:
+            item.volume.pool = pool
+        problems = find_duplicates(wanted)
+        if problems:
+            raise InvalidInput(problems)
+
+
+def _plan(driver: StorageDriver, wanted: Sequence[DesiredVolume], world: World) -> list[PlannedVolume]:
+    """A plan for each volume. Those that cannot be done as things are carry an error instead.
+
+    Raises:
+        InvalidInput: the task cannot be right; nothing is done then, for none of the volumes.
+    """
+    planner = VolumePlanner(driver, world)
+    planned = []
+    problems: list[Problem] = []
+    for item in wanted:
+        one = PlannedVolume(item, users=_users(item, world))
+        one.before = one.after = planner.show(one)
+        one.volume = world.volumes.get(item.key)
+        planned.append(one)
+        earlier = world.copy()
+        try:
+            planner.fill(one)
+            one.after = planner.show(one)
+        except InvalidInput as error:
+            problems += error.problems
+        except AnyvirtError as error:
+            one.error, one.plan, one.changes = error, Plan(), []
+            world.become(earlier)
+    if problems:
+        raise InvalidInput(dict.fromkeys(problems))
+    return planned
+
+
+def _users(item: DesiredVolume, world: World) -> list[str] | None:
+    """The instances that the task asks about."""
+    if item.state == PRESENT:
+        return None
+    if item.instance is not None and item.state in (ATTACHED, DETACHED):
+        return [item.instance]
+    return sorted({use.instance for use in world.users(item.key)})
+
+
+def _chains(planned: Sequence[PlannedVolume]) -> list[list[PlannedVolume]]:
+    """Those that have to do with each other, by a volume or an instance, are done one after the other."""
+    chains: list[tuple[set[VolumeKey | str], list[PlannedVolume]]] = []
+    for item in planned:
+        touches, chain = set(item.touches), [item]
+        apart = []
+        for others, earlier in chains:
+            if touches.isdisjoint(others):
+                apart.append((others, earlier))
+            else:
+                touches |= others
+                chain = [*earlier, *chain]
+        chains = [*apart, (touches, chain)]
+    order = {id(item): number for number, item in enumerate(planned)}
+    return [sorted(chain, key=lambda item: order[id(item)]) for _touches, chain in chains]
+
+
+# -- results --------------------------------------------------------------------------------------------------------
+
+
+def _look_again(driver: StorageDriver, done: Sequence[PlannedVolume], task: Task) -> None:
+    """Replace what was foretold by what is, in two reads: pools round sizes, and a failure may leave something."""
+    if not done:
+        return
+    snapshots = any(item.wanted.snapshots is not None for item in done)
+    names = sorted({name for item in done for name in item.users or ()})
+    try:
+        world = World(driver, driver.get_volumes([item.wanted.key for item in done], snapshots))
+        if names:
+            world.instances = driver.get_instances(names)
+    except AnyvirtError as error:
+        task.warn(f"what came of it could not be read: {error}")
+        return
+    for item in done:
+        item.volume = world.volumes.get(item.wanted.key)
+        item.after = volume_as_dict(world, item.wanted, item.users)
+
+
+def _result(planned: Sequence[PlannedVolume], task: Task) -> dict[str, Any]:
+    results = []
+    for item in planned:
+        wanted = item.wanted
+        result: dict[str, Any] = {
+            "name": wanted.name,
+            "pool": wanted.volume.pool,
+            "changed": bool(item.plan),
+            "changes": [{"option": option, "old": old, "new": new} for option, old, new in item.changes],
+            "steps": item.plan.lines(),
+            "after": item.after,
+        }
+        if item.plan:
+            result["before"] = item.before
+        _add_facts(result, item)
+        if item.error is not None:
+            add_failure(result, item.error, not task.check_mode and item.error.rolled_back is False)
+        results.append(result)
+    errors = [item.error for item in planned]
+    return outcome_of(results, errors, "volume", task.params.get("volumes") is None, task.diff_mode)
+
+
+def _add_facts(result: dict[str, Any], item: PlannedVolume) -> None:
+    """What nobody asks for, and what changes by itself."""
+    volume, after = item.volume, item.after
+    if volume is not None and after is not None:
+        for fact in ("size_bytes", "allocation_bytes", "path"):
+            if getattr(volume, fact) is not None:
+                result[fact] = getattr(volume, fact)
+    attachments = (after or {}).get("attachments")
+    if item.wanted.state == ATTACHED and attachments:
+        result["device"] = attachments[0].get("device")
