@@ -74,6 +74,8 @@ def main() -> None:
     with driver:
         if "die_at" in task:
             _die_at(task["die_at"])
+        if "die_at_call" in task:
+            _die_at_call(task["die_at_call"])
         print("begins", flush=True)
         if task["operation"] == "spawn":
             driver.spawn(driver.complete(task["instance"]), power_on=task["power_on"])
@@ -107,3 +109,19 @@ def _die_at(number: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
+
+
+def _die_at_call(number: int) -> None:
+    """Die of SIGKILL at the number-th call of libvirt, before it is made."""
+    from contract.platforms.libvirt_calls import LibvirtCalls
+
+    class DeadlyCalls(LibvirtCalls):
+        seen = 0
+
+        def _note(self, name: str) -> None:
+            with self._lock:
+                self.seen += 1
+                if self.seen == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    DeadlyCalls()

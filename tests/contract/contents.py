@@ -10,7 +10,7 @@ import os
 import random
 import signal
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import Chec
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.content import (
     PIECE_BYTES,
+    Content,
     Hole,
     ImageFacts,
     Segment,
@@ -88,6 +89,32 @@ def _random_pieces(stretch: Stretch) -> Iterator[bytes]:
     chance = random.Random(stretch.seed)
     for start in range(0, stretch.length, PIECE_BYTES):
         yield chance.randbytes(min(PIECE_BYTES, stretch.length - start))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """Content in the middle of which something happens, once."""
+
+    content: Content
+    happens: Callable[[], object]
+
+    @property
+    def what(self) -> str:
+        return self.content.what
+
+    @property
+    def facts(self) -> ImageFacts:
+        return self.content.facts
+
+    @property
+    def length(self) -> int | None:
+        return self.content.length
+
+    def segments(self) -> Iterator[Segment]:
+        segments = self.content.segments()
+        yield next(segments)
+        self.happens()
+        yield from segments
 
 
 def sparse(length: int = 8 * MIB, ends: str = WELL, told_length: bool = True) -> TestContent:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -24,7 +25,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance imp
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import Image, Volume, VolumeSource
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import GIB, MIB
 from contract import child
-from contract.contents import dense, sparse, total
+from contract.contents import Watched, dense, sparse, total
 from contract.helpers import where_supported
 from contract.platforms.base import Platform
 from contract.storage_helpers import (
@@ -136,6 +137,24 @@ def test_a_reservation_that_was_lost(storage: StorageDriver, platform: Platform)
             storage.beat_image(lost)
         with pytest.raises(ImageNotFound, match="image"):
             storage.finish_image(lost)
+
+
+def test_its_beat_goes_on_while_it_is_filled(storage: StorageDriver, platform: Platform):
+    """From another thread, through the same driver; others see it."""
+    with where_supported(storage, "images"):
+        image = reserved(platform, storage, "image")
+        other = platform.storage_driver()
+
+        def beat() -> None:
+            with ThreadPoolExecutor(max_workers=1) as beside:
+                beside.submit(storage.beat_image, replace(image, beat=5)).result(timeout=20)
+            found = other.get_images()[image.key]
+            assert (found.beat, found.complete) == (5, False)
+
+        content = Watched(image_content(platform, 4 * SIZE), beat)
+        storage.write_image(image, content)
+        storage.finish_image(image)
+        assert storage.get_images()[image.key].complete
 
 
 def test_a_finished_image_is_nobodys_claim(storage: StorageDriver, platform: Platform):

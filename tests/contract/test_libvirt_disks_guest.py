@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -19,8 +18,15 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CDROM, Boot, Disk, IoLimits
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import Encryption
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
-from contract.guest_disks import GuestDisks, booted, disk_of, of
+from contract.guest_disks import (
+    GuestDisks,
+    booted,
+    disk_of,
+    label_disc,
+    make_encrypted,
+    of,
+    unplug_behind_its_back,
+)
 from contract.helpers import state_of
 from contract.platforms.libvirt_qemu import QemuPlatform
 from contract.storage_helpers import SIZE, changes_nothing, created, discs, fail_each_call
@@ -69,11 +75,11 @@ def test_its_options_are_seen_in_the_guest(storage: StorageDriver, platform: Qem
     device = plugged(guest, wanted).device
     assert guest.run("serial", device) == "ANYVIRT-0001"
     assert guest.run("discards", device) != "0"
-    assert guest.slow_write(device) > 2.0, "64 KiB/s for 256 KiB"
+    slow_s = guest.seconds_to_fill(device)
     found = disk_of(storage, "one", device)
     assert (found.serial, found.cache, found.discard, found.limits) == ("ANYVIRT-0001", "none", "unmap", limits)
     undo = storage.update_attachment("one", replace(found, limits=IoLimits()), {"limits"})
-    assert guest.slow_write(device) < 2.0
+    assert guest.seconds_to_fill(device) < slow_s / 2
     assert disk_of(storage, "one", device).limits is None
     undo()
     assert disk_of(storage, "one", device).limits == limits
@@ -182,13 +188,13 @@ def test_a_guest_that_lets_go_too_late(storage: StorageDriver, platform: QemuPla
     volume = created(platform, storage, "data")
     guest = booted(storage, platform, "one")
     disk = plugged(guest, of(volume))
-    platform.unplug_behind_its_back("one", disk.device)
+    unplug_behind_its_back(platform, "one", disk.device)
     assert guest.says(rf"DISK {disk.device} gone")
     assert "disks" in storage.get_instances(["one"])["one"].pending
     storage.attach_volume("one", storage.complete_attachment("one", of(volume)))
     assert guest.says(rf"DISK {disk.device} size={SIZE}", times=2)
     assert storage.get_instances(["one"])["one"].pending == {}
-    platform.unplug_behind_its_back("one", disk.device)
+    unplug_behind_its_back(platform, "one", disk.device)
     assert guest.says(rf"DISK {disk.device} gone", times=2)
     storage.detach_volume("one", disk.device, TIMEOUT_S)
     assert storage.get_instances(["one"])["one"].disks == []
@@ -238,7 +244,7 @@ def test_an_encrypted_volume(storage: StorageDriver, platform: QemuPlatform):
 
 def test_an_encrypted_volume_made_elsewhere(storage: StorageDriver, platform: QemuPlatform):
     """Its passphrase comes with the attachment; a wrong one leaves nothing behind."""
-    volume = platform.make_encrypted("vault", SIZE, "open sesame")
+    volume = make_encrypted(platform, "vault", SIZE, "open sesame")
     guest = booted(storage, platform, "one")
     with changes_nothing(platform):
         for passphrase, message in ((None, "passphrase"), ("wrong", "vda")):
@@ -257,7 +263,7 @@ def test_media_are_seen_in_the_guest(storage: StorageDriver, platform: QemuPlatf
     drive = storage.get_instances(["one"])["one"].disks[0].device
     assert guest.says(r"MEDIUM sr0 none")
     for number, key in enumerate((first, second), 1):
-        platform.label_disc(key, f"DISC{number}")
+        label_disc(platform, key, f"DISC{number}")
         storage.change_media("one", drive, key)
         assert guest.says(rf"MEDIUM sr0 label=disc{number}")
     storage.change_media("one", drive, None)
@@ -266,7 +272,7 @@ def test_media_are_seen_in_the_guest(storage: StorageDriver, platform: QemuPlatf
 
 def test_a_locked_tray(storage: StorageDriver, platform: QemuPlatform):
     first, second = discs(platform, storage)
-    platform.label_disc(first, "DISC1")
+    label_disc(platform, first, "DISC1")
     guest = booted(storage, platform, "one", disks=[Disk(kind=CDROM)])
     drive = storage.get_instances(["one"])["one"].disks[0].device
     storage.change_media("one", drive, first)

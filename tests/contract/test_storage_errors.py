@@ -27,7 +27,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
     VolumeKey,
     VolumeSource,
 )
-from contract.contents import Stretch, TestContent, sparse
+from contract.contents import Watched, dense, sparse
 from contract.helpers import where_supported
 from contract.platforms.base import Platform
 from contract.storage_helpers import SIZE, SOMEWHERE, created, read, wanted
@@ -166,10 +166,8 @@ def test_the_connection_is_lost_in_the_middle_of_an_upload(platform: Platform):
     """A clear error in bounded time; what is left is unfinished, and made anew by the next run."""
     storage = platform.storage_driver()
     with where_supported(storage, "volume_transfer"):
-        content = _Interrupted(sparse(32 * SIZE), platform.kill_service)
-        volume = storage.complete_volume(
-            wanted(platform, "cut", size_bytes=None, source=SOMEWHERE), content.content.facts
-        )
+        content = Watched(sparse(32 * SIZE), platform.kill_service)
+        volume = storage.complete_volume(wanted(platform, "cut", size_bytes=None, source=SOMEWHERE), content.facts)
         started = time.monotonic()
         try:
             with pytest.raises(HypervisorUnavailable):
@@ -186,32 +184,13 @@ def test_the_connection_is_lost_in_the_middle_of_an_upload(platform: Platform):
         fresh.delete_volume(volume.key)
 
 
-class _Interrupted:
-    """Content in the middle of which something happens, once."""
-
-    def __init__(self, content: TestContent, happens: Callable[[], None]) -> None:
-        self.content = content
-        self.what = content.what
-        self.facts = content.facts
-        self.length = content.length
-        self._happens = happens
-
-    def segments(self):
-        for number, segment in enumerate(self.content.segments()):
-            if number == 2:
-                self._happens()
-            yield segment
-
-
 @pytest.mark.on("libvirt", "xenapi")
 @pytest.mark.slow
 def test_the_hypervisor_freezes_in_the_middle_of_an_upload(platform: Platform):
     storage = platform.storage_driver(call_timeout_s=4.0)
     with where_supported(storage, "volume_transfer"):
-        content = _Interrupted(TestContent(96 * SIZE, (Stretch(0, 96 * SIZE),)), platform.freeze_service)
-        volume = storage.complete_volume(
-            wanted(platform, "cut", size_bytes=None, source=SOMEWHERE), content.content.facts
-        )
+        content = Watched(dense(96 * SIZE), platform.freeze_service)
+        volume = storage.complete_volume(wanted(platform, "cut", size_bytes=None, source=SOMEWHERE), content.facts)
         thaw = threading.Timer(45, platform.thaw_service)
         thaw.start()
         started = time.monotonic()

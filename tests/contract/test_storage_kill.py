@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import Encryption, Volume
+from contract import child
 from contract.contents import sparse
 from contract.helpers import where_supported
 from contract.platforms.base import Platform
@@ -33,9 +35,9 @@ from contract.test_kill import run_and_kill
 
 pytestmark = [pytest.mark.on("fake", "libvirt", "xenapi"), pytest.mark.slow]
 
-ROUNDS = {"fake": 12, "libvirt": 5, "xenapi": 5}
-CHANGES = 40
-"""About as many changes of files as the longest of these makes in the fake."""
+ROUNDS = {"libvirt": 5, "xenapi": 5}
+MOST_CHANGES = 60
+"""More changes of files than any of this makes in the fake, which is killed at each of them."""
 
 
 class Work(NamedTuple):
@@ -53,20 +55,36 @@ class Work(NamedTuple):
         self.run(storage)
         return time.monotonic() - started
 
+    def killed(self, platform: Platform, duration_s: float) -> Iterator[None]:
+        """Have it done by children that are killed: in the fake at each change of a file, elsewhere at random moments
+        of that time. Whoever is given the platform after one has to put it back as it was."""
+        task = {"operation": "storage", "method": self.method, "arguments": self.arguments}
+        if platform.name != "fake":
+            chance = random.Random(20264)
+            for _turn in range(ROUNDS[platform.name]):
+                run_and_kill(platform, chance, duration_s, 0, **task)
+                yield
+            return
+        for number in range(1, MOST_CHANGES):
+            process = child.start(options=platform.options(), die_at=number, **task)
+            output, errors = process.communicate(timeout=60)
+            assert process.returncode in (0, -signal.SIGKILL), errors.decode()
+            yield
+            if b"done" in output:
+                assert number > 2
+                return
+        raise AssertionError("it makes more changes than that")
+
 
 def kill_often(
     platform: Platform, storage: StorageDriver, work: Work, again: Callable[[], None], take_back: Callable[[], None]
 ) -> None:
-    """Kill the work at random points; ``again`` does it once more and looks at what is there then."""
+    """Kill the work at many points; ``again`` does it once more and looks at what is there then."""
     before = platform.snapshot()
     duration_s = work.duration_s(storage)
     take_back()
     assert platform.snapshot() == before
-    chance = random.Random(20264)
-    for _turn in range(ROUNDS[platform.name]):
-        run_and_kill(
-            platform, chance, duration_s, CHANGES, operation="storage", method=work.method, arguments=work.arguments
-        )
+    for _turn in work.killed(platform, duration_s):
         again()
         take_back()
         assert platform.snapshot() == before
@@ -111,25 +129,17 @@ def test_volumes_that_are_made(storage: StorageDriver, platform: Platform, kind:
 
 
 def test_volumes_that_are_removed(storage: StorageDriver, platform: Platform):
-    with where_supported(storage, "volumes"):
+    with where_supported(storage, "volumes"), changes_nothing(platform):
         volume = storage.complete_volume(wanted(platform, "one"))
+        storage.create_volume(volume)
         work = Work("delete_volume", (volume.key,))
-        with changes_nothing(platform):
-            for turn in range(ROUNDS[platform.name]):
-                storage.create_volume(volume)
-                duration_s = 0.05
-                chance = random.Random(turn)
-                run_and_kill(
-                    platform,
-                    chance,
-                    duration_s,
-                    CHANGES // 3,
-                    operation="storage",
-                    method=work.method,
-                    arguments=work.arguments,
-                )
-                work.run(storage)
-                assert storage.get_volumes([volume.key]) == {}
+        duration_s = work.duration_s(storage)
+        storage.create_volume(volume)
+        for _turn in work.killed(platform, duration_s):
+            work.run(storage)
+            assert storage.get_volumes([volume.key]) == {}
+            storage.create_volume(volume)
+        storage.delete_volume(volume.key)
 
 
 def test_volumes_that_are_attached(storage: StorageDriver, platform: Platform):
@@ -163,14 +173,15 @@ def test_images_that_are_fetched(storage: StorageDriver, platform: Platform, pha
         }
         durations = {name: work.duration_s(storage) for name, work in works.items()}
         storage.delete_image(image.key)
-        chance = random.Random(20265)
-        for _turn in range(ROUNDS[platform.name]):
+
+        def come_to_phase() -> None:
             for name, work in works.items():
                 if name == phase:
                     break
                 work.run(storage)
-            task = {"operation": "storage", "method": phase, "arguments": works[phase].arguments}
-            run_and_kill(platform, chance, durations[phase], CHANGES // 2, **task)
+
+        come_to_phase()
+        for _turn in works[phase].killed(platform, durations[phase]):
             found = storage.get_images().get(image.key)
             if found is not None and not found.complete:
                 assert found.claim == image.claim
@@ -184,6 +195,7 @@ def test_images_that_are_fetched(storage: StorageDriver, platform: Platform, pha
             assert read(storage, image.key).size_bytes == SIZE
             storage.delete_image(image.key)
             assert platform.snapshot() == before
+            come_to_phase()
 
 
 def test_pools_that_are_made(storage: StorageDriver, platform: Platform):

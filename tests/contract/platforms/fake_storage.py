@@ -57,7 +57,7 @@ class FakeStorage(StorageSide):
         assert record is not None
         size = int(record["size_bytes"])
         if "data" in record:
-            stored = (self._host / "data" / record["data"]).read_bytes()[: record["data_bytes"]]
+            stored = (self._host / "data" / record["data"]).read_bytes()[: int(record["data_bytes"])]
         else:
             stored = self._data(view, record["backing"]) if record["backing"] else b""
-        return stored[:size].ljust(size, b"\0")
+        return bytes(stored[:size]).ljust(size, b"\0")
