@@ -91,7 +91,7 @@ def record(
     )
     os.close(theirs)
     deadline = time.monotonic() + timeout_s
-    pieces = []
+    pieces: list[str] = []
     rest = b""
     try:
         while time.monotonic() < deadline:

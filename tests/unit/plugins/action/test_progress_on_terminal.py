@@ -56,7 +56,7 @@ class Play:
         }
         path = self.folder / "play.yml"
         path.write_text(json.dumps([play]), encoding="utf-8")
-        return [sys.executable, "-m", "ansible", "playbook", "-i", f"{hosts},", str(path)]
+        return [sys.executable, "-m", "ansible.cli.playbook", "-i", f"{hosts},", str(path)]
 
     def watch(
         self, *tasks: dict[str, Any], hosts: str = "web1", variables: dict[str, Any] | None = None, columns: int = 100
