@@ -7,19 +7,11 @@ from __future__ import annotations
 
 from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
 
-_LATER = (
-    "attach",
-    "attach_live",
-    "cdrom_media",
-    "disk_tuning",
-    "io_limits",
-    "firewall",
-    "migration",
-    "guest_operations",
-)
+_LATER = ("firewall", "migration", "guest_operations")
 
 CAPABILITIES: Capabilities = {
     **{feature: LATER if feature in _LATER else YES for feature in FEATURES},
     "vcpus_live": Support(True, "adding; taking away waits for the next start"),
+    "attach_live": Support(True, "on the buses virtio, scsi, usb and xen"),
     "cloud_init": Support(True, "the seed is a record; what is in it is not kept"),
 }

@@ -66,6 +66,9 @@ class Guest(NamedTuple):
         crash: Whatever of it was started before faults.json was written has crashed.
         crashes_after_s: Seconds after its start at which it crashes.
         says: Lines that it writes on its console after booting.
+        hotplug: It can be given disks while it runs.
+        holds_disks: It does not let go of disks; ``detach_s`` is how many seconds it takes otherwise.
+        locks_tray: What is in its CD drives cannot be taken out.
     """
 
     boot_s: float = 0.0
@@ -75,6 +78,10 @@ class Guest(NamedTuple):
     crash: bool = False
     crashes_after_s: float | None = None
     says: tuple[str, ...] = ()
+    hotplug: bool = True
+    holds_disks: bool = False
+    detach_s: float = 0.0
+    locks_tray: bool = False
 
 
 class _Orders(NamedTuple):
@@ -221,6 +228,10 @@ _GUEST_READERS = {
     "crash": settings.truth,
     "crashes_after_s": settings.number,
     "says": settings.texts,
+    "hotplug": settings.truth,
+    "holds_disks": settings.truth,
+    "detach_s": settings.number,
+    "locks_tray": settings.truth,
 }
 
 

@@ -107,13 +107,12 @@ class ImageCacheMixin(CreationMixin):
 
     def delete_image(self, key: VolumeKey, claim: str = "") -> None:
         with self._read("images") as view:
-            if not _is_meant(view.get(VOLUMES, str(key)), claim):
-                return
-        with self._write("image_delete") as changes:
-            if not _is_meant(changes.get(VOLUMES, str(key)), claim):
-                return
-            self._require_no_need(changes, key)
-            changes.delete(VOLUMES, str(key))
+            is_there = _is_meant(view.get(VOLUMES, str(key)), claim)
+        if is_there:
+            with self._write("image_delete") as changes:
+                if _is_meant(changes.get(VOLUMES, str(key)), claim):
+                    self._require_no_need(changes, key)
+                    changes.delete(VOLUMES, str(key))
         sweep(self._store)
 
     # -- parts ------------------------------------------------------------------------------------------------------

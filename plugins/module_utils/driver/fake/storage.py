@@ -33,7 +33,7 @@ from .store import INSTANCES, VOLUMES, Record, View
 from .volumerecords import is_complete, opens
 
 SEED_BYTES = MIB
-_PREFIXES = {"virtio": "vd", "xen": "xvd", "ide": "hd"}
+PREFIXES = {"virtio": "vd", "xen": "xvd", "ide": "hd"}
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -235,7 +235,7 @@ def default_bus(disk: Disk) -> str:
 
 def free_device(bus: str, taken: Collection[str]) -> str:
     """The first name on a bus that is not taken."""
-    prefix = _PREFIXES.get(bus, "sd")
+    prefix = PREFIXES.get(bus, "sd")
     suffixes = itertools.chain(_LETTERS, map("".join, itertools.product(_LETTERS, repeat=2)))
     free: str = next(prefix + suffix for suffix in suffixes if prefix + suffix not in taken)
     return free

@@ -8,8 +8,9 @@ from __future__ import annotations
 from ..storage import StorageDriver
 from .driver import FakeDriver
 from .imagecache import ImageCacheMixin
+from .media import MediaMixin
 from .snapshots import SnapshotsMixin
 
 
-class FakeStorageDriver(ImageCacheMixin, SnapshotsMixin, FakeDriver, StorageDriver):
+class FakeStorageDriver(ImageCacheMixin, SnapshotsMixin, MediaMixin, FakeDriver, StorageDriver):
     """``fake:`` URIs, with storage."""

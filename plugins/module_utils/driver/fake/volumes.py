@@ -80,10 +80,10 @@ class VolumesMixin(VolumeChecksMixin):
 
     def delete_volume(self, key: VolumeKey) -> None:
         with self._read("volumes") as view:
-            if view.get(VOLUMES, str(key)) is None:
-                return
-        with self._write("volume_delete") as changes:
-            changes.delete(VOLUMES, str(key))
+            is_there = view.get(VOLUMES, str(key)) is not None
+        if is_there:
+            with self._write("volume_delete") as changes:
+                changes.delete(VOLUMES, str(key))
         sweep(self._store)
 
     # -- parts ------------------------------------------------------------------------------------------------------

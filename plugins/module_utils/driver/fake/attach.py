@@ -1,0 +1,319 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Disks that come and go: in the configuration, and at once in a guest that is active."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection
+from dataclasses import replace
+
+from ...errors import AlreadyExists, InvalidInput, NotFound, Problem, TimeoutExpired, Unsupported, VolumeInUse
+from ...model import power_state
+from ...model.instance import CDROM, Disk, IoLimits
+from ...model.storage import VolumeKey
+from ...undo import Undo
+from .attachchecks import HOT_BUSES, attachment_problems, bus_of
+from .guest import Look
+from .records import disks_of, plain, volume_key
+from .storage import default_bus, free_device
+from .store import INSTANCES, VOLUMES, Changes, Record, View
+from .volumerecords import opens
+from .volumes import VolumesMixin
+
+_UNDO_PATIENCE_S = 10.0
+_ASK_AGAIN_S = 0.05
+
+Places = dict[str, int]
+"""Where a disk is: its index among the disks of ``config`` and, if it is there, of ``running``."""
+
+
+class AttachMixin(VolumesMixin):
+    """Attaching, detaching and changing."""
+
+    def complete_attachment(self, instance: str, disk: Disk, taken: Collection[str] = ()) -> Disk:
+        with self._read("attachment", instance) as view:
+            record, _seen = self._instance(view, instance)
+            pool = None if disk.volume is None else disk.pool or self._default_pool(view)
+        has = {item["device"]: item for item in disks_of(record)}
+        bus = disk.bus or (bus_of(disk.device, disk.kind) if disk.device else default_bus(disk))
+        if disk.device in has:
+            raise AlreadyExists(_taken(instance, has[disk.device], free_device(bus, {*has, *taken})))
+        if disk.device is not None and disk.device in taken:
+            free = free_device(bus, {*has, *taken})
+            raise AlreadyExists(f"another disk is about to be {disk.device} of {instance!r}; the next free is {free}")
+        return replace(
+            disk,
+            pool=pool,
+            bus=bus,
+            device=disk.device or free_device(bus, {*has, *taken}),
+            read_only=disk.kind == CDROM if disk.read_only is None else disk.read_only,
+        )
+
+    def check_attachment(self, disk: Disk) -> list[Problem]:
+        return list(attachment_problems(disk))
+
+    def verify_hotplug(self, instance: str, disk: Disk) -> None:
+        with self._read("hotplug_verify", instance) as view:
+            record, seen = self._instance(view, instance)
+            if self._require_settled(record, seen):
+                self._require_pluggable(instance, plain(disk))
+
+    def attach_volume(self, instance: str, disk: Disk) -> Undo:
+        problems = self.check_attachment(disk)
+        if disk.device is None or disk.bus is None:
+            problems.append(Problem("device", "is not known; the disk has to be completed first"))
+        if problems:
+            raise InvalidInput(problems)
+        with self._write("attach", instance) as changes:
+            record, seen = self._instance(changes, instance)
+            new = _record_of(disk)
+            has = {item["device"]: item for item in disks_of(record)}
+            if disk.device in has:
+                raise AlreadyExists(_taken(instance, has[disk.device], free_device(disk.bus or "", has)))
+            live = self._require_settled(record, seen)
+            if live:
+                self._require_pluggable(instance, new)
+            _require_own_place(has.values(), new)
+            if "volume" in new:
+                self._require_attachable(changes, instance, disk)
+                self._fill_from_volumes(changes, [new])
+            places = {part: len(record[part].get("disks", [])) for part in _parts(live)}
+            self._put_disk(changes, record, dict.fromkeys(places, new), places)
+
+        def take_back() -> None:
+            self._take(instance, new["device"], _UNDO_PATIENCE_S)
+
+        return take_back
+
+    def detach_volume(self, instance: str, device: str, timeout_s: float) -> Undo:
+        with self._read("attachment", instance) as view:
+            record, _seen = self._instance(view, instance)
+            find_disk(record, device)
+        return self._take(instance, device, timeout_s)
+
+    def update_attachment(self, instance: str, disk: Disk, options: Collection[str]) -> Undo:
+        fixed = set(options) - {"cache", "discard", "serial", "boot_order", "read_only", "shareable", "limits"}
+        if fixed:
+            raise Unsupported(f"{', '.join(sorted(fixed))} of a disk cannot be changed; detach it, and attach it anew")
+        device = disk.device or ""
+        with self._write("attachment_update", instance) as changes:
+            record, seen = self._instance(changes, instance)
+            live = self._require_settled(record, seen)
+            later = sorted(set(options) - {"limits"})
+            if live and later:
+                raise Unsupported(
+                    f"{', '.join(later)} of disk {device} cannot be changed while instance {instance!r} is "
+                    f"{power_state.name(seen.state)}; stop it first"
+                )
+            places = find_disk(record, device)
+            before = {part: record[part]["disks"][at] for part, at in places.items()}
+            after = {part: _with(old, disk, options) for part, old in before.items()}
+            if "volume" in after["config"] and {"read_only", "shareable"} & set(options):
+                self._require_unused_elsewhere(changes, instance, after["config"])
+            self._change_disk(changes, record, after)
+        return lambda: self._change_back(instance, "attachment_update", before, options)
+
+    # -- rules ------------------------------------------------------------------------------------------------------
+
+    def _require_settled(self, record: Record, seen: Look) -> bool:
+        """Whether the instance has a guest that has to be told; raises Unsupported when just now it cannot be."""
+        if seen.state in (power_state.SHUTDOWN, power_state.SUSPENDED):
+            hint = "resume it" if seen.state == power_state.SUSPENDED else "wait until it is off"
+            raise Unsupported(
+                f"the disks of instance {record['name']!r} cannot be changed while it is "
+                f"{power_state.name(seen.state)}; {hint} first"
+            )
+        return seen.state not in power_state.OFF
+
+    def _require_pluggable(self, instance: str, disk: Record) -> None:
+        if not self._faults.guest(instance).hotplug:
+            raise Unsupported(f"instance {instance!r} has no place for disks that come while it runs; stop it first")
+        if disk.get("bus") not in HOT_BUSES:
+            what = "CD drives" if disk["kind"] == CDROM else "disks"
+            raise Unsupported(
+                f"{what} on the bus {disk.get('bus')} come and go only while instance {instance!r} is off; take one of "
+                f"{', '.join(HOT_BUSES)}, or stop it first"
+            )
+
+    def _require_attachable(self, view: View, instance: str, disk: Disk) -> None:
+        key = VolumeKey(disk.pool or self._default_pool(view), disk.volume or "")
+        volume = self._volume(view, key)
+        if "lock" in volume and not opens(disk.passphrase, volume["lock"]):
+            wrong = "is not the one of" if disk.passphrase else "is needed for"
+            raise InvalidInput([Problem("passphrase", f"{wrong} the encrypted volume {key}")])
+        if "lock" not in volume and disk.passphrase:
+            raise InvalidInput([Problem("passphrase", f"the volume {key} is not encrypted; leave it out")])
+        if disk.shareable and volume["format"] != "raw":
+            raise InvalidInput([Problem("shareable", f"{key} is {volume['format']}; only raw volumes can be shared")])
+        if not disk.read_only:
+            if "image" in volume:
+                raise VolumeInUse(
+                    f"{key} is an image of the cache; attach a volume made from it, or attach it read-only"
+                )
+            children = [child for child, other in view.all(VOLUMES).items() if other["backing"] == str(key)]
+            if children:
+                raise VolumeInUse(f"the volume {key} cannot be written to, since {', '.join(children)} lean on it")
+        self._require_unused_elsewhere(view, instance, _record_of(disk))
+
+    def _require_unused_elsewhere(self, view: View, instance: str, disk: Record) -> None:
+        """Raise unless the volume may be this instance's as well as that of those that have it."""
+        key = volume_key(disk)
+        shared = (view.get(VOLUMES, key) or {}).get("shareable")
+        for name, (record, _seen) in self._instances(view).items():
+            for other in disks_of(record):
+                if "volume" not in other or volume_key(other) != key:
+                    continue
+                if name == instance:
+                    if other["device"] != disk["device"]:
+                        raise AlreadyExists(f"instance {name!r} has the volume {key} already, as {other['device']}")
+                    continue
+                if other.get("read_only") and disk.get("read_only"):
+                    continue
+                if not (shared or (other.get("shareable") and disk.get("shareable"))):
+                    raise VolumeInUse(
+                        f"the volume {key} is {other['device']} of instance {name!r}; detach it there first, or attach "
+                        "it to all of them read-only or, when it is raw, shareable"
+                    )
+
+    # -- changes ----------------------------------------------------------------------------------------------------
+
+    def _take(self, instance: str, device: str, timeout_s: float) -> Undo:
+        """Take a disk away as soon as the guest lets go of it."""
+        asked = time.monotonic()
+        while True:
+            with self._write("detach", instance) as changes:
+                record, seen = self._instance(changes, instance)
+                places = find_disk(record, device)
+                disks = {part: record[part]["disks"][at] for part, at in places.items()}
+                live = self._require_settled(record, seen)
+                if live and "running" in disks:
+                    self._require_pluggable(instance, disks["running"])
+                why = self._why_held(instance, seen, time.monotonic() - asked) if "running" in disks else None
+                if why is None:
+                    self._remove_disk(changes, record, places)
+            if why is None:
+                return lambda: self._give_back(instance, disks, places)
+            left_s = asked + timeout_s - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutExpired(
+                    f"the guest of instance {instance!r} does not let go of disk {device}, which is attached as before",
+                    last_seen=why,
+                )
+            time.sleep(min(_ASK_AGAIN_S, left_s))
+
+    def _why_held(self, instance: str, seen: Look, waited_s: float) -> str | None:
+        """Why a guest that was asked so long ago does not let go of a disk; None when it does."""
+        guest = self._faults.guest(instance)
+        if seen.state not in power_state.EXECUTING:
+            return f"it is {power_state.name(seen.state)}"
+        if not seen.ready:
+            return "it is still booting"
+        if guest.holds_disks or waited_s < guest.detach_s:
+            return "it uses the disk"
+        return None
+
+    def _give_back(self, instance: str, disks: dict[str, Record], places: Places) -> None:
+        """Undo a detachment."""
+        with self._write("attach", instance) as changes:
+            record, seen = self._instance(changes, instance)
+            live = self._require_settled(record, seen)
+            device = disks["config"]["device"] if "config" in disks else disks["running"]["device"]
+            if any(other["device"] == device for other in disks_of(record)):
+                raise AlreadyExists(f"{device} of instance {instance!r} is another disk by now")
+            if "config" in disks and "volume" in disks["config"]:
+                self._require_unused_elsewhere(changes, instance, disks["config"])
+            parts = {part: disk for part, disk in disks.items() if part == "config" or live}
+            self._put_disk(changes, record, parts, places)
+
+    def _put_disk(self, changes: Changes, record: Record, disks: dict[str, Record], places: Places) -> None:
+        record = dict(record)
+        for part, disk in disks.items():
+            had = list(record[part].get("disks", []))
+            had.insert(places[part], disk)
+            record[part] = {**record[part], "disks": had}
+        changes.put(INSTANCES, record["name"], record)
+
+    def _remove_disk(self, changes: Changes, record: Record, places: Places) -> None:
+        record = dict(record)
+        for part, at in places.items():
+            had = record[part]["disks"]
+            record[part] = {**record[part], "disks": [*had[:at], *had[at + 1 :]]}
+        changes.put(INSTANCES, record["name"], record)
+
+    def _change_disk(self, changes: Changes, record: Record, disks: dict[str, Record]) -> None:
+        """Put these in the places of those with the same device."""
+        record = dict(record)
+        for part, disk in disks.items():
+            had = record[part]["disks"]
+            record[part] = {
+                **record[part],
+                "disks": [disk if other["device"] == disk["device"] else other for other in had],
+            }
+        changes.put(INSTANCES, record["name"], record)
+
+    def _change_back(self, instance: str, operation: str, before: dict[str, Record], options: Collection[str]) -> None:
+        """Give a disk back what it had for these options, wherever it is by now."""
+        with self._write(operation, instance) as changes:
+            record, _seen = self._instance(changes, instance)
+            disks = {}
+            for part, at in find_disk(record, next(iter(before.values()))["device"]).items():
+                now, then = record[part]["disks"][at], before.get(part, before["config"])
+                kept = {option: value for option, value in now.items() if option not in options}
+                disks[part] = {**kept, **{option: then[option] for option in options if option in then}}
+            self._change_disk(changes, record, disks)
+
+
+def _parts(live: bool) -> tuple[str, ...]:
+    return ("config", "running") if live else ("config",)
+
+
+def find_disk(record: Record, device: str) -> Places:
+    """Where an instance has a device.
+
+    Raises:
+        NotFound: nowhere.
+    """
+    places = {
+        part: at
+        for part in ("config", "running")
+        for at, disk in enumerate((record[part] or {}).get("disks", []))
+        if disk["device"] == device
+    }
+    if not places:
+        has = ", ".join(sorted({disk["device"] for disk in disks_of(record)})) or "none"
+        raise NotFound(f"instance {record['name']!r} has no disk {device!r}; it has {has}")
+    return places
+
+
+def _record_of(disk: Disk) -> Record:
+    """A disk that is being attached, as a part of a record; what its volume is, is looked up."""
+    record: Record = plain(replace(disk, owned=False, size_bytes=None, format=None, limits=_set(disk.limits)))
+    if disk.volume is None:
+        record.pop("pool", None)
+    return record
+
+
+def _with(old: Record, disk: Disk, options: Collection[str]) -> Record:
+    """A disk's record with the values that ``disk`` has for these options."""
+    new = plain(replace(disk, limits=_set(disk.limits)))
+    kept = {option: value for option, value in old.items() if option not in options}
+    return {**kept, **{option: new[option] for option in options if option in new}}
+
+
+def _set(limits: IoLimits | None) -> IoLimits | None:
+    """Limits without those of zero, which are none."""
+    return None if limits is None else IoLimits(**{name: value or None for name, value in vars(limits).items()})
+
+
+def _require_own_place(others: Collection[Record], disk: Record) -> None:
+    place = disk.get("boot_order")
+    for other in others:
+        if place is not None and other.get("boot_order") == place:
+            raise InvalidInput([Problem("boot_order", f"disk {other['device']} is in the place {place} already")])
+
+
+def _taken(instance: str, other: Record, free: str) -> str:
+    what = volume_key(other) if "volume" in other else other.get("path", "an empty drive")
+    return f"{other['device']} of instance {instance!r} is {what}; the next free device is {free}"
