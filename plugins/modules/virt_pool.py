@@ -83,6 +83,9 @@ options:
       volume_group: &volume_group
         description: Name of the volume group of V(lvm), when it is not the pool's.
         type: str
+      shared: &shared
+        description: Whether all hosts of a XenServer pool see it. When it is not given, that follows from O(kind).
+        type: bool
       autostart: &autostart
         description: Whether it is started with the host.
         type: bool
@@ -108,6 +111,7 @@ options:
   target: *target
   port: *port
   volume_group: *volume_group
+  shared: *shared
   autostart: *autostart
   refresh: *refresh
   overwrite: *overwrite
@@ -278,6 +282,7 @@ POOL_OPTIONS: dict[str, Option] = {
     "target": TEXT,
     "port": {"type": "int"},
     "volume_group": TEXT,
+    "shared": TRUTH,
     "autostart": TRUTH,
     "refresh": TRUTH,
     "overwrite": TRUTH,

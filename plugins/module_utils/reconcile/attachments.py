@@ -110,7 +110,7 @@ class Attachments:
                 problems.append(
                     Problem(
                         f"{item.where}{option}",
-                        f"volume {item.key} is attached to {item.instance!r} with {old}, which cannot be changed to "
+                        f"is {old} where volume {item.key} is attached to {item.instance!r}, and cannot be changed to "
                         f"{new}; detach it first",
                     )
                 )

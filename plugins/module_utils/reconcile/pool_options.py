@@ -94,6 +94,7 @@ def _read_pool(reader: Reader) -> DesiredPool:
         target=_word(reader, "target"),
         port=reader.whole("port", 1, 65535),
         volume_group=reader.name("volume_group"),
+        shared=reader.truth("shared"),
         autostart=reader.truth("autostart"),
     )
     wanted = DesiredPool(reader.where, pool, reader.choice("state", STATES) or PRESENT)

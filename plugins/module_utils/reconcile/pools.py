@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from .storage import storage_driver
 from .task import Task
 from .workers import DEFAULT_WORKERS, run_chains
 
-_FIXED = ("kind", "path", "devices", "fs_type", "server", "export", "target", "port", "volume_group")
+_FIXED = ("kind", "path", "devices", "fs_type", "server", "export", "target", "port", "volume_group", "shared")
 _ANY_FILE_SYSTEM = "auto"
 
 
@@ -91,7 +92,7 @@ def _differences_that_stay(item: DesiredPool, now: Pool) -> list[Problem]:
         problems.append(
             Problem(
                 f"{item.where}{option}",
-                f"the pool {item.name!r} has {_say(old)}, which cannot be changed to {_say(new)} once it exists; "
+                f"is {_say(old)} of the pool {item.name!r}, and cannot be changed to {_say(new)} once it exists; "
                 "remove the pool first, or give another name",
             )
         )
@@ -99,6 +100,8 @@ def _differences_that_stay(item: DesiredPool, now: Pool) -> list[Problem]:
 
 
 def _say(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return ", ".join(value) if isinstance(value, list) else str(value)
 
 
@@ -106,17 +109,14 @@ class _Contents:
     """What is in the pools that are to go, and who uses that: found out before anything is done."""
 
     def __init__(self, driver: StorageDriver, wanted: Sequence[DesiredPool], current: Mapping[str, Pool]) -> None:
-        self.errors: dict[str, AnyvirtError] = {}
         self._volumes: dict[str, list[VolumeKey]] = {}
         self._uses: dict[VolumeKey, VolumeUses] = {}
         leaving = [item.name for item in wanted if _is_ended(item, current.get(item.name))]
         if not leaving or not driver.supports("volumes"):
             return
         for name in leaving:
-            try:
+            with suppress(PoolNotFound):  # it went meanwhile
                 self._volumes[name] = [volume.key for volume in driver.list_volumes(name)]
-            except PoolNotFound as error:  # it went meanwhile
-                self.errors[name] = error
         keys = [key for found in self._volumes.values() for key in found]
         self._uses = driver.volume_uses(keys) if keys else {}
 
@@ -278,7 +278,7 @@ def _pool_as_dict(pool: Pool | None) -> dict[str, Any] | None:
     """A pool in the words of the module's options; how full it is changes by itself, so it is told elsewhere."""
     if pool is None:
         return None
-    known = {option: getattr(pool, option) for option in ("name", *_FIXED, "autostart", "shared")}
+    known = {option: getattr(pool, option) for option in ("name", *_FIXED, "autostart")}
     return {"state": _state(pool), **{option: value for option, value in known.items() if value is not None}}
 
 

@@ -63,7 +63,7 @@ def volume_as_dict(world: World, item: DesiredVolume, users: Sequence[str] | Non
             shown["size"] = format_size(volume.size_bytes)
         for option in ("format", "shareable", "encrypted", "backing", "metadata"):
             value = getattr(volume, option)
-            if value not in (None, False, {}) or (option == "metadata" and value is not None):
+            if value not in (None, False, {}):
                 shown[option] = value
         if item.snapshots is not None and volume.snapshots is not None:
             shown["snapshots"] = [snapshot.name for snapshot in volume.snapshots]

@@ -95,11 +95,12 @@ class VolumePlanner:
         step = Step(f"create {item.key}{again}{details}{_say_source(asked)}", create)
         planned.add(step, "state", ABSENT, PRESENT)
         encrypted = True if asked.encryption is not None else None
-        snapshots = [] if item.snapshots is not None else None
-        self.world.volumes[item.key] = replace(
-            foreseen, source=None, encryption=None, encrypted=encrypted, snapshots=snapshots
-        )
-        self.world.to_come.add(item.key)
+        snapshots: list[VolumeSnapshot] | None = [] if item.snapshots is not None else None
+        made = replace(foreseen, source=None, encryption=None, encrypted=encrypted, snapshots=snapshots)
+        source = foreseen.source
+        if source is not None and source.copy_on_write:
+            made.backing = str(VolumeKey(source.pool or made.pool, source.volume or source.image or ""))
+        self.world.made(made)
 
     def _foreseen(self, planned: PlannedVolume, asked: Volume) -> Volume:
         """The volume as the driver will make it, as far as that can be told now."""
@@ -125,7 +126,7 @@ class VolumePlanner:
         for option in ("format", "shareable"):
             new, old = getattr(item.volume, option), getattr(volume, option)
             if new is not None and old is not None and new != old:
-                message = f"volume {item.key} has {_word(old)}, which cannot be changed to {_word(new)} once it exists"
+                message = f"is {_word(old)} of volume {item.key}, and cannot be changed to {_word(new)} once it exists"
                 problems.append(Problem(f"{item.where}{option}", message))
         if item.volume.encryption is not None and volume.encrypted is False:
             message = f"volume {item.key} is not encrypted, and cannot be once it exists"

@@ -109,6 +109,15 @@ class World:
 
     # -- what will be -----------------------------------------------------------------------------------------------
 
+    def made(self, volume: Volume) -> None:
+        """The volume will be there, new."""
+        self.volumes[volume.key] = volume
+        self.to_come.add(volume.key)
+        self.uses[volume.key] = VolumeUses()
+        for key, uses in self.uses.items():
+            if str(key) == volume.backing:
+                uses.children.append(str(volume.key))
+
     def attached(self, name: str, key: VolumeKey, disk: Disk) -> None:
         """The instance will have this disk, in place of what is at its device."""
         instance = self.instances[name]
