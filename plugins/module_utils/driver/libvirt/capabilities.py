@@ -11,9 +11,20 @@ from ..capabilities import FEATURES, LATER, STORAGE_FEATURES, YES, Capabilities,
 
 _PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, "firewall", "migration", "guest_operations"), LATER)
 
+_STORAGE: Capabilities = {
+    **dict.fromkeys(("pools", "volumes", "volume_metadata", "volume_transfer"), YES),
+    "volume_shrink": Support(True, "in pools of files; make a smaller volume in the others"),
+    "volume_copy_on_write": Support(True, "in pools of files"),
+    "volume_encryption": Support(True, "LUKS, of blank volumes in pools of files"),
+    "volume_snapshots": Support(False, "libvirt has them on QEMU only; make copies with source.volume"),
+    "images": Support(True, "in pools of files"),
+}
+
 _QEMU: Capabilities = {
     **dict.fromkeys(FEATURES, YES),
     **_PLANNED,
+    **_STORAGE,
+    "volume_snapshots": Support(True, "of qcow2 volumes, while the instances that use them are stopped"),
     **dict.fromkeys(("attach", "cdrom_media", "disk_tuning", "io_limits"), YES),
     "attach_live": Support(True, "on the buses virtio, scsi and usb"),
     "uefi": Support(True, "where the host has UEFI firmware installed"),
@@ -43,6 +54,7 @@ _LXC: Capabilities = {
         YES,
     ),
     **_PLANNED,
+    **_STORAGE,
     **dict.fromkeys(("attach", "attach_live", "cdrom_media", "disk_tuning", "io_limits"), _NO_DISKS),
     "image": Support(False, "a container's root is a folder: give it with libvirt.xml as a <filesystem>"),
     "existing_volume": Support(False, "a container's root is a folder: give it with libvirt.xml as a <filesystem>"),
@@ -96,6 +108,7 @@ _XEN: Capabilities = {
         YES,
     ),
     **_PLANNED,
+    **_STORAGE,
     "attach": YES,
     "attach_live": Support(True, "on the bus xen"),
     "cdrom_media": Support(True, "of HVM guests; PV and PVH guests have no CD drives"),

@@ -15,6 +15,7 @@ from ...errors import InvalidPowerState, NotFound
 from ...model.instance import BlockStats, InterfaceStats
 from .connection import LibvirtBase
 from .errors import INTERNAL_ERROR, NO_DOMAIN, OPERATION_INVALID, code_of
+from .scratch import is_scratch
 from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ class StatsMixin(LibvirtBase):
                 time.sleep(_LOOK_AGAIN_S)
 
     def is_host_itself(self, domain: libvirt.virDomain) -> bool:
-        """Xen lists its management domain among the others; it is no instance."""
-        return self.kind == "xen" and domain.ID() == 0
+        """Xen lists its management domain among the others; it is no instance, and no more are our passing domains."""
+        return (self.kind == "xen" and domain.ID() == 0) or is_scratch(domain)
 
     @property
     def _do_not_wait(self) -> int:

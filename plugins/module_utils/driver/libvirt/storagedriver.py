@@ -9,9 +9,20 @@ from ..storage import StorageDriver
 from .detach import DetachMixin
 from .disklimits import DiskLimitsMixin
 from .driver import LibvirtDriver
-from .growattached import GrowAttachedMixin
+from .imagecache import ImageCacheMixin
 from .media import MediaMixin
+from .pools import PoolsMixin
+from .volumes import VolumesMixin
 
 
-class LibvirtStorageDriver(DetachMixin, DiskLimitsMixin, MediaMixin, GrowAttachedMixin, LibvirtDriver, StorageDriver):
+class LibvirtStorageDriver(
+    ImageCacheMixin,
+    VolumesMixin,
+    PoolsMixin,
+    DetachMixin,
+    DiskLimitsMixin,
+    MediaMixin,
+    LibvirtDriver,
+    StorageDriver,
+):
     """``qemu:``, ``lxc:`` and ``xen:`` URIs, with storage."""

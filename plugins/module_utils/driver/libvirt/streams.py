@@ -30,14 +30,24 @@ class StreamsMixin(ImagesMixin):
         """Write ``data`` to the beginning of a volume."""
         self.send(volume, [data])
 
-    def send(self, volume: libvirt.virStorageVol, segments: Iterable[Segment], meter: Meter | None = None) -> int:
-        """Write data and holes to the beginning of a volume, which grows where it has to; the bytes, holes included.
+    def send(
+        self,
+        volume: libvirt.virStorageVol,
+        segments: Iterable[Segment],
+        meter: Meter | None = None,
+        sparse: bool = True,
+    ) -> int:
+        """Write data and holes to the beginning of a volume, which grows where it has to.
 
-        A volume that holes are sent to has to be new: what is in it is kept where holes are.
+        Args:
+            sparse: Holes are left as they are in the volume, which has to be a new file; otherwise zeros are written.
+
+        Returns:
+            The bytes that were sent, holes included.
         """
         sent = 0
         with self.guard("write a volume"):
-            stream, sparse = self._open_stream(volume, "UPLOAD")
+            stream, sparse = self._open_stream(volume, "UPLOAD", sparse)
             try:
                 for segment in segments:
                     if not isinstance(segment, Hole):
@@ -58,10 +68,12 @@ class StreamsMixin(ImagesMixin):
                 raise
         return sent
 
-    def receive(self, volume: libvirt.virStorageVol, meter: Meter | None = None) -> Iterator[Segment]:
-        """All that is in a volume."""
+    def receive(
+        self, volume: libvirt.virStorageVol, meter: Meter | None = None, sparse: bool = True
+    ) -> Iterator[Segment]:
+        """All that is in a volume; without ``sparse`` its holes come as zeros."""
         with self.guard("read a volume"):
-            stream, sparse = self._open_stream(volume, "DOWNLOAD")
+            stream, sparse = self._open_stream(volume, "DOWNLOAD", sparse)
             flags = self.libvirt.VIR_STREAM_RECV_STOP_AT_HOLE if sparse else 0
             try:
                 while True:
@@ -100,10 +112,12 @@ class StreamsMixin(ImagesMixin):
                 raise
         return bytes(data)
 
-    def _open_stream(self, volume: libvirt.virStorageVol, direction: str) -> tuple[libvirt.virStream, bool]:
-        """A stream for ``UPLOAD`` or ``DOWNLOAD``, and whether it knows holes."""
-        sparse = getattr(self.libvirt, f"VIR_STORAGE_VOL_{direction}_SPARSE_STREAM", 0)
-        for flags in (sparse, 0):
+    def _open_stream(
+        self, volume: libvirt.virStorageVol, direction: str, sparse: bool
+    ) -> tuple[libvirt.virStream, bool]:
+        """A stream for ``UPLOAD`` or ``DOWNLOAD``, and whether it knows holes, which older daemons do not."""
+        known = getattr(self.libvirt, f"VIR_STORAGE_VOL_{direction}_SPARSE_STREAM", 0) if sparse else 0
+        for flags in (known, 0):
             stream = self.conn.newStream(0)
             try:
                 (volume.upload if direction == "UPLOAD" else volume.download)(stream, 0, 0, flags)

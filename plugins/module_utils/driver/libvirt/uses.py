@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from xml.etree.ElementTree import Element
 
 from .errors import NO_DOMAIN, NO_STORAGE_POOL, NO_STORAGE_VOL, code_of
+from .scratch import is_scratch
 from .storage import StorageMixin
 from .xmltext import from_libvirt
 
@@ -80,7 +81,7 @@ class UsesMixin(StorageMixin):
         inactive = self.libvirt.VIR_DOMAIN_XML_INACTIVE
         used: set[str] = set()
         for domain in self.conn.listAllDomains(0):
-            if domain.name() == but:
+            if domain.name() == but or is_scratch(domain):
                 continue
             try:
                 views = [domain.XMLDesc(inactive)]

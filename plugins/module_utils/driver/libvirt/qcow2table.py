@@ -1,0 +1,46 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The snapshots inside of a qcow2 image, from its own tables, as its format's specification lays them out."""
+
+from __future__ import annotations
+
+import struct
+from typing import Callable
+
+from ...model.storage import VolumeSnapshot
+
+_MAGIC = b"QFI\xfb"
+_HEADER = struct.Struct(">60xIQ")
+"""Number of snapshots, and where their table begins."""
+_ENTRY = struct.Struct(">12xHHIIQ4xI")
+"""Lengths of id and name, seconds and nanoseconds of its making, the guest's clock, length of the extra data."""
+_MOST_SNAPSHOTS = 65536
+_MOST_BYTES = 1 << 20
+_ALIGNMENT = 8
+
+
+def read_snapshots(read: Callable[[int, int], bytes]) -> list[VolumeSnapshot]:
+    """The snapshots, oldest first; none of what is no qcow2 image.
+
+    Args:
+        read: Returns so many bytes (fewer at its end) of the image from an offset on.
+    """
+    head = read(0, _HEADER.size)
+    if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+        return []
+    count, offset = _HEADER.unpack(head)
+    if not 0 < count <= _MOST_SNAPSHOTS:
+        return []
+    table = read(offset, _MOST_BYTES)
+    found, position = [], 0
+    for _unused in range(count):
+        if position + _ENTRY.size > len(table):
+            break
+        id_length, name_length, seconds, nanoseconds, _clock, extra = _ENTRY.unpack_from(table, position)
+        name_at = position + _ENTRY.size + extra + id_length
+        name = table[name_at : name_at + name_length].decode(errors="replace")
+        found.append(VolumeSnapshot(name, seconds + nanoseconds / 1e9))
+        position = name_at + name_length
+        position += -position % _ALIGNMENT
+    return sorted(found, key=lambda snapshot: snapshot.created_s or 0.0)

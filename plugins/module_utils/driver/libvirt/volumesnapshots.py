@@ -1,0 +1,185 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Snapshots inside of volumes.
+
+libvirt has no call for them but for those of instances. So a volume whose users are off is lent to a passing domain
+that never starts, and whose snapshots are the volume's; the volume's own users know nothing of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from ...errors import AlreadyExists, InvalidInput, Problem, SnapshotNotFound, Unsupported, VolumeInUse
+from ...model.instance import Instance
+from ...model.storage import VolumeKey
+from ...undo import Undo
+from .errors import NO_DOMAIN, code_of
+from .instances import InstancesMixin
+from .scratch import SCRATCH_PREFIX
+from .volumelist import Found, VolumeListMixin
+from .volumeuses import VolumeUsesMixin
+from .xmltext import from_libvirt
+
+if TYPE_CHECKING:
+    import libvirt
+
+_NAMESPACE = uuid.UUID("3f0c1d5e-3b6a-5c0e-9b39-6a1f7c2f1d11")
+_DEVICE = "vda"
+
+
+class Scratch:
+    """A passing domain with nothing but one volume."""
+
+    def __init__(self, library: Any, domain: libvirt.virDomain) -> None:
+        self._libvirt = library
+        self._domain = domain
+
+    def create(self, snapshot: str) -> None:
+        """Make a snapshot."""
+        self._domain.snapshotCreateXML(self._document(snapshot, None), 0)
+
+    def revert(self, snapshot: str) -> None:
+        """Go back to a snapshot that the volume has."""
+        self._domain.revertToSnapshot(self._known(snapshot), 0)
+
+    def delete(self, snapshot: str) -> None:
+        """Delete a snapshot that the volume has."""
+        self._known(snapshot).delete(0)
+
+    def _known(self, snapshot: str) -> libvirt.virDomainSnapshot:
+        """Tell libvirt of a snapshot that is there."""
+        own = from_libvirt(self._domain.XMLDesc(self._libvirt.VIR_DOMAIN_XML_INACTIVE))
+        redefine = self._libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
+        return self._domain.snapshotCreateXML(self._document(snapshot, own), redefine)
+
+    def _document(self, snapshot: str, domain: Element | None) -> str:
+        root = Element("domainsnapshot")
+        SubElement(root, "name").text = snapshot
+        SubElement(SubElement(root, "disks"), "disk", name=_DEVICE, snapshot="internal")
+        if domain is not None:
+            SubElement(root, "state").text = "shutoff"
+            SubElement(root, "creationTime").text = str(int(time.time()))
+            root.append(domain)
+        return ElementTree.tostring(root, encoding="unicode")
+
+
+class VolumeSnapshotsMixin(VolumeListMixin, VolumeUsesMixin, InstancesMixin):
+    """States of volumes that can be gone back to."""
+
+    def create_volume_snapshot(self, key: VolumeKey, snapshot: str) -> Undo:
+        self.require("volume_snapshots")
+        if snapshot.isdigit():  # QEMU numbers snapshots, and a number would stand for another one
+            raise InvalidInput([Problem("snapshot", f"{snapshot!r} is a number; give it a letter")])
+        found = self._require_quiet_qcow2(key, "given a snapshot")
+        if snapshot in self._names_in(found):
+            raise AlreadyExists(f"the volume {str(key)!r} has a snapshot {snapshot!r} already")
+        with (
+            self.guard(f"make the snapshot {snapshot!r} of the volume {str(key)!r}"),
+            self.scratch_domain(found.facts.path) as scratch,
+        ):
+            scratch.create(snapshot)
+        return lambda: self.delete_volume_snapshot(key, snapshot)
+
+    def delete_volume_snapshot(self, key: VolumeKey, snapshot: str) -> None:
+        self.require("volume_snapshots")
+        found = self._require_quiet_qcow2(key, "rid of a snapshot")
+        if snapshot not in self._names_in(found):
+            return
+        with (
+            self.guard(f"delete the snapshot {snapshot!r} of the volume {str(key)!r}"),
+            self.scratch_domain(found.facts.path) as scratch,
+        ):
+            scratch.delete(snapshot)
+
+    def revert_volume(self, key: VolumeKey, snapshot: str) -> None:
+        self.require("volume_snapshots")
+        found = self._require_quiet_qcow2(key, "reverted", but_saved=False)
+        if snapshot not in self._names_in(found):
+            raise SnapshotNotFound(f"the volume {str(key)!r} has no snapshot {snapshot!r}")
+        with (
+            self.guard(f"revert the volume {str(key)!r} to the snapshot {snapshot!r}"),
+            self.scratch_domain(found.facts.path) as scratch,
+        ):
+            scratch.revert(snapshot)
+
+    @contextmanager
+    def scratch_domain(self, path: str, what: str) -> Iterator[Scratch]:
+        """A passing domain with the qcow2 volume at ``path``. One that a killed process left is replaced.
+
+        Args:
+            what: What is done with it, to be read after "cannot".
+        """
+        name = _scratch_name(path)
+        self.drop_scratch(path)
+        with self.guard(what):
+            domain = self.conn.defineXML(self._scratch_document(name, path))
+            try:
+                yield Scratch(self.libvirt, domain)
+            finally:
+                self.drop_scratch(path)
+
+    def drop_scratch(self, path: str) -> None:
+        """Remove the passing domain of a volume; fine when there is none."""
+        if self.kind != "qemu":
+            return
+        try:
+            domain = self.conn.lookupByName(_scratch_name(path))
+            domain.undefineFlags(self.libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
+        except self.libvirt.libvirtError as error:
+            if code_of(error) != NO_DOMAIN:
+                with self.guard(f"remove the passing domain of the volume {path!r}"):
+                    raise
+
+    def _scratch_document(self, name: str, path: str) -> str:
+        host = self.host_facts(Instance(name))
+        root = Element("domain", type=host.domain_type)
+        SubElement(root, "name").text = name
+        SubElement(root, "uuid").text = str(uuid.uuid5(_NAMESPACE, name))
+        SubElement(root, "description").text = f"made by anyvirt for a snapshot of {path}; it can be removed"
+        SubElement(root, "memory", unit="MiB").text = "1"
+        SubElement(SubElement(root, "os"), "type", arch=host.arch).text = "hvm"
+        disk = SubElement(SubElement(root, "devices"), "disk", type="file", device="disk")
+        SubElement(disk, "driver", name="qemu", type="qcow2")
+        SubElement(disk, "source", file=path)
+        SubElement(disk, "target", dev=_DEVICE, bus="virtio")
+        return ElementTree.tostring(root, encoding="unicode")
+
+    def _names_in(self, found: Found) -> list[str]:
+        return [snapshot.name for snapshot in self.snapshots_in(found.handle, found.facts)]
+
+    def _require_quiet_qcow2(self, key: VolumeKey, what: str, but_saved: bool = True) -> Found:
+        """A qcow2 volume that no active instance has.
+
+        Args:
+            but_saved: Instances whose memory is saved do not matter.
+        """
+        found = self.require_whole(key)
+        if found.facts.format != "qcow2":
+            raise Unsupported(
+                f"the volume {str(key)!r} is {found.facts.format}, and only qcow2 volumes have snapshots on libvirt; "
+                "make a copy of it instead, with source.volume"
+            )
+        uses = self.volume_uses([key])[key]
+        self.require_quiet(uses.instances, key, what)
+        if not but_saved:
+            for use in uses.instances:
+                with self.guard(f"look up instance {use.instance!r}", use.instance):
+                    if self.conn.lookupByName(use.instance).hasManagedSaveImage():
+                        raise VolumeInUse(
+                            f"the volume {str(key)!r} cannot be {what} while {use.instance!r} is suspended, since its "
+                            "memory knows what is in the volume now; start and stop that first"
+                        )
+        return found
+
+
+def _scratch_name(path: str) -> str:
+    return SCRATCH_PREFIX + hashlib.sha256(path.encode()).hexdigest()[:24]
