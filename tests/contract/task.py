@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
@@ -14,6 +15,9 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.failures
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
 from contract.platforms.base import Platform
 from contract.platforms.calls import Record
+
+KINDS = ("instances", "volumes", "pools", "images")
+Reconcile = Callable[[Task], "dict[str, Any]"]
 
 
 class Outcome(NamedTuple):
@@ -29,7 +33,13 @@ class Outcome(NamedTuple):
 
     @property
     def steps(self) -> list[str]:
-        return [step for instance in self.result["instances"] for step in instance["steps"]]
+        return [step for one in self.objects for step in one["steps"]]
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """The results of the instances, volumes ... that the task is about."""
+        found: list[dict[str, Any]] = next(self.result[kind] for kind in KINDS if kind in self.result)
+        return found
 
     @property
     def kind(self) -> str | None:
@@ -37,19 +47,26 @@ class Outcome(NamedTuple):
         return self.result["error"]["kind"] if self.result.get("failed") else None
 
 
-def run(platform: Platform, *, check: bool = False, fail_at: int = 0, **params: Any) -> Outcome:
-    """A task with these options."""
+def run(
+    platform: Platform,
+    *,
+    check: bool = False,
+    fail_at: int = 0,
+    reconcile: Reconcile = reconcile_instances,
+    **params: Any,
+) -> Outcome:
+    """A task with these options, of virt_instance or of the module that ``reconcile`` is for."""
     connections = 0
 
     def connect() -> ComputeDriver:
         nonlocal connections
         connections += 1
-        return platform.closed_driver()
+        return platform.closed_driver() if reconcile is reconcile_instances else platform.closed_storage_driver()
 
     params.setdefault("instances", None)
     with platform.calls.recording(fail_at) as calls:
         try:
-            result = reconcile_instances(Task(params, check, True, connect, lambda warning: None))
+            result = reconcile(Task(params, check, True, connect, lambda warning: None))
         except AnyvirtError as error:  # as module.py does
             result = {"failed": True, "changed": False, "instances": [], "msg": str(error)}
             result["error"] = error_as_dict(error)
