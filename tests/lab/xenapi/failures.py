@@ -38,6 +38,14 @@ class Failure(Exception):
         return [self.code, *self.params]
 
 
+class HttpFailure(Failure):
+    """One that an HTTP request is answered with in its own way, and not as an error of the server."""
+
+    def __init__(self, status: int, code: str, *params: str) -> None:
+        super().__init__(code, *params)
+        self.status = status
+
+
 @functools.cache
 def _table() -> dict[str, tuple[str, ...]]:
     """Every error code with the names of its parameters."""

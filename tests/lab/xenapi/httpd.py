@@ -23,7 +23,7 @@ from lab.xenapi import wire
 from lab.xenapi.call import Call
 from lab.xenapi.calls import Made
 from lab.xenapi.datamodel import NULL
-from lab.xenapi.failures import Failure
+from lab.xenapi.failures import Failure, HttpFailure
 from lab.xenapi.faults import ConnectionDropped
 from lab.xenapi.httprequest import HttpRequest
 from lab.xenapi.modeltypes import parse_type
@@ -227,7 +227,8 @@ class _Connection(http.server.BaseHTTPRequestHandler):
             else:
                 call.pool.tasks.complete(call.task, "")
         if failed and not request.responded:
-            self._refuse(request, http.HTTPStatus.INTERNAL_SERVER_ERROR, failed.details)
+            status = failed.status if isinstance(failed, HttpFailure) else http.HTTPStatus.INTERNAL_SERVER_ERROR
+            self._refuse(request, http.HTTPStatus(status), failed.details)
 
     def _logged_in(self, request: HttpRequest) -> Call:
         """The call of a client that shows a session (in the query or a cookie) or a password; else SESSION_INVALID."""

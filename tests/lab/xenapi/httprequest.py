@@ -62,6 +62,13 @@ class HttpRequest:
             raise ConnectionError(f"the body ended {self._left} bytes early")
         self._left = 0
 
+    def read(self, length: int) -> bytes:
+        """So much of a body that says itself where it ends. Raises ConnectionError when it ends before that."""
+        data = self.rfile.read(length)
+        if len(data) < length:
+            raise ConnectionError("the body ended early")
+        return data
+
     def discard_body(self) -> None:
         """Read what is left of a body that is not too large, so that its sender gets to see the answer."""
         if self._left is not None and self._left <= _DISCARDED_AT_MOST:

@@ -55,6 +55,14 @@ DRIVERS = {
             device_config=("server", "serverpath"),
         ),
         SrDriver(
+            "lvmoiscsi",
+            "LVHD over iSCSI",
+            "VHD images in volumes on an iSCSI LUN",
+            tuple(_ALL),
+            shared=True,
+            device_config=("target", "targetIQN", "SCSIid"),
+        ),
+        SrDriver(
             "iso",
             "ISO",
             "CD images on a file server",

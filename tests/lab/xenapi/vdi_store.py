@@ -117,6 +117,11 @@ class VdiStore:
         for offset in range(0, size, _PIECE):
             yield self.read(name, offset, min(_PIECE, size - offset))
 
+    def written(self, name: str) -> list[int]:
+        """The numbers of the blocks of ``BLOCK`` bytes that are not all zero."""
+        with self._lock:
+            return sorted(self._volumes[name])
+
     def allocated(self, name: str) -> int:
         """Bytes that the volume's own and shared blocks take."""
         with self._lock:

@@ -90,7 +90,7 @@ class AttachMixin(AttachViewMixin, LuksMixin):
         volume = self._require_volume(disk)
         if volume is not None:
             disk = replace(disk, path=volume.path, format=to_libvirt_format(volume.format or "raw"))
-            self._require_unused(view, disk, volume)
+            self._require_attachable(view, disk, volume)
         missing = self._where_missing(view, disk)
         done = UndoStack()
         with done:
@@ -112,7 +112,7 @@ class AttachMixin(AttachViewMixin, LuksMixin):
             raise VolumeNotFound(f"there is no volume {key.name!r} in the storage pool {key.pool!r}")
         return volume
 
-    def _require_unused(self, view: View, disk: Disk, volume: Volume) -> None:
+    def _require_attachable(self, view: View, disk: Disk, volume: Volume) -> None:
         """Raise VolumeInUse when others write to the volume or lean on it, or would see it change under them."""
         if volume.is_image and not disk.read_only:
             raise VolumeInUse(
@@ -179,9 +179,9 @@ class AttachMixin(AttachViewMixin, LuksMixin):
             old = self.view(view.name).record
             record = copy.deepcopy(old)
             note_volume(record, replace(disk, owned=False))
-            self.write_record(view, record)
+            self.write_instance_record(view, record)
         if view.config is None:
-            done.push("put back the record", lambda: self.write_record(view, old))
+            done.push("put back the record", lambda: self.write_instance_record(view, old))
 
     def _add_scsi(self, view: View, flags: int, done: UndoStack) -> None:
         """libvirt would add a controller by itself: one of 1998 that the kernels of cloud images do not know."""

@@ -116,7 +116,7 @@ class AttachViewMixin(UpdateMixin, StorageDriver):
             flags |= self.libvirt.VIR_DOMAIN_AFFECT_LIVE
         return flags
 
-    def write_record(self, view: View, record: Record) -> None:
+    def write_instance_record(self, view: View, record: Record) -> None:
         """Replace what the collection keeps with an instance."""
         flags = self.affected(view, running=view.config is None)
         kind = self.libvirt.VIR_DOMAIN_METADATA_ELEMENT

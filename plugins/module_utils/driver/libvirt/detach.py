@@ -55,7 +55,7 @@ class DetachMixin(AttachViewMixin, UpdateMixin):
             if view.config is None:
                 record = self.view(view.name).record
                 record.drop(device)
-                self.write_record(view, record)
+                self.write_instance_record(view, record)
                 return
             text = self._config_text(view.name, view.handle)
             config = Domain.parse(text)

@@ -19,7 +19,8 @@ from .domain_disks import set_source, source_of
 from .hotplug import text_of_device
 from .volumexml import to_libvirt_format
 
-_LOCKED = ("locked", "tray")
+_TRAY = "tray"
+"""In what libvirt says of one that does not open."""
 
 
 class MediaMixin(AttachMixin):
@@ -38,7 +39,7 @@ class MediaMixin(AttachMixin):
             volume = self._require_volume(disk)
             if volume is not None:
                 disk = replace(disk, path=volume.path, format=to_libvirt_format(volume.format or "raw"))
-                self._require_unused(view, disk, volume)
+                self._require_attachable(view, disk, volume)
         done = UndoStack()
         with done, self.guard(f"change what is in the CD drive {device} of instance {instance!r}", instance):
             if any(source_of(drive) != disk.path for drive in drives):
@@ -61,7 +62,7 @@ class MediaMixin(AttachMixin):
         try:
             view.handle.updateDeviceFlags(text_of_device(drive), flags)
         except self.libvirt.libvirtError as error:
-            if view.running is None or not all(word in str(error) for word in _LOCKED):
+            if view.running is None or _TRAY not in str(error):
                 raise
             raise HypervisorError(
                 f"the guest of instance {view.name!r} has locked the tray of its CD drive: unmount the medium there "

@@ -1,23 +1,33 @@
 # Copyright (c) 2026 anyvirt contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""PUT /import_raw_vdi and GET /export_raw_vdi: the contents of VDIs."""
+"""PUT /import_raw_vdi and GET /export_raw_vdi: the contents of VDIs, raw or as VHD images.
+
+A raw import with ``chunked`` in the query or among the cookies is a row of pieces: eight bytes with the place, four with
+the length, both little-endian, and the data; one of length 0 at place 0 is the end. What no piece says stays as it is.
+"""
 
 from __future__ import annotations
 
+import http.cookies
+import struct
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from lab.xenapi import device_rules, vm_devices, volumes
+from lab.xenapi import device_rules, vhd, vm_devices, volumes
 from lab.xenapi.database import Database, Ref
-from lab.xenapi.failures import Failure
+from lab.xenapi.failures import Failure, HttpFailure
 from lab.xenapi.httprequest import HttpRequest
 from lab.xenapi.registry import Call, http_handler
 from lab.xenapi.srs import check_attached, check_room
 from lab.xenapi.vdi_store import BLOCK, store_of
 
+RAW, VHD = "raw", "vhd"
 _STREAM = "application/octet-stream"
+_TYPES = {RAW: _STREAM, VHD: "application/vhd"}
+_SECTOR = 512
+_CHUNK = struct.Struct("<QI")
 
 
 @http_handler("PUT", "/import_raw_vdi")
@@ -29,14 +39,21 @@ def import_raw_vdi(request: HttpRequest) -> None:
     """
     call = request.call
     vdi = _vdi(call.db, request)
-    _check_format(request)
-    if request.headers.get("Transfer-Encoding") or "chunked" in request.query:
-        raise Failure("IMPORT_ERROR_CANNOT_HANDLE_CHUNKED")
-    if request.headers.get("Content-Length") is None:
+    image_format, chunked = _format_of(request), _is_chunked(request)
+    if image_format != RAW and chunked:
+        raise Failure("INTERNAL_ERROR", f"Cannot handle chunked {image_format.upper()}")
+    if request.headers.get("Transfer-Encoding"):
+        raise Failure("INTERNAL_ERROR", f"Cannot handle encoding: {request.headers['Transfer-Encoding']}")
+    if image_format == RAW and not chunked and request.headers.get("Content-Length") is None:
         raise Failure("IMPORT_ERROR", "the request does not say how long its body is")
     with _attached(call, vdi, "RW"):
         request.respond(200, {"Content-Type": _STREAM, "task-id": call.task})
-        _receive(request, vdi)
+        if chunked:
+            _receive_pieces(request, vdi, _chunks(request))
+        elif image_format == VHD:
+            _receive_pieces(request, vdi, _vhd_pieces(request))
+        else:
+            _receive(request, vdi)
 
 
 def _receive(request: HttpRequest, vdi: Ref) -> None:
@@ -51,6 +68,34 @@ def _receive(request: HttpRequest, vdi: Ref) -> None:
         offset += len(block)
         call.progress(offset / total)
         call.sleep(0)  # where a cancelled task ends
+
+
+def _receive_pieces(request: HttpRequest, vdi: Ref, pieces: Iterator[tuple[int, bytes]]) -> None:
+    call, db = request.call, request.call.db
+    size = db.get("VDI", vdi, "virtual_size")
+    for offset, data in pieces:
+        # The device below is written to directly, in whole sectors.
+        if offset + len(data) > size or offset % _SECTOR or len(data) % _SECTOR:
+            raise _io_error()
+        _write(db, vdi, offset, data)
+        call.progress((offset + len(data)) / size)
+        call.sleep(0)
+
+
+def _chunks(request: HttpRequest) -> Iterator[tuple[int, bytes]]:
+    while True:
+        offset, length = _CHUNK.unpack(request.read(_CHUNK.size))
+        if offset == length == 0:
+            return
+        for start in range(0, length, BLOCK):
+            yield offset + start, request.read(min(BLOCK, length - start))
+
+
+def _vhd_pieces(request: HttpRequest) -> Iterator[tuple[int, bytes]]:
+    try:
+        yield from vhd.pieces(request.read)
+    except vhd.BadImage:
+        raise _io_error() from None
 
 
 def _write(db: Database, vdi: Ref, offset: int, block: bytes) -> None:
@@ -89,15 +134,22 @@ def _io_error() -> Failure:
 def export_raw_vdi(request: HttpRequest) -> None:
     call, db = request.call, request.call.db
     vdi = _vdi(db, request)
-    _check_format(request)
+    image_format = _format_of(request)
     with _attached(call, vdi, "RO"):
         size, name = db.get("VDI", vdi, "virtual_size"), volumes.content_name(db, vdi)
         headers = {
-            "Content-Type": _STREAM,
-            "Content-Disposition": f'attachment; filename="{db.get("VDI", vdi, "uuid")}.raw"',
+            "Content-Type": _TYPES[image_format],
+            "Content-Disposition": f'attachment; filename="{db.get("VDI", vdi, "uuid")}.{image_format}"',
             "task-id": call.task,
         }
-        request.respond(200, headers, _reported(call, store_of(db).pieces(name, size), size))
+        store = store_of(db)
+        if image_format == RAW:
+            body, total = store.pieces(name, size), size
+        else:
+            written = store.written(name)
+            body = vhd.image(size, written, lambda number: store.read(name, number * BLOCK, BLOCK))
+            total = vhd.length(size, len(written))
+        request.respond(200, headers, _reported(call, body, total))
 
 
 def _reported(call: Call, pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
@@ -117,10 +169,15 @@ def _vdi(db: Database, request: HttpRequest) -> Ref:
     return vdi
 
 
-def _check_format(request: HttpRequest) -> None:
-    wanted = request.query.get("format", "raw")
-    if wanted.lower() != "raw":
-        raise Failure("INTERNAL_ERROR", f"Unknown format {wanted}")
+def _format_of(request: HttpRequest) -> str:
+    wanted = request.query.get("format", RAW).lower()
+    if wanted not in _TYPES:
+        raise HttpFailure(404, "INTERNAL_ERROR", f"Unknown format {wanted}")
+    return wanted
+
+
+def _is_chunked(request: HttpRequest) -> bool:
+    return "chunked" in request.query or "chunked" in http.cookies.SimpleCookie(request.headers.get("Cookie", ""))
 
 
 @contextmanager

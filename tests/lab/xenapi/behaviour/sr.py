@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from lab.xenapi import vdi_rules, volumes
+from lab.xenapi import probing, vdi_rules, volumes
 from lab.xenapi.database import Database, Ref
 from lab.xenapi.failures import Failure
 from lab.xenapi.registry import Call, message
@@ -33,6 +33,7 @@ def create(
             raise Failure("SR_BACKEND_FAILURE_90", "", words, "")
         if shared and not DRIVERS[kind].shared:
             raise Failure("SR_NOT_SHARABLE", "", host)
+        probing.wipe(db, kind, host, device_config)
         sr = db.create(
             "SR",
             name_label=name_label,
@@ -47,6 +48,13 @@ def create(
             db.create("PBD", SR=sr, host=member, device_config=device_config, currently_attached=True)
         refresh(db, sr)
         return sr
+
+
+@message("SR.probe")
+def probe(call: Call, host: Ref, device_config: dict[str, str], kind: str, sm_config: dict[str, str]) -> str:
+    with call.db.lock:
+        _check_type(kind)
+        return probing.probe(call.db, kind, host, device_config)
 
 
 @message("SR.introduce")
@@ -103,6 +111,7 @@ def forget(call: Call, sr: Ref) -> None:
     """Remove the pool's knowledge of the SR and of its VDIs."""
     with call.db.lock:
         _check_unplugged(call.db, sr)
+        probing.remember(call.db, sr)
         for vdi in call.db.get("SR", sr, "VDIs"):
             volumes.forget_volume(call.db, vdi)
         _remove(call.db, sr)
