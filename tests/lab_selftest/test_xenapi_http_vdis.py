@@ -158,8 +158,8 @@ def test_read_only(xenapi, refused, vdi):
 
 def test_unknown_vdi_and_format(refused, vdi):
     assert refused("OpaqueRef:none") == (500, ["HANDLE_INVALID", "VDI", "OpaqueRef:none"])
-    assert refused(vdi, format="qcow2") == (500, ["INTERNAL_ERROR", "Unknown format qcow2"])
-    assert refused(vdi, chunked="true") == (500, ["IMPORT_ERROR_CANNOT_HANDLE_CHUNKED"])
+    assert refused(vdi, format="qcow2") == (404, ["INTERNAL_ERROR", "Unknown format qcow2"])
+    assert refused(vdi, format="vhd", chunked="true") == (404, ["INTERNAL_ERROR", "Cannot handle chunked VHD"])
 
 
 def test_unplugged_sr(xenapi, refused, vdi):

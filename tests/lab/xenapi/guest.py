@@ -39,6 +39,11 @@ class Guest:
         """Whether it never heeds a request to shut down or reboot."""
         return "lab.deaf" in self.words
 
+    @property
+    def keeps_disks(self) -> bool:
+        """Whether it never lets go of a disk."""
+        return "lab.keeps-disks" in self.words
+
 
 def features() -> dict[str, str]:
     """What guest tools say that the guest can do."""

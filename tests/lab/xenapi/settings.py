@@ -36,5 +36,7 @@ class PoolSettings:
 
     # A guest that has not reacted to a request to shut down after this time never will.
     shutdown_ack_timeout_s: float = 60.0
+    # The same for a request to let go of a disk.
+    detach_timeout_s: float = 60.0
     # How long a call waits for an object that another operation has, until OTHER_OPERATION_IN_PROGRESS.
     busy_timeout_s: float = 2.0

@@ -284,6 +284,41 @@ class Api:
         self._log_in_again(session)
         return self._http_in_session(self.session, method, path, query, body, length, address)
 
+    def receive(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
+        """A GET beside the calls, with the session; the answer's body, piece by piece.
+
+        Raises:
+            TransportError, HttpRefused: as ``http_request``, from the iterator.
+        """
+        session = self.session
+        pieces = self._receive_in_session(session, path, query)
+        try:
+            first = next(pieces, b"")
+        except HttpRefused as refused:
+            if refused.status != _UNAUTHORIZED:
+                raise
+            self._log_in_again(session)
+            pieces = self._receive_in_session(self.session, path, query)
+            first = next(pieces, b"")
+        if first:
+            yield first
+            yield from pieces
+
+    def _receive_in_session(self, session: str, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
+        place, target = self.address, _target(session, path, query)
+        for _redirect in range(_MOST_REDIRECTS):
+            connection = Connection(place, self._context, self._limits)
+            try:
+                yield from connection.receive(target)
+                return
+            except HttpRefused as refused:
+                if not refused.location:
+                    raise
+                place, target = redirected(place, target, refused.location)
+            finally:
+                connection.close()
+        raise _sent_around(path)
+
     def _http_in_session(
         self,
         session: str,
@@ -294,7 +329,7 @@ class Api:
         length: int | None,
         address: str | None,
     ) -> bytes:
-        target = f"{path}?{urlencode({'session_id': session, **query})}"
+        target = _target(session, path, query)
         place = self.address if address is None else self.address.sibling(address)
         for _redirect in range(_MOST_REDIRECTS):
             connection = Connection(place, self._context, self._limits)
@@ -306,7 +341,15 @@ class Api:
                 place, target = redirected(place, target, refused.location)
             finally:
                 connection.close()
-        raise TransportError(f"the servers send each other {path}, and none of them takes it")
+        raise _sent_around(path)
+
+
+def _target(session: str, path: str, query: Mapping[str, str]) -> str:
+    return f"{path}?{urlencode({'session_id': session, **query})}"
+
+
+def _sent_around(path: str) -> TransportError:
+    return TransportError(f"the servers send each other {path}, and none of them takes it")
 
 
 def is_read(method: str) -> bool:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ..capabilities import FEATURES, LATER, STORAGE_FEATURES, YES, Capabilities, Support
+from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
 
-_PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, "firewall", "migration", "guest_operations"), LATER)
+_PLANNED: Capabilities = dict.fromkeys(("firewall", "migration", "guest_operations"), LATER)
 
 CAPABILITIES: Capabilities = {
     **dict.fromkeys(FEATURES, YES),
@@ -15,6 +15,21 @@ CAPABILITIES: Capabilities = {
     "image": Support(True, "a raw image file where the module runs, or a VDI of the pool by its name"),
     "existing_file": Support(False, "disks are VDIs of storage repositories: use volume and pool"),
     "new_pool": Support(False, "make the storage repository with XenServer's own tools and name it with pool"),
+    "pools": Support(
+        True,
+        "storage repositories of kinds ext, lvm, nfs, iscsi and iso; hosts always connect with them when they start",
+    ),
+    "volumes": Support(True, "virtual disks; they grow while no running instance has them"),
+    "volume_shrink": Support(False, "make a smaller volume and copy the data in a guest"),
+    "volume_copy_on_write": Support(True, "within one pool"),
+    "volume_encryption": Support(False, "encrypt inside the guest, or keep the pool on encrypted storage"),
+    "volume_transfer": Support(True, "raw and dynamic VHD images in, raw ones out; holes are not sent"),
+    "volume_snapshots": Support(True, "taken at any time; going back while no active instance has the volume"),
+    "images": Support(True, "raw and dynamic VHD images"),
+    "attach_live": Support(True, "HVM guests need XenServer's tools; PV guests need none"),
+    "cdrom_media": Support(True, "media are volumes of pools of kind iso"),
+    "disk_tuning": Support(False, "XenServer decides how disks are cached, and gives them their serial numbers"),
+    "io_limits": Support(False, "XenServer only weighs disks against each other; limit them in the guest"),
     "kernel_boot": Support(True, "files of the host, in the folders that XenServer allows; the guest is a PV one then"),
     "uefi": Support(True, "HVM guests, on hosts that offer it"),
     "shutdown_acpi": Support(True, "through Xen's control channel; the guest needs drivers that heed it"),

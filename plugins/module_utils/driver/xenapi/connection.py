@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from .errors import translated
 from .tasks import Task, Tasks
 from .transport import Body, HttpRefused, TransportError
 
-UPLOAD = "Upload of a virtual disk"
+UPLOAD, DOWNLOAD = "Upload of a virtual disk", "Download of a virtual disk"
 _REASON_S = 3.0
 """How long a server is given to say what was wrong with a request that broke."""
 
@@ -141,8 +142,16 @@ class ConnectionMixin(ComputeDriver):
         Args:
             length: How many bytes ``content`` has.
         """
+        self._send_disk(vdi, content, length, {})
+
+    def upload_sparse(self, vdi: str, content: Body) -> None:
+        """Write into a virtual disk, to be used within ``guard``. Nothing is written where ``content``, a body of
+        ``sparse.chunks_of``, has nothing."""
+        self._send_disk(vdi, content, None, {"chunked": "true"})
+
+    def _send_disk(self, vdi: str, content: Body, length: int | None, how: dict[str, str]) -> None:
         task = self.tasks.create(UPLOAD)
-        query = {"vdi": vdi, "format": "raw", "task_id": task.ref}
+        query = {"vdi": vdi, "format": "raw", "task_id": task.ref, **how}
         try:
             try:
                 self.http_request("PUT", "/import_raw_vdi", query, content, length)
@@ -154,6 +163,22 @@ class ConnectionMixin(ComputeDriver):
             if not task.is_over:
                 self.cancel_task(task)
             raise
+
+    def download(self, vdi: str, image_format: str) -> Iterator[bytes]:
+        """What is in a virtual disk, as an image of a format that the server makes, piece by piece; to be used within
+        ``guard``. What fails on the way is told by a task."""
+        task = self.tasks.create(DOWNLOAD)
+        query = {"vdi": vdi, "format": image_format, "task_id": task.ref}
+        try:
+            try:
+                yield from self.api.receive("/export_raw_vdi", query)
+            except (TransportError, HttpRefused):
+                self._raise_reason(task)
+                raise
+            self.wait_task(task)
+        finally:
+            if not task.is_over:
+                self.cancel_task(task)
 
     def _raise_reason(self, task: Task) -> None:
         """Raise what a task failed with, if it is there to tell; that says more than a connection that broke."""

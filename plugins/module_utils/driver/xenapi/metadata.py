@@ -51,29 +51,48 @@ class Record:
 
 @dataclass
 class VolumeRecord:
-    """What is known of a volume that was made for an instance.
+    """What is known of a volume that was made for an instance, of one that was made by itself, or of a snapshot.
 
     Attributes:
-        owner: The id of the instance's record.
-        instance: The instance's name.
+        owner: The id of the instance's record; of a volume by itself what ``place_id`` says of its name.
+        instance: The instance's name; empty for a volume by itself.
         role: ``root``, ``swap``, ``seed`` or ``data``.
         image: What it was made from.
         size_bytes: The size asked for; repositories round it up.
         doomed: Its instance is being destroyed, and it goes along.
-        making: Tells it from others of its name, when it is looked for because the reply to its making was lost.
+        making: Tells it from others of its name, when it is looked for because the reply to its making was lost, and
+            from then on: a reverted volume keeps it, and its snapshots have it as ``snapshot_of``.
+        vdi: The uuid of the VDI that this was written for, where that is known. A copy carries the record too.
+        unfinished: It is still being filled.
+        parent: The uuid of the VDI that it was cloned from.
+        metadata: The user's own keys and values.
+        snapshot: The name of a snapshot of the volume that has ``snapshot_of`` as its ``making``.
+        replaces: The uuid of the VDI whose place it takes; while that is there, this one is not a volume yet.
+        moves: The VBDs that go over to it, each as what it is created from, with the VM's uuid.
+        cached: What is known of an image of the cache; None for other volumes.
     """
 
     owner: str
-    instance: str
+    instance: str = ""
     role: str = "data"
     image: str | None = None
     size_bytes: int | None = None
     doomed: bool = False
     making: str | None = None
+    vdi: str | None = None
+    unfinished: bool = False
+    parent: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    snapshot: str | None = None
+    snapshot_of: str | None = None
+    replaces: str | None = None
+    moves: list[dict[str, Any]] = field(default_factory=list)
+    cached: dict[str, Any] | None = None
 
 
 _TYPES: Mapping[str, type] = {
-    **dict.fromkeys(("flavor", "metadata", "deferred"), dict),
+    **dict.fromkeys(("flavor", "metadata", "deferred", "cached"), dict),
+    "moves": list,
     **dict.fromkeys(("locked", "protected", "unfinished", "doomed"), bool),
     "size_bytes": int,
 }
@@ -87,6 +106,12 @@ def new_id() -> str:
     return str(uuid.uuid4())
 
 
+def place_id(repository: str, name: str) -> str:
+    """The id of a volume's place: the same for whoever makes a volume of this name in the storage repository of this
+    uuid, so that what a killed run leaves is found by the next."""
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"anyvirt:{repository}/{name}"))
+
+
 def read_record(vm: Mapping[str, Any]) -> Record | None:
     """The record of a VM, given the VM's own; None for one made by others, copies of ours among them."""
     record = _read(vm, Record)
@@ -98,8 +123,9 @@ def read_record(vm: Mapping[str, Any]) -> Record | None:
 
 
 def read_volume_record(vdi: Mapping[str, Any]) -> VolumeRecord | None:
-    """The record of a volume, given the VDI's own; None for one made by others."""
-    return _read(vdi, VolumeRecord)
+    """The record of a volume, given the VDI's own; None for one made by others, copies of ours among them."""
+    record = _read(vdi, VolumeRecord)
+    return None if record is None or record.vdi not in (None, vdi.get("uuid")) else record
 
 
 def with_record(other_config: Mapping[str, str], record: Record | VolumeRecord | None) -> dict[str, str]:
@@ -115,7 +141,7 @@ def to_text(record: Record | VolumeRecord) -> str:
     values = asdict(record)
     if isinstance(record, Record) and record.flavor is not None:
         values["flavor"] = record.flavor.as_dict()
-    return json.dumps({name: value for name, value in values.items() if value not in (None, False, {}, "")})
+    return json.dumps({name: value for name, value in values.items() if value not in (None, False, {}, [], "")})
 
 
 def foreign_keys(other_config: Mapping[str, str]) -> dict[str, str]:
@@ -138,7 +164,7 @@ def _read(owner: Mapping[str, Any], kind: type[_Kept]) -> _Kept | None:
     }
     try:
         return kind(**usable)
-    except TypeError:  # owner or instance are missing
+    except TypeError:  # the owner is missing
         return None
 
 

@@ -19,7 +19,7 @@ from ...errors import AnyvirtError, ImageNotFound, NetworkNotFound, NotFound, Po
 from ...model.instance import Instance, Nic
 from ..uri import ConnectionOptions
 from .instances import InstancesMixin
-from .metadata import CLONE_TAG
+from .metadata import CLONE_TAG, read_volume_record
 from .provision import planned_disks
 from .query import any_of
 from .records import NULL, Object, Objects, to_instance
@@ -151,9 +151,22 @@ def _with_planned_disks(like: Instance, template: Object) -> Instance:
 
 def is_disk(vdi: Object) -> bool:
     """Whether a VDI is a disk to be used: no snapshot, nothing of the pool's own, no clone that is not finished."""
-    if vdi["is_a_snapshot"] or vdi["missing"] or not vdi["managed"] or vdi["type"] in IS_NO_DISK:
+    if vdi["is_a_snapshot"] or not is_data(vdi):
         return False
-    return not any(key.startswith(CLONE_TAG) and source != vdi["uuid"] for key, source in vdi["other_config"].items())
+    kept = read_volume_record(vdi)
+    if kept is not None and (kept.unfinished or kept.replaces is not None):
+        return False
+    return not is_unclaimed(vdi)
+
+
+def is_data(vdi: Object) -> bool:
+    """Whether a VDI holds what somebody keeps in it, and not something of the pool's own."""
+    return bool(vdi["managed"]) and not vdi["missing"] and vdi["type"] not in IS_NO_DISK
+
+
+def is_unclaimed(vdi: Object) -> bool:
+    """Whether a VDI is a clone that was made and of which nothing has been written yet."""
+    return any(key.startswith(CLONE_TAG) and source != vdi["uuid"] for key, source in vdi["other_config"].items())
 
 
 class PlacesMixin(InstancesMixin):

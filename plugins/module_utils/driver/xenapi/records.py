@@ -14,6 +14,7 @@ from typing import Any
 
 from ...model import power_state
 from ...model.instance import CDROM, DISK, Boot, Console, Cpu, Disk, Instance, InstanceInfo, Nic
+from ...model.storage import VolumeUse
 from ...model.units import KIB, MIB
 from .devices import device_name
 from .extras import AUTOSTART, CORES, HVM, domain_type, read_extras
@@ -162,6 +163,19 @@ def size_of(vdi: Object, kept: VolumeRecord | None) -> int:
     has = int(vdi["virtual_size"])
     asked = kept.size_bytes if kept is not None else None
     return asked if asked is not None and 0 <= has - asked <= ROUNDED_BYTES else has
+
+
+def device_uses(vdis: Objects, vbds: Objects, vms: Objects) -> dict[str, list[VolumeUse]]:
+    """Which machines have these virtual disks, by the disk's reference; all disks are in the answer. Templates count,
+    since the machines made from them need the disks; transfers, for which a control domain has a disk, do not."""
+    found: dict[str, list[VolumeUse]] = {ref: [] for ref in vdis}
+    for vbd in vbds.values():
+        vm = vms.get(vbd["VM"])
+        if vbd["VDI"] in found and vm is not None and not (vm["is_control_domain"] or vm["is_a_snapshot"]):
+            active = state_of(vm) not in power_state.OFF
+            device = device_name(vbd["userdevice"])
+            found[vbd["VDI"]].append(VolumeUse(vm["name_label"], device, active, vbd["mode"] == "RO"))
+    return found
 
 
 def _read_disk(vbd: Object, survey: Survey, record: Record | None) -> Disk:

@@ -42,6 +42,8 @@ class NewVolume(NamedTuple):
     Attributes:
         repository: The reference of the storage repository.
         source: An image file to be uploaded, a virtual disk to be cloned, bytes to be written, or nothing.
+        whole: It shares nothing with its source, though it could.
+        sharable: Several machines may write to it at once.
     """
 
     name: str
@@ -50,6 +52,13 @@ class NewVolume(NamedTuple):
     size_bytes: int
     record: VolumeRecord
     source: LocalImage | Found | bytes | None
+    whole: bool = False
+    sharable: bool = False
+
+    @property
+    def is_clone(self) -> bool:
+        """Whether it shares what it begins with."""
+        return isinstance(self.source, Found) and self.source.record["SR"] == self.repository and not self.whole
 
 
 @dataclass
@@ -120,21 +129,33 @@ class StorageMixin(CheckMixin):
     def make_volume(self, new: NewVolume, done: UndoStack) -> str:
         """Make a volume; its reference. Whatever becomes of it, ``done`` knows how to remove it."""
         made = Made()
-        done.push(f"delete the volume {new.pool}/{new.name}", lambda: self._unmake(new, made))
-        source = new.source
-        with self.guard(f"make the volume {new.name!r} in the storage pool {new.pool!r}"), self.noticing(made):
-            if not isinstance(source, Found):
-                made.ref = self._create_vdi(new, new.size_bytes)
-            elif source.record["SR"] == new.repository:
-                self._clone_vdi(new, source, made)
-            else:
-                made.ref = self._create_vdi(new, int(source.record["virtual_size"]))
-                self.run_task("VDI.copy", source.ref, NULL, NULL, made.ref)
-            if isinstance(source, Found) and new.size_bytes > int(source.record["virtual_size"]):
-                self.run_task("VDI.resize", made.ref, str(new.size_bytes))
-        if source is not None and not isinstance(source, Found):
-            self._write_content(new, str(made.ref), source)
+        done.push(f"delete the volume {new.pool}/{new.name}", lambda: self.unmake(new, made))
+        self.begin_volume(new, made)
+        self.fill_volume(new, str(made.ref))
         return str(made.ref)
+
+    def begin_volume(self, new: NewVolume, made: Made) -> None:
+        """Make a virtual disk of the volume's name with its record: a clone, or empty."""
+        with self.guard(f"make the volume {new.name!r} in the storage pool {new.pool!r}"), self.noticing(made):
+            source = new.source
+            if isinstance(source, Found) and new.is_clone:
+                self._clone_vdi(new, source, made)
+            elif isinstance(source, Found):
+                made.ref = self._create_vdi(new, int(source.record["virtual_size"]))
+            else:
+                made.ref = self._create_vdi(new, new.size_bytes)
+
+    def fill_volume(self, new: NewVolume, ref: str) -> None:
+        """Bring into it what it begins with, and make it as large as it is to be."""
+        source = new.source
+        if isinstance(source, Found):
+            with self.guard(f"make the volume {new.name!r} in the storage pool {new.pool!r}"):
+                if not new.is_clone:
+                    self.run_task("VDI.copy", source.ref, NULL, NULL, ref)
+                if new.size_bytes > int(source.record["virtual_size"]):
+                    self.run_task("VDI.resize", ref, str(new.size_bytes))
+        elif source is not None:
+            self._write_content(new, ref, source)
 
     def attach(self, vm: str, disk: Disk, vdi: str | None, bootable: bool = False) -> str:
         """Give a VM that is off a disk or CD drive; the VBD's reference."""
@@ -209,7 +230,7 @@ class StorageMixin(CheckMixin):
             "SR": new.repository,
             "virtual_size": str(size_bytes),
             "type": "user",
-            "sharable": False,
+            "sharable": new.sharable,
             "read_only": False,
             "other_config": with_record({}, new.record),
         }
@@ -233,16 +254,17 @@ class StorageMixin(CheckMixin):
         was not brought to its end bears the mark too, and is named after its instance as soon as it can be."""
         mark = f"{CLONE_TAG}{new.record.owner}"
         made.marked = source.ref
-        with self._alone_with(source.ref):
+        with self.alone_with(source.ref):
             try:
                 self._mark_source(source, mark, new.record.owner)
                 made.ref = self.run_task("VDI.clone", source.ref, {})
                 self.call("VDI.set_name_label", made.ref, new.name)
                 kept = foreign_keys(source.record["other_config"])
-                self.call("VDI.set_other_config", made.ref, with_record(kept, new.record))
+                record = replace(new.record, parent=source.record["uuid"])
+                self.call("VDI.set_other_config", made.ref, with_record(kept, record))
             except BaseException as error:
                 made.is_lost = not self.is_answer(error)
-                with suppress(Exception):  # what is left then is found by _unmake
+                with suppress(Exception):  # what is left then is found by unmake
                     self._unmark(new, made)
                 raise
             self._unmark(new, made)
@@ -269,14 +291,14 @@ class StorageMixin(CheckMixin):
         made.marked = None
 
     @contextmanager
-    def _alone_with(self, source: str) -> Iterator[None]:
+    def alone_with(self, source: str) -> Iterator[None]:
         """One clone of a source at a time, so that it bears one mark; its repository makes them one by one anyway."""
         with self._clone_locks_guard:
             lock = self._clone_locks.setdefault(source, threading.Lock())
         with lock:
             yield
 
-    def _unmake(self, new: NewVolume, made: Made) -> None:
+    def unmake(self, new: NewVolume, made: Made) -> None:
         """Delete a volume of which perhaps nobody has told us that it was made."""
         with self.guard("take a mark off the source of a clone"):
             self._unmark(new, made)

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from ..storage import StorageDriver
 from .driver import XenApiDriver
+from .imagecache import ImageCacheMixin
+from .poolmaking import PoolMakingMixin
 
 
-class XenApiStorageDriver(XenApiDriver, StorageDriver):
+class XenApiStorageDriver(ImageCacheMixin, PoolMakingMixin, XenApiDriver):
     """``xenapi:`` URIs, with storage repositories."""

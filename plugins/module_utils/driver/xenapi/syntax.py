@@ -42,12 +42,16 @@ def syntax_problems(instance: Instance) -> list[Problem]:
     ]
 
 
-def _name_problems(instance: Instance) -> Iterator[Problem]:
-    name = instance.name
+def name_problems(option: str, name: str) -> Iterator[Problem]:
+    """What is wrong with a new name."""
     if not name.strip() or _CONTROL.search(name):
-        yield Problem("name", "must not be empty nor have control characters in it")
+        yield Problem(option, "must not be empty nor have control characters in it")
     if len(name.encode()) > MAX_NAME_BYTES:
-        yield Problem("name", f"must not be longer than {MAX_NAME_BYTES} bytes")
+        yield Problem(option, f"must not be longer than {MAX_NAME_BYTES} bytes")
+
+
+def _name_problems(instance: Instance) -> Iterator[Problem]:
+    yield from name_problems("name", instance.name)
     for option in ("pool", "image"):
         value = getattr(instance, option)
         if value is not None and (not value.strip() or _CONTROL.search(value)):
@@ -57,14 +61,14 @@ def _name_problems(instance: Instance) -> Iterator[Problem]:
 def _disks_problems(instance: Instance) -> Iterator[Problem]:
     devices: dict[str, int] = {}
     for number, disk in enumerate(instance.disks or []):
-        yield from _disk_problems(f"disks[{number}]", disk)
+        yield from disk_problems(f"disks[{number}]", disk)
         if disk.device is not None:
             if disk.device in devices:
                 yield Problem(f"disks[{number}].device", f"is the device of disks[{devices[disk.device]}] too")
             devices.setdefault(disk.device, number)
 
 
-def _disk_problems(where: str, disk: Disk) -> Iterator[Problem]:
+def disk_problems(where: str, disk: Disk) -> Iterator[Problem]:
     if disk.bus not in (None, BUS):
         yield Problem(f"{where}.bus", f"{disk.bus!r} is not {BUS}, the only bus that there is")
     if disk.format is not None:

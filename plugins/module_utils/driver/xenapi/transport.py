@@ -19,6 +19,8 @@ from .wire import parse_reply
 _HUNG_UP = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """How sending finds out that the server listens no more; the last two are of TLS."""
 
+_PIECE_BYTES = 1 << 20
+
 Body = Callable[[], Iterable[bytes]]
 """Begins a request's body, from its first byte each time it is called."""
 
@@ -148,11 +150,31 @@ class Connection:
                 content = response.read()
         except _BodyError as error:
             raise error.reason from None
+        self._require_success(response)
+        return content
+
+    def receive(self, target: str) -> Iterator[bytes]:
+        """Carry out a GET; the answer's body, piece by piece. The request is made when the first one is asked for.
+
+        Raises:
+            TransportError: it cannot be talked to.
+            HttpRefused: it answers, and not with success.
+        """
+        with self._errors_told():
+            response = self._exchange("GET", target, {}, None)
+        self._require_success(response)
+        while True:
+            with self._errors_told():
+                piece = response.read(_PIECE_BYTES)
+            if not piece:
+                return
+            yield piece
+
+    def _require_success(self, response: http.client.HTTPResponse) -> None:
         if not http.client.OK <= response.status < http.client.MULTIPLE_CHOICES:
             # What is left of the body would be taken for the next request.
             self.close()
             raise HttpRefused(response.status, response.reason, response.getheader("Location"))
-        return content
 
     def close(self) -> None:
         """Disconnect; a further request connects anew."""
@@ -172,7 +194,10 @@ class Connection:
     ) -> http.client.HTTPResponse:
         self._ensure_connected()
         try:
-            self._http.request(method, target, body=body, headers=dict(headers))
+            if body is None or isinstance(body, bytes) or "Content-Length" in headers:
+                self._http.request(method, target, body=body, headers=dict(headers))
+            else:
+                self._send_open_ended(method, target, headers, body)
         except _HUNG_UP:
             if isinstance(body, bytes):
                 raise
@@ -181,6 +206,16 @@ class Connection:
                 return self._http.getresponse()
             raise
         return self._http.getresponse()
+
+    def _send_open_ended(self, method: str, target: str, headers: Mapping[str, str], body: Iterable[bytes]) -> None:
+        """A body that says by itself where it ends; Python would send one of unknown length in HTTP's own chunks,
+        which no XenAPI server takes."""
+        self._http.putrequest(method, target)
+        for name, value in headers.items():
+            self._http.putheader(name, value)
+        self._http.endheaders()
+        for piece in body:
+            self._http.send(piece)
 
     def _ensure_connected(self) -> None:
         self._check_not_aborted()

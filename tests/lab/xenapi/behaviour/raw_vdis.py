@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """PUT /import_raw_vdi and GET /export_raw_vdi: the contents of VDIs, raw or as VHD images.
 
-A raw import with ``chunked`` in the query or among the cookies is a row of pieces: eight bytes with the place, four with
-the length, both little-endian, and the data; one of length 0 at place 0 is the end. What no piece says stays as it is.
+A raw import with ``chunked`` in the query or among the cookies is a row of pieces: eight bytes with the place, four
+with the length, both little-endian, and the data; one of length 0 at place 0 is the end. What no piece says stays as it
+is.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ def import_raw_vdi(request: HttpRequest) -> None:
     vdi = _vdi(call.db, request)
     image_format, chunked = _format_of(request), _is_chunked(request)
     if image_format != RAW and chunked:
-        raise Failure("INTERNAL_ERROR", f"Cannot handle chunked {image_format.upper()}")
+        raise HttpFailure(404, "INTERNAL_ERROR", f"Cannot handle chunked {image_format.upper()}")
     if request.headers.get("Transfer-Encoding"):
-        raise Failure("INTERNAL_ERROR", f"Cannot handle encoding: {request.headers['Transfer-Encoding']}")
+        raise HttpFailure(404, "INTERNAL_ERROR", f"Cannot handle encoding: {request.headers['Transfer-Encoding']}")
     if image_format == RAW and not chunked and request.headers.get("Content-Length") is None:
         raise Failure("IMPORT_ERROR", "the request does not say how long its body is")
     with _attached(call, vdi, "RW"):

@@ -87,9 +87,15 @@ def plug(call: Call, vbd: Ref) -> None:
 
 @message("VBD.unplug")
 def unplug(call: Call, vbd: Ref) -> None:
+    """The guest is asked to let go of it; one that does not is waited for."""
     with call.db.lock:
         device_rules.check_vbd(call.db, vbd, "unplug")
-        vm_devices.detach_vbd(call.db, vbd)
+        guest = call.world.guests.get(call.db.get("VBD", vbd, "VM"))
+        if guest is None or not guest.keeps_disks:
+            vm_devices.detach_vbd(call.db, vbd)
+            return
+    call.sleep(call.world.settings.detach_timeout_s)
+    raise Failure("DEVICE_DETACH_TIMEOUT", "VBD", vbd)
 
 
 @message("VBD.unplug_force")
