@@ -18,6 +18,8 @@ from ...errors import (
     VolumeNotFound,
 )
 from ...model.instance import CDROM, Boot, Disk, Instance, Nic
+from ..imagepath import is_path
+from .cachedimages import CachedImagesMixin
 from .complete import DEFAULT_POOL, CompleteMixin
 from .hostfacts import canonical_machine
 from .inventory import Inventory
@@ -27,7 +29,7 @@ from .syntax import syntax_problems
 Finding = tuple[Problem, type[AnyvirtError]]
 
 
-class CheckMixin(CompleteMixin):
+class CheckMixin(CompleteMixin, CachedImagesMixin):
     """Syntax, and what the host lacks."""
 
     def check_parameter_syntax(self, instance: Instance) -> list[Problem]:
@@ -76,8 +78,8 @@ class CheckMixin(CompleteMixin):
         makes_pool = instance.pool_path is not None
         if instance.pool is not None and instance.pool not in host.pools and not makes_pool:
             yield Problem("pool", f"there is no active pool {instance.pool!r}"), PoolNotFound
-        if instance.image is not None and known is None and not host.has_file(instance.image):
-            yield Problem("image", f"there is no file {instance.image!r}"), ImageNotFound
+        if instance.image is not None and known is None:
+            yield from _image_findings(host, "image", instance.image)
         for number, disk in enumerate(instance.disks or []):
             if known is None or (disk.path not in had and not _has_disk(known, disk)):
                 yield from self._disk_findings(host, instance, number, disk)
@@ -100,8 +102,8 @@ class CheckMixin(CompleteMixin):
             yield Problem(f"{where}.volume", what), VolumeNotFound
         elif disk.path is not None and not disk.owned and not host.has_file(disk.path):
             yield Problem(f"{where}.path", f"there is no file {disk.path!r}"), ImageNotFound
-        if disk.image is not None and disk.image != instance.image and not host.has_file(disk.image):
-            yield Problem(f"{where}.image", f"there is no file {disk.image!r}"), ImageNotFound
+        if disk.image is not None and disk.image != instance.image:
+            yield from _image_findings(host, f"{where}.image", disk.image)
 
     def _nic_findings(self, host: Inventory, instance: Instance) -> Iterator[Finding]:
         used: dict[str, str] = {}
@@ -118,6 +120,15 @@ class CheckMixin(CompleteMixin):
             if owner is not None:
                 yield Problem(f"{where}.mac", f"{mac} is taken by instance {owner!r}"), AlreadyExists
             used[mac] = instance.name
+
+
+def _image_findings(host: Inventory, option: str, image: str) -> Iterator[Finding]:
+    if not is_path(image):
+        if not host.has_image(image):
+            what = f"there is no image {image!r} in any pool's image cache; fetch it with virt_image"
+            yield Problem(option, what), ImageNotFound
+    elif not host.has_file(image):
+        yield Problem(option, f"there is no file {image!r}"), ImageNotFound
 
 
 def _has_disk(known: Instance, disk: Disk) -> bool:

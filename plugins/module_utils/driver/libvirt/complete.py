@@ -11,6 +11,7 @@ from dataclasses import replace
 from ...model.instance import CDROM, DISK, Boot, Console, Cpu, Disk, Instance, Nic
 from ...model.mac import stable_mac
 from ...model.units import GIB, MIB
+from ..imagepath import is_path
 from ..needs import needed_features
 from .console import ConsoleMixin
 from .domain_consoles import LOOPBACK
@@ -89,7 +90,7 @@ class CompleteMixin(ConsoleMixin, HostMixin, ImagesMixin, InstancesMixin):
             return
         disk.format = disk.format or "qcow2"
         disk.volume = f"{instance.name}.{disk.device}.{'img' if disk.format == 'raw' else disk.format}"
-        if disk.image is not None and disk.size_bytes is None and self.shares_our_kernel:
+        if disk.image is not None and is_path(disk.image) and disk.size_bytes is None and self.shares_our_kernel:
             facts = read_header(disk.image)
             disk.size_bytes = None if facts is None else facts.size_bytes
 

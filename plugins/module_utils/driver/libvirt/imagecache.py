@@ -34,12 +34,12 @@ class ImageCacheMixin(VolumeCreationMixin):
             if view is None:
                 continue
             for record_name in sorted(name for name in view.volumes if name.endswith(IMAGE_SUFFIX)):
-                image = self._image_of(view, record_name[: -len(IMAGE_SUFFIX)])
+                image = self._recorded(view, record_name[: -len(IMAGE_SUFFIX)])
                 found[image.key] = image
         return found
 
     def reserve_image(self, image: Image) -> None:
-        view = self.require_pool_view(image.pool, [image.name])
+        view = self.require_pool_view(image.pool)
         if not view.has_files:
             raise Unsupported(
                 f"the libvirt driver keeps images in pools of files; {image.pool!r} is of type {view.kind}"
@@ -50,7 +50,7 @@ class ImageCacheMixin(VolumeCreationMixin):
 
     def beat_image(self, image: Image) -> None:
         _view, record = self._reservation(image)
-        self.write_record(record, to_payload(image))
+        self.save_record(record, to_payload(image))
 
     def write_image(self, image: Image, content: Content) -> int:
         view, _record = self._reservation(image)
@@ -73,13 +73,13 @@ class ImageCacheMixin(VolumeCreationMixin):
         if facts is not None:
             finished.setdefault("format", facts.format)
             finished.setdefault("size_bytes", facts.size_bytes)
-        self.write_record(record, finished)
+        self.save_record(record, finished)
 
     def delete_image(self, key: VolumeKey, claim: str = "") -> None:
-        view = self.look(key.pool, [key.name])
+        view = self.look(key.pool)
         if view is None or key.name + IMAGE_SUFFIX not in view.volumes:
             return
-        image = self._image_of(view, key.name)
+        image = self._recorded(view, key.name)
         if claim and image.claim not in (claim, "?"):
             return  # that reservation is gone
         uses = self.volume_uses([key])[key]
@@ -104,6 +104,6 @@ class ImageCacheMixin(VolumeCreationMixin):
             )
         return view, record
 
-    def _image_of(self, view: PoolView, name: str) -> Image:
+    def _recorded(self, view: PoolView, name: str) -> Image:
         path = view.path_of(name) if name in view.volumes else None
         return to_image(view.name, name, path, self.read_record(view.volumes[name + IMAGE_SUFFIX]))

@@ -10,8 +10,8 @@ import os
 import re
 
 from ...errors import AnyvirtError, HypervisorUnavailable, ImageNotFound
+from .cachedimages import CachedImagesMixin
 from .errors import NO_DOMAIN, NO_STORAGE_POOL, code_of, translate
-from .images import ImagesMixin
 
 _MAC = re.compile(r"<mac address=['\"]([0-9A-Fa-f:]+)['\"]")
 
@@ -19,11 +19,12 @@ _MAC = re.compile(r"<mac address=['\"]([0-9A-Fa-f:]+)['\"]")
 class Inventory:
     """A host's networks, bridges, pools, volumes, files and MAC addresses, as of when they were asked for."""
 
-    def __init__(self, driver: ImagesMixin) -> None:
+    def __init__(self, driver: CachedImagesMixin) -> None:
         self._driver = driver
         self._libvirt = driver.libvirt
         self._volumes: dict[str, set[str]] = {}
         self._files: dict[str, bool] = {}
+        self._images: dict[str, bool] = {}
 
     @functools.cached_property
     def networks(self) -> set[str]:
@@ -61,6 +62,12 @@ class Inventory:
         if path not in self._files:
             self._files[path] = self._find_file(path)
         return self._files[path]
+
+    def has_image(self, name: str) -> bool:
+        """Whether a pool's image cache has it, complete."""
+        if name not in self._images:
+            self._images[name] = self._driver.find_image(name) is not None
+        return self._images[name]
 
     def owners(self, mac: str) -> set[str]:
         """The names of the instances that have this MAC address, in lower case."""

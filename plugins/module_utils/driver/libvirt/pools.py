@@ -101,7 +101,7 @@ class PoolsMixin(VolumeUsesMixin):
             if not handle.isActive():
                 return _nothing
             text, persistent = handle.XMLDesc(0), bool(handle.isPersistent())
-            self._require_unused(handle, "stopped", only_active=True)
+            self._require_no_users(handle, "stopped", only_active=True)
             self.when_idle(handle.destroy)
 
         def start_again() -> None:
@@ -124,7 +124,7 @@ class PoolsMixin(VolumeUsesMixin):
                 with suppress(self.libvirt.libvirtError):  # what it is made of is gone already
                     handle.create(0)
                     done.push(f"stop the storage pool {name}", lambda: self._stop(handle))
-            self._require_unused(handle, "removed", only_active=False)
+            self._require_no_users(handle, "removed", only_active=False)
             if handle.isActive():
                 if delete_data:
                     self._require_empty(handle)
@@ -272,7 +272,7 @@ class PoolsMixin(VolumeUsesMixin):
         for volume in volumes:
             self.drop(volume)
 
-    def _require_unused(self, handle: libvirt.virStoragePool, what: str, only_active: bool) -> None:
+    def _require_no_users(self, handle: libvirt.virStoragePool, what: str, only_active: bool) -> None:
         name = handle.name()
         volumes = {volume.path() for volume in handle.listAllVolumes(0)} if handle.isActive() else set()
         root = from_libvirt(handle.XMLDesc(0))

@@ -12,6 +12,7 @@ from ...errors import AlreadyExists, AnyvirtError, HypervisorError, Insufficient
 from ...model.instance import CloudInit, Disk, Instance
 from ...model.units import MIB, format_size
 from ...undo import UndoStack
+from ..imagepath import is_path
 from ..seed import build_seed
 from .check import CheckMixin
 from .destroy import DestroyMixin
@@ -155,15 +156,22 @@ class SpawnMixin(DestroyMixin, CheckMixin):
             return _NewVolume(pool, volume, len(seed), "raw", None, seed)
         size_bytes, backing = disk.size_bytes, None
         if disk.image is not None:
-            image = self.usable_image(disk.image)
-            backing = Backing(disk.image, image.format)
-            size_bytes = size_bytes or image.size_bytes
-            if size_bytes < image.size_bytes:
-                needed = format_size(image.size_bytes)
+            backing, least = self._image_of(disk.image, pool)
+            size_bytes = size_bytes or least
+            if size_bytes < least:
+                needed = format_size(least)
                 raise InvalidInput([Problem(option, f"the image {disk.image!r} needs {needed}")])
         if size_bytes is None:
             raise InvalidInput([Problem(option, "a blank disk needs a size")])
         return _NewVolume(pool, volume, size_bytes, disk.format or "qcow2", backing, b"")
+
+    def _image_of(self, image: str, pool: str) -> tuple[Backing, int]:
+        """What a child of an image leans on, and the size of the disk in it."""
+        if is_path(image):
+            facts = self.usable_image(image)
+            return Backing(image, facts.format), facts.size_bytes
+        cached = self.require_image(image, pool)
+        return Backing(cached.path or "", cached.format or "raw"), cached.size_bytes or 0
 
     # -- making it --------------------------------------------------------------------------------------------------
 

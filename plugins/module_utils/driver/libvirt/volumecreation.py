@@ -38,7 +38,7 @@ class VolumeCreationMixin(VolumeSnapshotsMixin, VolumePlansMixin, SecretsMixin):
         problems = self.check_volume(volume)
         if problems:
             raise InvalidInput(problems)
-        view = self.require_pool_view(volume.pool, [volume.name])
+        view = self.require_pool_view(volume.pool)
         origin = self.find_origin(volume)
         existing = self.describe(view, volume.name)
         if existing is not None:
@@ -51,9 +51,9 @@ class VolumeCreationMixin(VolumeSnapshotsMixin, VolumePlansMixin, SecretsMixin):
             if remembered or _takes_time(volume):
                 record = self.make_record(view.handle, volume.name + VOLUME_SUFFIX, {**remembered, "unfinished": True})
                 done.push(f"remove the record of the volume {volume.key}", lambda: self.drop(record))
-            self._make(view, volume, origin, content, done)
+            self._begin(view, volume, origin, content, done)
             if record is not None and remembered:
-                self.write_record(record, remembered)
+                self.save_record(record, remembered)
             else:
                 self.drop(record)
         return lambda: self.delete_volume(volume.key)
@@ -74,7 +74,7 @@ class VolumeCreationMixin(VolumeSnapshotsMixin, VolumePlansMixin, SecretsMixin):
 
     # -- what it begins with ----------------------------------------------------------------------------------------
 
-    def _make(
+    def _begin(
         self, view: PoolView, volume: Volume, origin: Origin | None, content: Content | None, done: UndoStack
     ) -> None:
         if content is not None:

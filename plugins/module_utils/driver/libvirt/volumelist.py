@@ -155,6 +155,10 @@ class VolumeListMixin(RecordsMixin):
                 volume.snapshots = self.snapshots_in(handle, facts)
         return volume
 
+    def snapshot_names(self, found: Found) -> list[str]:
+        """The names of a volume's snapshots, oldest first."""
+        return [snapshot.name for snapshot in self.snapshots_in(found.handle, found.facts)]
+
     def snapshots_in(self, handle: libvirt.virStorageVol, facts: VolumeFacts) -> list[VolumeSnapshot]:
         """The snapshots inside of a volume, oldest first."""
         if facts.format != "qcow2":

@@ -26,7 +26,8 @@ MAKING_KINDS = ("dir", "fs", "netfs", "gluster", "vstorage", "logical")
 
 _FORMATS = (QCOW2, RAW)
 _PREALLOCATIONS = (OFF, METADATA, FALLOC, FULL)
-_SECTOR = 512
+_KIB = 1024
+"""What libvirt counts in when it has QEMU make a file."""
 _EXTENT = 4 * MIB
 """What LVM rounds to, unless its volume group was made with another size of extents."""
 
@@ -68,10 +69,12 @@ class VolumePlansMixin(CachedImagesMixin, VolumeListMixin, VolumeUsesMixin):
             own = origin.format if view.has_files and origin.format in _FORMATS else usual
             volume_format = volume_format or (QCOW2 if is_child else own)
         elif source is None:
-            volume_format = volume_format or (RAW if volume.shareable else usual)
+            # Only raw volumes can be shared by writers, or be written in advance through libvirt.
+            must_be_raw = volume.shareable or volume.preallocation == FULL
+            volume_format = volume_format or (RAW if must_be_raw else usual)
             if size_bytes is None:
                 raise InvalidInput([Problem("size", "is needed for a new volume without a source")])
-        grain = _SECTOR if view.has_files else _EXTENT
+        grain = _KIB if view.has_files else _EXTENT
         completed = replace(
             volume,
             source=source,
@@ -110,10 +113,6 @@ class VolumePlansMixin(CachedImagesMixin, VolumeListMixin, VolumeUsesMixin):
             raise SnapshotNotFound(f"the volume {key} has no snapshot {source.snapshot!r}")
         self.require_no_writer(key, "copied")
         return Origin(found, found.facts.format)
-
-    def snapshot_names(self, found: Found) -> list[str]:
-        """The names of a volume's snapshots, oldest first."""
-        return [snapshot.name for snapshot in self.snapshots_in(found.handle, found.facts)]
 
     def _find_image(self, name: str, pool: str | None, target: str) -> Origin:
         if pool is None:
@@ -175,7 +174,7 @@ def _preallocation_problems(volume: Volume, preallocation: str) -> Iterator[Prob
         return
     elif preallocation == METADATA and volume.format == RAW:
         yield Problem("preallocation", f"{METADATA} is for {QCOW2} volumes only; {RAW} ones have {FALLOC} and {FULL}")
-    elif preallocation == FULL and volume.format in (None, QCOW2):
+    elif preallocation == FULL and volume.format == QCOW2:
         yield Problem("preallocation", f"libvirt offers {METADATA} and {FALLOC} for {QCOW2} volumes")
     elif volume.source is not None:
         yield Problem("preallocation", "is for new blank volumes only")

@@ -53,7 +53,7 @@ class RecordsMixin(StorageMixin):
             raise
         return record
 
-    def write_record(self, record: libvirt.virStorageVol, payload: Payload) -> None:
+    def save_record(self, record: libvirt.virStorageVol, payload: Payload) -> None:
         """Replace what is in a record; whoever is killed meanwhile leaves the old or the new."""
         self.upload(record, encode(payload))
 

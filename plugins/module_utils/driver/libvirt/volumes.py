@@ -89,10 +89,10 @@ class VolumesMixin(VolumeCreationMixin, GrowAttachedMixin):
         elif record is None:
             self.make_record(found.view.handle, found.key.name + VOLUME_SUFFIX, payload)
         else:
-            self.write_record(record, payload)
+            self.save_record(record, payload)
 
     def delete_volume(self, key: VolumeKey) -> None:
-        view = self.look(key.pool, [key.name])
+        view = self.look(key.pool)
         if view is None:
             if self.find_pool(key.pool) is None:
                 return

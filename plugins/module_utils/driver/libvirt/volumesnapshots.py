@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from ...errors import AlreadyExists, InvalidInput, Problem, SnapshotNotFound, Unsupported, VolumeInUse
+from ...errors import (
+    AlreadyExists,
+    InvalidInput,
+    PoolNotFound,
+    Problem,
+    SnapshotNotFound,
+    Unsupported,
+    VolumeInUse,
+    VolumeNotFound,
+)
 from ...model.instance import Instance
 from ...model.storage import VolumeKey
 from ...undo import Undo
@@ -80,35 +89,35 @@ class VolumeSnapshotsMixin(VolumeListMixin, VolumeUsesMixin, InstancesMixin):
         if snapshot.isdigit():  # QEMU numbers snapshots, and a number would stand for another one
             raise InvalidInput([Problem("snapshot", f"{snapshot!r} is a number; give it a letter")])
         found = self._require_quiet_qcow2(key, "given a snapshot")
-        if snapshot in self._names_in(found):
+        if snapshot in self.snapshot_names(found):
             raise AlreadyExists(f"the volume {str(key)!r} has a snapshot {snapshot!r} already")
-        with (
-            self.guard(f"make the snapshot {snapshot!r} of the volume {str(key)!r}"),
-            self.scratch_domain(found.facts.path) as scratch,
-        ):
+        with self.scratch_domain(
+            found.facts.path, f"make the snapshot {snapshot!r} of the volume {str(key)!r}"
+        ) as scratch:
             scratch.create(snapshot)
         return lambda: self.delete_volume_snapshot(key, snapshot)
 
     def delete_volume_snapshot(self, key: VolumeKey, snapshot: str) -> None:
         self.require("volume_snapshots")
-        found = self._require_quiet_qcow2(key, "rid of a snapshot")
-        if snapshot not in self._names_in(found):
+        try:
+            found = self._require_quiet_qcow2(key, "rid of a snapshot")
+        except (PoolNotFound, VolumeNotFound):
             return
-        with (
-            self.guard(f"delete the snapshot {snapshot!r} of the volume {str(key)!r}"),
-            self.scratch_domain(found.facts.path) as scratch,
-        ):
+        if snapshot not in self.snapshot_names(found):
+            return
+        with self.scratch_domain(
+            found.facts.path, f"delete the snapshot {snapshot!r} of the volume {str(key)!r}"
+        ) as scratch:
             scratch.delete(snapshot)
 
     def revert_volume(self, key: VolumeKey, snapshot: str) -> None:
         self.require("volume_snapshots")
         found = self._require_quiet_qcow2(key, "reverted", but_saved=False)
-        if snapshot not in self._names_in(found):
+        if snapshot not in self.snapshot_names(found):
             raise SnapshotNotFound(f"the volume {str(key)!r} has no snapshot {snapshot!r}")
-        with (
-            self.guard(f"revert the volume {str(key)!r} to the snapshot {snapshot!r}"),
-            self.scratch_domain(found.facts.path) as scratch,
-        ):
+        with self.scratch_domain(
+            found.facts.path, f"revert the volume {str(key)!r} to the snapshot {snapshot!r}"
+        ) as scratch:
             scratch.revert(snapshot)
 
     @contextmanager
@@ -152,9 +161,6 @@ class VolumeSnapshotsMixin(VolumeListMixin, VolumeUsesMixin, InstancesMixin):
         SubElement(disk, "source", file=path)
         SubElement(disk, "target", dev=_DEVICE, bus="virtio")
         return ElementTree.tostring(root, encoding="unicode")
-
-    def _names_in(self, found: Found) -> list[str]:
-        return [snapshot.name for snapshot in self.snapshots_in(found.handle, found.facts)]
 
     def _require_quiet_qcow2(self, key: VolumeKey, what: str, but_saved: bool = True) -> Found:
         """A qcow2 volume that no active instance has.
