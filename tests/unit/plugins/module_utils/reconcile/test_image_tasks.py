@@ -1,0 +1,435 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tasks of virt_image on the fake hypervisor."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from importable import TESTS
+
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
+from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError, ImageNotFound, InvalidInput
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import (
+    Image,
+    Volume,
+    VolumeKey,
+    VolumeSource,
+)
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.images import reconcile_images
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
+from lab.hostile import File, HostileServer
+
+DATA = os.urandom(300000) + bytes(1 << 20) + b"end".ljust(1000, b"\1")
+SHA256 = hashlib.sha256(DATA).hexdigest()
+KEY = VolumeKey("default", "img")
+
+
+@pytest.fixture
+def server() -> Iterator[HostileServer]:
+    with HostileServer().running() as running:
+        running.files["/image"] = File(DATA)
+        yield running
+
+
+class Lab:
+    """A fake hypervisor in a folder, and tasks for it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.uri = f"fake://{folder}"
+        self.source = folder.parent / "source.img"
+        self.source.write_bytes(DATA)
+
+    def driver(self) -> StorageDriver:
+        return get_storage_driver(ConnectionOptions(self.uri))
+
+    def run(self, check: bool = False, **params: Any) -> dict[str, Any]:
+        params.setdefault("images", None)
+        return reconcile_images(Task(params, check, True, self.driver, lambda warning: None))
+
+    def done(self, **params: Any) -> dict[str, Any]:
+        """In check mode, for real and again; the result of the real run, for a single image."""
+        before = self.images()
+        expected = self.run(check=True, **params)
+        assert self.images() == before
+        result = self.run(**params)
+        assert "failed" not in result, result["msg"]
+        assert [each["steps"] for each in expected["images"]] == [each["steps"] for each in result["images"]]
+        assert not self.run(**params)["changed"]
+        return result
+
+    def images(self) -> dict[VolumeKey, Image]:
+        with self.driver() as driver:
+            return driver.get_images()
+
+    def data(self, key: VolumeKey = KEY) -> bytes:
+        target = self.folder.parent / "read"
+        self.run(name=key.name, pool=key.pool, state="exported", dest=str(target), force=True)
+        return target.read_bytes()
+
+    def files(self) -> list[str]:
+        data = self.folder / "hosts" / "fake1" / "data"
+        return sorted(os.listdir(data)) if data.exists() else []
+
+    def child(self, name: str = "child") -> None:
+        with self.driver() as driver:
+            driver.create_volume(
+                driver.complete_volume(Volume(name, "default", source=VolumeSource(image="img", copy_on_write=True)))
+            )
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    folder = tmp_path / "fake"
+    folder.mkdir()
+    return Lab(folder)
+
+
+# -- present --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["path", "url"])
+def test_an_image_is_fetched_once(lab: Lab, server: HostileServer, kind: str) -> None:
+    source = str(lab.source) if kind == "path" else server.url("/image?token=s3cret")
+    result = lab.done(name="img", **{kind: source}, checksum=f"sha256:{SHA256}")
+    assert result["changed"]
+    after = result["image"]["after"]
+    assert after["checksum"] == after["source_checksum"] == f"sha256:{SHA256}"
+    assert after["file_bytes"] == after["size_bytes"] == len(DATA)
+    assert after["format"] == "raw"
+    assert "s3cret" not in json.dumps(result)
+    assert lab.data() == DATA
+    if kind == "url":
+        assert len(server.seen) == 1
+
+
+def test_what_is_compressed_is_verified_packed_and_kept_unpacked(lab: Lab) -> None:
+    packed = gzip.compress(DATA)
+    lab.source.write_bytes(packed)
+    checksum = "md5:" + hashlib.md5(packed).hexdigest()
+    after = lab.done(name="img", path=str(lab.source), checksum=checksum)["image"]["after"]
+    assert (after["source_checksum"], after["checksum"]) == (checksum, f"sha256:{SHA256}")
+    assert not lab.run(name="img", checksum=f"sha256:{SHA256}")["changed"]
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "kind"),
+    [
+        (DATA, {"checksum": "sha1:" + "0" * 40}, "checksum_mismatch"),
+        (DATA, {"format": "qcow2"}, "transfer_error"),
+        (DATA, {"max_size": "1M"}, "unsafe_image"),
+        (b"QFI\xfb\0\0\0\3" + bytes(7) + b"\1" + bytes(500), {}, "unsafe_image"),
+        (gzip.compress(DATA)[:-20], {}, "transfer_error"),
+        (b"", {}, "transfer_error"),
+        (None, {}, "transfer_error"),
+    ],
+)
+def test_what_is_wrong_leaves_nothing(lab: Lab, content: bytes | None, options: dict[str, Any], kind: str) -> None:
+    if content is None:
+        lab.source.unlink()
+    else:
+        lab.source.write_bytes(content)
+    result = lab.run(name="img", path=str(lab.source), **options)
+    assert result["failed"]
+    assert result["error"]["kind"] == kind
+    assert result["error"]["rolled_back"] is True
+    assert not result["changed"]
+    assert lab.images() == {}
+    assert lab.files() == []
+
+
+def test_another_image_of_the_name_is_not_taken_for_it(lab: Lab, server: HostileServer) -> None:
+    lab.done(name="img", path=str(lab.source))
+    for options in (
+        {"checksum": "sha256:" + "1" * 64},
+        {"url": server.url("/image")},
+        {"format": "qcow2"},
+    ):
+        result = lab.run(name="img", **options)
+        assert result["error"]["kind"] == "already_exists"
+        assert "force: true" in result["msg"]
+    with lab.driver() as driver:
+        driver.create_volume(driver.complete_volume(Volume("vol", "default", size_bytes=1 << 20)))
+    assert lab.run(name="vol", path=str(lab.source))["error"]["kind"] == "already_exists"
+
+
+def test_force_replaces_what_nobody_needs(lab: Lab) -> None:
+    lab.done(name="img", path=str(lab.source), checksum=f"sha256:{SHA256}", force=True)
+    new = DATA + b"more"
+    lab.source.write_bytes(new)
+    checksum = f"sha256:{hashlib.sha256(new).hexdigest()}"
+    result = lab.done(name="img", path=str(lab.source), checksum=checksum, force=True)
+    assert len(result["image"]["steps"]) == 3
+    assert lab.data() == new
+    assert lab.run(name="img", path=str(lab.source), force=True)["changed"]  # nothing tells that it is the same
+    lab.child()
+    result = lab.run(name="img", path=str(lab.source), force=True)
+    assert result["error"]["kind"] == "volume_in_use"
+    assert "default/child" in result["msg"]
+    assert lab.data() == new
+
+
+def test_force_loses_nothing_to_a_source_that_is_not_there(lab: Lab) -> None:
+    lab.done(name="img", path=str(lab.source))
+    lab.source.unlink()
+    result = lab.run(name="img", path=str(lab.source), force=True)
+    assert result["error"]["step"].startswith("look whether")
+    assert lab.data() == DATA
+
+
+def test_many_at_once_and_one_fails(lab: Lab, server: HostileServer) -> None:
+    images = [{"name": f"img{number}"} for number in range(5)] + [{"name": "bad", "checksum": "md5:" + "0" * 32}]
+    result = lab.run(images=images, url=server.url("/image"), workers=3)
+    assert result["failed"]
+    assert result["changed"]
+    assert [image["changed"] for image in result["images"]] == [True] * 5 + [False]
+    assert sorted(key.name for key in lab.images()) == [f"img{number}" for number in range(5)]
+
+
+def test_a_new_image_needs_a_source(lab: Lab) -> None:
+    for params in ({"name": "img"}, {"name": "img", "checksum": f"sha256:{SHA256}"}):
+        with pytest.raises(InvalidInput, match="url: is missing"):
+            lab.run(**params)
+
+
+def test_pools_that_are_not_there(lab: Lab) -> None:
+    result = lab.run(check=True, name="img", path=str(lab.source), pool="nowhere")
+    assert result["error"]["kind"] == "pool_not_found"
+    assert not lab.run(name="img", state="absent", pool="nowhere")["changed"]
+    with pytest.raises(AnyvirtError, match="nowhere"):
+        lab.run(state="absent", older_than="1d", pool="nowhere")
+
+
+# -- absent ---------------------------------------------------------------------------------------------------------
+
+
+def test_removing(lab: Lab) -> None:
+    lab.done(name="img", path=str(lab.source))
+    lab.child()
+    result = lab.run(name="img", state="absent")
+    assert result["error"]["kind"] == "volume_in_use"
+    assert "default/child" in result["msg"]
+    with lab.driver() as driver:
+        driver.delete_volume(VolumeKey("default", "child"))
+    assert lab.done(name="img", state="absent")["changed"]
+    assert lab.images() == {}
+    assert lab.files() == []
+
+
+def test_cleaning_up_by_age(lab: Lab) -> None:
+    for name in ("img", "other"):
+        lab.run(name=name, path=str(lab.source))
+    lab.child()
+    assert lab.done(state="absent", older_than="1h")["images"] == []
+    result = lab.run(state="absent", older_than="0")
+    assert result["changed"]
+    by_name = {image["name"]: image for image in result["images"]}
+    assert "default/child" in by_name["img"]["kept"]
+    assert by_name["other"]["changed"]
+    assert list(lab.images()) == [KEY]
+
+
+def test_what_is_just_being_fetched_is_not_removed(lab: Lab) -> None:
+    with lab.driver() as driver:
+        image = Image("img", "default", claim="somebody", fetched_s=0.0)
+        driver.reserve_image(image)
+        stop = threading.Event()
+
+        def beat() -> None:
+            while not stop.wait(0.02):
+                image.beat += 1
+                driver.beat_image(image)
+
+        thread = threading.Thread(target=beat)
+        thread.start()
+        try:
+            for params in ({"name": "img"}, {"older_than": "1h"}):
+                result = lab.run(state="absent", takeover_after=0.5, **params)
+                assert result["error"]["kind"] == "volume_in_use"
+                assert "somebody" in result["msg"]
+        finally:
+            stop.set()
+            thread.join()
+    assert lab.run(state="absent", name="img", takeover_after=0.1)["changed"]
+    assert lab.images() == {}
+
+
+# -- exported -------------------------------------------------------------------------------------------------------
+
+
+def test_exporting(lab: Lab, tmp_path: Path) -> None:
+    lab.run(name="img", path=str(lab.source))
+    dest = tmp_path / "copy"
+    result = lab.done(name="img", state="exported", dest=str(dest))
+    assert result["image"]["sha256"] == SHA256
+    assert result["image"]["file_bytes"] == len(DATA)
+    assert result["image"]["format"] == "raw"
+    assert dest.read_bytes() == DATA
+    assert dest.stat().st_blocks * 512 < len(DATA) // 2
+    assert dest.stat().st_mode & 0o777 == 0o600
+    dest.write_bytes(b"something else")
+    assert lab.done(name="img", state="exported", dest=str(dest))["changed"]
+    assert lab.run(name="img", state="exported", dest=str(dest), force=True)["changed"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "fake", "source.img"]
+
+
+def test_exporting_a_volume_compares_its_data(lab: Lab, tmp_path: Path) -> None:
+    lab.run(name="img", path=str(lab.source))
+    with lab.driver() as driver:
+        driver.create_volume(
+            driver.complete_volume(Volume("whole", "default", source=VolumeSource(image="img", copy_on_write=False)))
+        )
+    dest = tmp_path / "copy"
+    assert lab.done(name="whole", state="exported", dest=str(dest))["changed"]
+    data = bytearray(dest.read_bytes())
+    data[500000] ^= 1
+    dest.write_bytes(data)
+    assert lab.done(name="whole", state="exported", dest=str(dest))["changed"]
+
+
+def test_exporting_what_cannot_be(lab: Lab, tmp_path: Path) -> None:
+    assert lab.run(name="img", state="exported", dest=str(tmp_path / "x"))["error"]["kind"] == "volume_not_found"
+    lab.run(name="img", path=str(lab.source))
+    for dest in (tmp_path, tmp_path / "nowhere" / "x"):
+        with pytest.raises(InvalidInput, match="dest: "):
+            lab.run(name="img", state="exported", dest=str(dest))
+    with lab.driver() as driver:
+        driver.reserve_image(Image("half", "default", claim="somebody"))
+    assert lab.run(name="half", state="exported", dest=str(tmp_path / "x"))["error"]["kind"] == "volume_not_found"
+
+
+# -- many processes -------------------------------------------------------------------------------------------------
+
+_PROCESS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import importable
+importable.make_importable()
+import json
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.images import reconcile_images
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
+params = {"images": None, **json.loads(sys.argv[3])}
+connect = lambda: get_storage_driver(ConnectionOptions(sys.argv[2]))
+print(json.dumps(reconcile_images(Task(params, False, False, connect, print))))
+"""
+
+
+def start(lab: Lab, **params: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", textwrap.dedent(_PROCESS), str(TESTS), lab.uri, json.dumps(params)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def result_of(process: subprocess.Popen[str]) -> dict[str, Any]:
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    return dict(json.loads(output))
+
+
+def slowly(seconds: float) -> Callable[[Any], None]:
+    """Sends the image, and takes its time."""
+
+    def answer(request: Any) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(DATA)))
+        request.end_headers()
+        try:
+            request.wfile.write(DATA[:200000])
+            time.sleep(seconds)
+            request.wfile.write(DATA[200000:])
+        except OSError:
+            pass  # it was killed
+
+    return answer
+
+
+def test_many_processes_fetch_once(lab: Lab, server: HostileServer) -> None:
+    server.handlers["/image"] = slowly(1.5)
+    processes = [start(lab, name="img", url=server.url("/image"), takeover_after=5) for _number in range(5)]
+    results = [result_of(process) for process in processes]
+    assert not any(result.get("failed") for result in results)
+    assert sum(result["changed"] for result in results) == 1
+    assert len(server.seen) == 1
+    assert {result["image"]["after"]["checksum"] for result in results} == {f"sha256:{SHA256}"}
+    assert lab.data() == DATA
+
+
+def test_one_who_wants_something_else_is_told(lab: Lab, server: HostileServer) -> None:
+    server.handlers["/image"] = slowly(1.0)
+    first = start(lab, name="img", url=server.url("/image"))
+    wait_for(lambda: len(server.seen) == 1)
+    result = lab.run(name="img", url=server.url("/image"), checksum="md5:" + "0" * 32)
+    assert result["error"]["kind"] == "already_exists"
+    assert not result["changed"]
+    assert result_of(first)["changed"]
+    assert lab.data() == DATA
+
+
+def test_a_killed_fetch_is_taken_over_by_one_of_those_who_wait(lab: Lab, server: HostileServer) -> None:
+    server.handlers["/image"] = slowly(30)
+    first = start(lab, name="img", url=server.url("/image"), takeover_after=1.5)
+    wait_for(lambda: len(server.seen) == 1 and any(image.beat for image in lab.images().values()))
+    del server.handlers["/image"]
+    others = [start(lab, name="img", url=server.url("/image"), takeover_after=1.5) for _number in range(3)]
+    time.sleep(0.5)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    results = [result_of(process) for process in others]
+    assert sum(result["changed"] for result in results) == 1
+    assert len(server.seen) == 2
+    assert lab.data() == DATA
+    assert len(lab.files()) == 1
+
+
+def test_a_killed_fetch_is_no_image_and_can_be_removed(lab: Lab, server: HostileServer) -> None:
+    server.handlers["/image"] = slowly(30)
+    first = start(lab, name="img", url=server.url("/image"))
+    wait_for(lambda: len(server.seen) == 1)
+    first.send_signal(signal.SIGKILL)
+    first.communicate()
+    assert not lab.images()[KEY].complete
+    with pytest.raises(ImageNotFound):
+        lab.child()
+    result = lab.run(name="img", state="absent", takeover_after=0.3)
+    assert result["changed"]
+    assert lab.images() == {}
+    assert lab.files() == []
+
+
+def test_a_fetch_that_was_only_frozen_notices_that_it_was_given_up(lab: Lab, server: HostileServer) -> None:
+    server.handlers["/image"] = slowly(2)
+    first = start(lab, name="img", url=server.url("/image"), takeover_after=0.6)
+    wait_for(lambda: any(image.beat for image in lab.images().values()))
+    first.send_signal(signal.SIGSTOP)
+    del server.handlers["/image"]
+    assert lab.run(name="img", url=server.url("/image"), takeover_after=0.6)["changed"]
+    first.send_signal(signal.SIGCONT)
+    result = result_of(first)
+    assert result["failed"]
+    assert lab.data() == DATA
+    assert len(lab.files()) == 1
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
