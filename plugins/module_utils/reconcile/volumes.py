@@ -24,6 +24,10 @@ from .volume_world import World, read_world
 from .workers import DEFAULT_WORKERS, run_chains
 
 
+_SOME_POOL = "default"
+"""Stands for the default pool while the hypervisor is not asked yet which that is."""
+
+
 def reconcile_volumes(task: Task) -> dict[str, Any]:
     """Make the volumes, and the disks that they are, as the task wants them; the module's result."""
     driver = storage_driver(task)
@@ -53,10 +57,11 @@ def _check_syntax(driver: StorageDriver, wanted: Sequence[DesiredVolume]) -> Non
     problems: list[Problem] = []
     for item in wanted:
         found: list[Problem] = []
+        pool = item.volume.pool or _SOME_POOL
         if item.state in (PRESENT, ATTACHED):
-            found += driver.check_volume(item.volume)
+            found += driver.check_volume(replace(item.volume, pool=pool))
         if item.state == ATTACHED:
-            found += driver.check_attachment(replace(item.disk, volume=item.name, pool=item.volume.pool or None))
+            found += driver.check_attachment(replace(item.disk, volume=item.name, pool=pool))
         told = {problem.option.partition(".")[0] for problem in found}
         for option, feature in _needs(item):
             try:
