@@ -13,7 +13,6 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage imp
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AlreadyExists,
     AnyvirtError,
-    InvalidPowerState,
     PoolNotEmpty,
     PoolNotFound,
     VolumeInUse,
@@ -225,8 +224,9 @@ def test_a_pool_with_a_disk_of_an_instance(storage: StorageDriver, platform: Pla
         with pytest.raises(VolumeInUse, match="user"):
             storage.delete_pool("other")
         storage.stop_pool("other")
-        with pytest.raises((PoolNotFound, InvalidPowerState, AnyvirtError)):
-            storage.power_on("user")
+        if platform.name != "libvirt":  # whose guests open the files themselves
+            with pytest.raises(AnyvirtError):
+                storage.power_on("user")
         storage.start_pool("other")
         storage.power_on("user")
 

@@ -216,12 +216,9 @@ def test_names_of_people_in_messages_and_no_secrets(storage: StorageDriver, plat
         with pytest.raises(AnyvirtError, match="private") as caught:
             storage.create_volume(volume)
         assert "s3cret-words" not in str(caught.value)
-        with platform.calls.recording() as calls:
-            storage.delete_volume(volume.key)
-            storage.create_volume(volume)()
-        for number in range(1, len(calls) + 1):
-            try:
-                with platform.calls.recording(fail_at=number):
-                    storage.create_volume(volume)()
-            except AnyvirtError as error:
-                assert "s3cret-words" not in f"{error} {error.undone} {error.not_undone} {error.__cause__!r}"
+        storage.delete_volume(volume.key)
+        for number in (2, 4, 5):  # some of its first calls, since encrypting takes its time
+            with pytest.raises(AnyvirtError) as caught, platform.calls.recording(fail_at=number):
+                storage.create_volume(volume)()
+            error = caught.value
+            assert "s3cret-words" not in f"{error} {error.undone} {error.not_undone} {error.__cause__!r}"

@@ -23,7 +23,8 @@ POOLS_FOLDER = "/var/lib/libvirt/contract-pools"
 SMALL_FOLDER = "/var/lib/libvirt/contract-small"
 _SMALL_POOL = "small"
 _POOL_XML = "<pool type='dir'><name>{name}</name><target><path>{path}</path></target></pool>"
-_CHANGING = ("capacity", "allocation", "available")
+_CHANGING = ("capacity", "allocation", "available", "target/permissions")
+"""What libvirt finds out while a pool is active, and keeps in mind."""
 
 
 class _File(NamedTuple):
@@ -82,9 +83,11 @@ def pictures_of_pools(connection: Any) -> dict[str, Any]:
 
 def _picture(pool: Any) -> dict[str, Any]:
     root = ET.fromstring(pool.XMLDesc(libvirt.VIR_STORAGE_XML_INACTIVE if pool.isPersistent() else 0))
-    for tag in _CHANGING:
-        for element in root.findall(tag):
-            root.remove(element)
+    for path in _CHANGING:
+        for element in root.findall(path):
+            parent = root.find(path.rpartition("/")[0] or ".")
+            assert parent is not None
+            parent.remove(element)
     return {
         "xml": canonical(ET.tostring(root, encoding="unicode")).splitlines(),
         "active": bool(pool.isActive()),
