@@ -12,6 +12,7 @@ from ...model.storage import Volume
 from ...transfer.content import PIECE_BYTES, Content
 from ...undo import Undo, UndoStack
 from .datafiles import NewFile, is_being_written, sweep
+from .guestdata import data_of
 from .store import VOLUMES, Changes, Record
 from .volumechecks import fitted
 from .volumedata import VolumeDataMixin
@@ -103,7 +104,7 @@ class CreationMixin(VolumeDataMixin):
             if volume.source is not None and volume.source.copy_on_write:
                 record["backing"] = source.key
             else:
-                record.update(self._data_of(changes, source.state, source.volume["backing"]))
+                record.update(data_of(changes, source.state, source.volume["backing"]))
         return record
 
     def _require_no_volume(self, changes: Changes, key: str) -> None:

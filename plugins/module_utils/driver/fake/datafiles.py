@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from ...transfer.content import PIECE_BYTES, Hole, Segment
@@ -86,27 +86,57 @@ def is_being_written(folder: str, name: str) -> bool:
 class OpenFile:
     """A file that is being read; stays readable though it be swept away meanwhile."""
 
-    def __init__(self, folder: str, name: str) -> None:
-        with words_for_os_errors():
-            self._file = os.open(_path(folder, name), os.O_RDONLY | os.O_CLOEXEC)
+    def __init__(self, descriptor: int) -> None:
+        self._file = descriptor
+
+    def read(self, at: int, length: int) -> bytes:
+        """Up to so many bytes."""
+        return os.pread(self._file, length, at)
 
     def segments(self, start: int, end: int) -> Iterator[Segment]:
         """What is between two offsets; beyond its end it is a hole."""
         at = start
         while at < end:
-            data_at = _seek(self._file, at, os.SEEK_DATA, end)
+            data_at = min(_seek(self._file, at, os.SEEK_DATA, end), end)
             if data_at > at:
-                yield Hole(min(data_at, end) - at)
+                yield Hole(data_at - at)
             at = data_at
             hole_at = min(_seek(self._file, at, os.SEEK_HOLE, end), end)
             while at < hole_at:
-                piece = os.pread(self._file, min(PIECE_BYTES, hole_at - at), at)
+                piece = self.read(at, min(PIECE_BYTES, hole_at - at))
                 yield piece
                 at += len(piece)
+
+    def used(self, size_bytes: int, end: int) -> Iterator[int]:
+        """The numbers of the parts of this size, up to an offset, in which there is anything."""
+        at = 0
+        while at < end:
+            at = min(_seek(self._file, at, os.SEEK_DATA, end), end)
+            hole_at = min(_seek(self._file, at, os.SEEK_HOLE, end), end)
+            yield from range(at // size_bytes, -(-hole_at // size_bytes))
+            at = -(-hole_at // size_bytes) * size_bytes
 
     def close(self) -> None:
         """Let go of it."""
         os.close(self._file)
+
+
+def open_data(folder: str, name: str | None) -> OpenFile:
+    """The file that records call so; an empty one for None."""
+    with words_for_os_errors():
+        return OpenFile(os.open(os.devnull if name is None else _path(folder, name), os.O_RDONLY | os.O_CLOEXEC))
+
+
+def passing_copy(folder: str, segments: Iterable[Segment]) -> OpenFile:
+    """A file with this in it, for as long as it is open."""
+    file = NewFile(folder)
+    try:
+        for segment in segments:
+            file.write(segment)
+        return open_data(folder, file.name)
+    finally:
+        file.discard()
+        file.close()
 
 
 def sweep(store: Store) -> None:

@@ -16,13 +16,17 @@ from urllib.parse import quote
 
 from ...errors import InstanceNotFound
 from ...model import power_state
+from ...model.storage import VolumeKey
 from ...model.units import parse_size
+from ...transfer.content import Hole
 from ..uri import ConnectionOptions
 from . import guest as guests
 from .core import DEFAULT_HOST, HOST_FILE, host_folder
+from .datafiles import sweep
 from .driver import FakeDriver
 from .faults import FILE
-from .store import FOLDER_MODE, INSTANCES, VOLUMES, Store
+from .guestdata import read_as_guest, write_as_guest
+from .store import FOLDER_MODE, INSTANCES, POOLS, VOLUMES, Store
 
 
 def uri(root: str, host: str = DEFAULT_HOST) -> str:
@@ -60,9 +64,19 @@ def restart_host(root: str, host: str = DEFAULT_HOST) -> None:
         for info in driver.list_instances_detail():
             if info.state in power_state.ACTIVE:
                 driver.force_off(info.name)
+        _restart_pools(host_folder(root, host))
         for info in driver.list_instances_detail():
             if info.autostart:
                 driver.power_on(info.name)
+
+
+def _restart_pools(folder: str) -> None:
+    """Those with autostart are active after it, the others are not."""
+    store = Store(folder)
+    with store.writing() as changes:
+        for name, record in changes.all(POOLS).items():
+            if "autostart" in record:
+                changes.put(POOLS, name, {**record, "active": record["autostart"]})
 
 
 def add_volume(root: str, pool: str, name: str, size: str | int, host: str = DEFAULT_HOST) -> None:
@@ -78,6 +92,22 @@ def add_volume(root: str, pool: str, name: str, size: str | int, host: str = DEF
     }
     with store.writing() as changes:
         changes.put(VOLUMES, f"{pool}/{name}", dict(record))
+
+
+def read_volume(root: str, key: VolumeKey, host: str = DEFAULT_HOST) -> bytes:
+    """All of a volume, as a guest sees it whose disk it is."""
+    store = Store(host_folder(root, host))
+    with store.reading() as view:
+        segments = read_as_guest(store.folder, view, key)
+        return b"".join(bytes(segment.length) if isinstance(segment, Hole) else segment for segment in segments)
+
+
+def write_volume(root: str, key: VolumeKey, offset: int, data: bytes, host: str = DEFAULT_HOST) -> None:
+    """Write to a volume as a guest does whose disk it is."""
+    store = Store(host_folder(root, host))
+    with store.writing() as changes:
+        write_as_guest(store.folder, changes, key, offset, data)
+    sweep(store)
 
 
 def _write_json(path: str, content: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from ...errors import AlreadyExists, InvalidInput, PoolNotEmpty, PoolNotFound, P
 from ...model import power_state
 from ...model.storage import Pool
 from ...undo import Undo
+from ..imagepath import is_path
 from .hostfile import Device
 from .poolkinds import pool_problems
 from .poolrecords import definition_in, definition_of, new_pool_record, to_pool
@@ -177,10 +178,19 @@ class PoolsMixin(StorageMixin):
         users = sorted(
             name
             for name, (record, seen) in self._instances(view).items()
-            if seen.state in states and any(key.split("/")[0] == pool for key in volume_keys(record))
+            if seen.state in states and any(self._reaches(view, key, pool) for key in volume_keys(record))
         )
         if users:
             raise VolumeInUse(f"the pool {pool!r} cannot be {what}: disks of {_some(users)} are in it")
+
+    def _reaches(self, view: View, key: str, pool: str) -> bool:
+        """Whether a volume, or one that it leans on, is in the pool."""
+        at: str | None = key
+        while at is not None and not is_path(at):
+            if at.split("/")[0] == pool:
+                return True
+            at = (view.get(VOLUMES, at) or {}).get("backing")
+        return False
 
     def _volumes_of(self, view: View, pool: str) -> dict[str, Record]:
         return {key: volume for key, volume in view.all(VOLUMES).items() if volume["pool"] == pool}

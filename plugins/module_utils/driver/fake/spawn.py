@@ -12,12 +12,12 @@ from ...undo import UndoStack
 from ..base import ALL, NONE, OWN
 from .checks import ChecksMixin
 from .datafiles import sweep
+from .guestdata import data_of
 from .images import no_image
 from .poolkinds import CHILD_FORMATS
 from .power import PowerMixin
 from .records import SEED, new_record, volume_key, volume_keys
 from .store import INSTANCES, POOLS, VOLUMES, Record, View, is_file_name
-from .volumerecords import DATA
 
 
 class SpawnMixin(ChecksMixin, PowerMixin):
@@ -149,7 +149,7 @@ class SpawnMixin(ChecksMixin, PowerMixin):
             if disk["format"] in CHILD_FORMATS:
                 volume["backing"] = image.name
             elif image.volume is not None:
-                volume.update({field: image.volume[field] for field in DATA if field in image.volume})
+                volume.update(data_of(view, image.volume, None))
         return volume
 
     def _is_used(self, view: View, name: str, key: str) -> bool:

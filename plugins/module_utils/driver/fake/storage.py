@@ -149,14 +149,19 @@ class StorageMixin(ImagesMixin):
                     users[key].append(VolumeUse(name, disk["device"], active, bool(disk.get("read_only"))))
         return users
 
-    def _require_unused(self, view: View, name: str, key: str) -> None:
-        """Raise unless no other active instance writes to the volume, or it is one for several."""
+    def _require_unused(self, view: View, name: str, disk: Record) -> None:
+        """Raise unless no other active instance has the volume of a disk to be written to, or it is for several."""
+        key = volume_key(disk)
         volume = view.get(VOLUMES, key)
         if volume is not None and volume.get("shareable"):
             return
         for user, (record, seen) in self._instances(view).items():
-            if user != name and seen.state in power_state.ACTIVE and key in volume_keys(record):
-                raise HypervisorError(f"the volume {key} is in use by the active instance {user!r}")
+            if user == name or seen.state not in power_state.ACTIVE:
+                continue
+            for other in disks_of(record):
+                shared = other.get("shareable") and disk.get("shareable")
+                if "volume" in other and volume_key(other) == key and not shared:
+                    raise HypervisorError(f"the volume {key} is in use by the active instance {user!r}")
 
     def _fill_from_volumes(self, view: View, disks: Iterable[Record]) -> None:
         """Write into records of disks on existing volumes what those are."""
@@ -177,7 +182,7 @@ class StorageMixin(ImagesMixin):
                     raise PoolNotFound(f"the pool {pool!r} with disk {disk['device']} is not active")
                 self._require_whole(view, disk)
                 if not disk.get("read_only"):
-                    self._require_unused(view, record["name"], volume_key(disk))
+                    self._require_unused(view, record["name"], disk)
             path = disk.get("path")
             if path is not None and self._find_file(path) is None:
                 raise ImageNotFound(f"the file {path!r} of disk {disk['device']} is gone")

@@ -13,9 +13,8 @@ from ...model.storage import VolumeKey
 from ...transfer.content import Content, Segment
 from ...transfer.sparse import length_of
 from .datafiles import NewFile
-from .store import VOLUMES, Record, View
-from .storedforms import stored_length, stored_segments
-from .volumerecords import DATA
+from .store import VOLUMES, Record
+from .storedforms import StoredForm
 from .volumes import VolumesMixin
 
 RESERVE_BYTES = 64 << 20
@@ -25,17 +24,17 @@ RESERVE_BYTES = 64 << 20
 class StoredVolume:
     """A volume's data on its way out: a ``VolumeReader``."""
 
-    def __init__(self, driver: VolumeDataMixin, state: Record) -> None:
-        self.format: str = state["format"]
-        self.length: int | None = stored_length(state)
+    def __init__(self, driver: VolumeDataMixin, what: str, volume_format: str, form: StoredForm) -> None:
+        self.format = volume_format
+        self.length: int | None = form.length
         self._driver = driver
-        self._state = state
+        self._what = what
+        self._form = form
 
     def segments(self) -> Iterator[Segment]:
         """All of it, once, in order."""
-        what = f"volume {self._state['pool']}/{self._state['name']}"
-        with self._driver.progress.measure(what, self.length) as meter:
-            for segment in stored_segments(self._driver.folder, self._state):
+        with self._driver.progress.measure(self._what, self.length) as meter:
+            for segment in self._form.segments():
                 self._driver.carry_piece("volume_read")
                 yield segment
                 meter.advance(length_of(segment))
@@ -47,11 +46,15 @@ class VolumeDataMixin(VolumesMixin):
     @contextmanager
     def open_volume(self, key: VolumeKey) -> Iterator[StoredVolume]:
         with self._read("volume_open") as view:
-            state = self._volume(view, key)
+            volume = self._volume(view, key)
             writers = [user.instance for user in self._users(view, {str(key)})[str(key)] if user.active]
             if writers:
                 raise VolumeInUse(f"the volume {key} may be written to by the active instance {writers[0]!r}; stop it")
-        yield StoredVolume(self, state)
+            form = StoredForm(self.folder, volume)
+        try:
+            yield StoredVolume(self, f"volume {key}", volume["format"], form)
+        finally:
+            form.close()
 
     def carry_piece(self, operation: str) -> None:
         """One piece of data goes by; trouble may be ordered for it."""
@@ -86,14 +89,3 @@ class VolumeDataMixin(VolumesMixin):
                 if more > 0:
                     self._require_pool_room(changes, record["pool"], more)
                     changes.put(VOLUMES, key, {**record, "reserved_bytes": size_bytes})
-
-    def _data_of(self, view: View, state: Record, backing: str | None) -> Record:
-        """What is in a volume, as the part of a record: its own, or what the volumes that it leans on have."""
-        seen: set[str] = set()
-        while "data" not in state and backing is not None and backing not in seen:
-            seen.add(backing)
-            below = view.get(VOLUMES, backing)
-            if below is None:
-                break
-            state, backing = below, below["backing"]
-        return {field: state[field] for field in DATA if field in state}

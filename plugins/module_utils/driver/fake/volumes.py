@@ -10,12 +10,13 @@ from collections.abc import Collection, Mapping
 from ...errors import VolumeInUse, VolumeNotFound
 from ...model.storage import Volume, VolumeKey, VolumeUses
 from ...undo import Undo
-from .datafiles import sweep
+from .datafiles import NewFile, sweep
 from .poolkinds import KINDS
 from .records import volume_key
 from .store import INSTANCES, VOLUMES, Changes, Record, View
+from .storedforms import guest_segments, is_plain, plain_data
 from .volumechecks import VolumeChecksMixin, rounded_up
-from .volumerecords import is_complete, to_volume
+from .volumerecords import DATA, is_complete, to_volume
 
 
 class VolumesMixin(VolumeChecksMixin):
@@ -59,8 +60,11 @@ class VolumesMixin(VolumeChecksMixin):
             volume = self._volume(changes, key)
             before = volume["size_bytes"]
             self._require_resizable(changes, key, volume, size_bytes)
+            data = {field: volume[field] for field in DATA if field in volume}
+            if size_bytes < before:
+                volume = self._shortened(volume, size_bytes)
             self._set_size(changes, key, volume, size_bytes)
-            data: Record = {field: volume[field] for field in ("data_bytes", "allocated_bytes") if field in volume}
+        sweep(self._store)
         return lambda: self._resize_back(key, before, data)
 
     def set_volume_metadata(self, key: VolumeKey, metadata: Mapping[str, str]) -> Undo:
@@ -112,15 +116,29 @@ class VolumesMixin(VolumeChecksMixin):
 
     def _set_size(self, changes: Changes, key: VolumeKey, volume: Record, size_bytes: int) -> None:
         """Also where instances have it, so that their guests see it."""
-        if volume.get("data_format") == "raw" and volume["data_bytes"] > size_bytes:
-            volume = {**volume, "data_bytes": size_bytes, "allocated_bytes": min(volume["allocated_bytes"], size_bytes)}
         changes.put(VOLUMES, str(key), {**volume, "size_bytes": size_bytes})
         for name, record in changes.all(INSTANCES).items():
             changes.put(INSTANCES, name, _with_size(record, str(key), size_bytes))
 
+    def _shortened(self, volume: Record, size_bytes: int) -> Record:
+        """A volume's record after all that is beyond this size is lost."""
+        if is_plain(volume):
+            had = [field for field in ("data_bytes", "allocated_bytes") if field in volume]
+            return {**volume, **{field: min(volume[field], size_bytes) for field in had}}
+        file = NewFile(self.folder)
+        try:
+            for segment in guest_segments(self.folder, volume, size_bytes):
+                file.write(segment)
+        finally:
+            file.close()
+        return {**volume, **plain_data(file)}
+
     def _resize_back(self, key: VolumeKey, size_bytes: int, data: Record) -> None:
         with self._write("volume_resize") as changes:
-            self._set_size(changes, key, {**self._volume(changes, key), **data}, size_bytes)
+            volume = self._volume(changes, key)
+            if volume.get("data") == data.get("data"):
+                volume = {**volume, **data}
+            self._set_size(changes, key, volume, size_bytes)
 
 
 def _with_size(record: Record, key: str, size_bytes: int) -> Record:
