@@ -14,11 +14,10 @@ from ...model.storage import FALLOC, FULL, METADATA, OFF, Volume
 from ...model.units import format_size
 from ...transfer.content import PIECE_BYTES, Content, Segment
 from ...undo import Undo, UndoStack
-from .secrets import SecretsMixin
 from .volumelist import PoolView
 from .volumeplans import QCOW2, RAW, Origin, VolumePlansMixin
-from .volumerecord import IMAGE_SUFFIX, PART_SUFFIX, VOLUME_SUFFIX, Payload
-from .volumesnapshots import VolumeSnapshotsMixin
+from .volumerecord import PART_SUFFIX, VOLUME_SUFFIX, Payload
+from .volumeremoval import VolumeRemovalMixin
 from .volumexml import Backing, volume_document
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ _PASSING_FAULT = "Unable to get accurate CPU usage"
 """What QEMU says when it cannot measure how fast it derives keys, as may happen on a busy host."""
 
 
-class VolumeCreationMixin(VolumeSnapshotsMixin, VolumePlansMixin, SecretsMixin):
+class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
     """New volumes, whatever they begin with."""
 
     def create_volume(self, volume: Volume, content: Content | None = None) -> Undo:
@@ -57,20 +56,6 @@ class VolumeCreationMixin(VolumeSnapshotsMixin, VolumePlansMixin, SecretsMixin):
             else:
                 self.drop(record)
         return lambda: self.delete_volume(volume.key)
-
-    def remove_all_of(self, view: PoolView, name: str) -> None:
-        """Remove a volume with all that belongs to it, whatever of that is there; the records go last, so that what is
-        left by a removal that was cut short is found again."""
-        handle = view.volumes.get(name)
-        record = view.volumes.get(name + VOLUME_SUFFIX)
-        facts = None if handle is None else self.facts_of(handle)
-        remembered = None if record is None else self.read_record(record)
-        self.drop(handle)
-        self.drop(view.volumes.get(name + PART_SUFFIX))
-        if (facts is not None and facts.encrypted) or (remembered or {}).get("encrypted"):
-            self.remove_secret(view.path_of(name))
-        self.drop(record)
-        self.drop(view.volumes.get(name + IMAGE_SUFFIX))
 
     # -- what it begins with ----------------------------------------------------------------------------------------
 

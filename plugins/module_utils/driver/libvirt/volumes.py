@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ...errors import HypervisorError, PoolNotFound, VolumeInUse
+from ...errors import HypervisorError, VolumeInUse
 from ...model.storage import VolumeKey
 from ...model.units import format_size
 from ...transfer.content import Segment
@@ -90,15 +90,6 @@ class VolumesMixin(VolumeCreationMixin, GrowAttachedMixin):
             self.make_record(found.view.handle, found.key.name + VOLUME_SUFFIX, payload)
         else:
             self.save_record(record, payload)
-
-    def delete_volume(self, key: VolumeKey) -> None:
-        view = self.look(key.pool)
-        if view is None:
-            if self.find_pool(key.pool) is None:
-                return
-            raise PoolNotFound(f"there is no active storage pool {key.pool!r} on the hypervisor's host")
-        self.drop_scratch(view.path_of(key.name))
-        self.remove_all_of(view, key.name)
 
     @contextmanager
     def open_volume(self, key: VolumeKey) -> Iterator[LibvirtVolumeReader]:
