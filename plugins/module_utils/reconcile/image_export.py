@@ -55,18 +55,15 @@ def export_volume(driver: StorageDriver, key: VolumeKey, dest: str) -> Exported:
 def already_exported(driver: StorageDriver, key: VolumeKey, image: Image | None, dest: str) -> Exported | None:
     """What a file has, if that is just what is in the volume; None when it is not.
 
-    Of an image the checksum is known, so that only the file is read. Of another volume nothing is known but its data:
-    both are read, up to the first difference.
+    Where an image's checksum is known, reading the file may be enough to see that it is the same. Otherwise both are
+    read, up to the first difference: some hypervisors give an image out in another form than they took it in.
     """
     if not os.path.isfile(dest):
         return None
-    if image is not None and image.checksum is not None and image.checksum.startswith(f"{SHA256}:"):
-        file_bytes = os.stat(dest).st_size
-        if image.file_bytes not in (None, file_bytes):
-            return None
+    if image is not None and image.checksum is not None and image.file_bytes == os.stat(dest).st_size:
         sha256 = _sha256_of(dest)
-        known = image.checksum == f"{SHA256}:{sha256}"
-        return Exported(sha256, file_bytes, image.format or "") if known else None
+        if image.checksum == f"{SHA256}:{sha256}":
+            return Exported(sha256, image.file_bytes, image.format or "")
     return _compare(driver, key, dest)
 
 
