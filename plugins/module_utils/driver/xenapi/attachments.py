@@ -167,6 +167,8 @@ class AttachmentsMixin(SnapshotsMixin):
         return partial(done.take_back, f"the detachment of {device} from instance {instance!r}")
 
     def update_attachment(self, instance: str, disk: Disk, options: Collection[str]) -> Undo:
+        machine = self._read_machine(instance)
+        ref, vbd = machine.find(str(disk.device))
         if "limits" in options:
             self.require("io_limits")
         if {"cache", "discard", "serial"} & set(options):
@@ -174,8 +176,6 @@ class AttachmentsMixin(SnapshotsMixin):
         lasting = sorted(set(options) - set(_CHANGED_LATER))
         if lasting:
             raise Unsupported(f"{', '.join(lasting)} of a disk that is attached cannot be changed; attach it anew")
-        machine = self._read_machine(instance)
-        ref, vbd = machine.find(str(disk.device))
         if not machine.is_off:
             raise Unsupported(f"{', '.join(sorted(options))} of a disk can be changed while the instance is off")
         with UndoStack() as done, self.guard(f"change {disk.device} of instance {instance!r}", instance):

@@ -87,7 +87,7 @@ class ImageCacheMixin(AttachmentsMixin):
         for one in found:
             if not claim:
                 self._require_needless(place, one)
-            self.when_free(partial(self.delete_in_use, key, one.ref, "be deleted"))
+            self.delete_in_use(key, one.ref, "be deleted")
         if found:
             self.clear_marks(place)
         self.places().forget_vdis()

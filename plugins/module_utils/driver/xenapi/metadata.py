@@ -67,6 +67,7 @@ class VolumeRecord:
         parent: The uuid of the VDI that it was cloned from.
         metadata: The user's own keys and values.
         snapshot: The name of a snapshot of the volume that has ``snapshot_of`` as its ``making``.
+        number: Its place among the volume's snapshots; their times are those of whole seconds.
         replaces: The uuid of the VDI whose place it takes; while that is there, this one is not a volume yet.
         moves: The VBDs that go over to it, each as what it is created from, with the VM's uuid.
         cached: What is known of an image of the cache; None for other volumes.
@@ -85,6 +86,7 @@ class VolumeRecord:
     metadata: dict[str, str] = field(default_factory=dict)
     snapshot: str | None = None
     snapshot_of: str | None = None
+    number: int = 0
     replaces: str | None = None
     moves: list[dict[str, Any]] = field(default_factory=list)
     cached: dict[str, Any] | None = None
@@ -94,7 +96,7 @@ _TYPES: Mapping[str, type] = {
     **dict.fromkeys(("flavor", "metadata", "deferred", "cached"), dict),
     "moves": list,
     **dict.fromkeys(("locked", "protected", "unfinished", "doomed"), bool),
-    "size_bytes": int,
+    **dict.fromkeys(("size_bytes", "number"), int),
 }
 """Of values that are no texts."""
 

@@ -105,7 +105,7 @@ class PoolsMixin(DeviceChangesMixin, StorageDriver):
         self.find_repository(name)
         if not autostart:
             raise Unsupported(f"the {self.name} driver cannot do this: {NO_AUTOSTART}")
-        return _nothing
+        return nothing
 
     def refresh_pool(self, name: str) -> None:
         pool = self.find_active(name)
@@ -244,5 +244,5 @@ def _to_pool(one: Repository) -> Pool:
     return pool
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Nothing was done."""

@@ -117,7 +117,7 @@ class Contents:
         kept = read_volume_record(volume)
         if kept is None or kept.making is None:
             return []
-        return sorted(self._snapshots.get(kept.making, []), key=lambda one: (str(one.record["snapshot_time"]), one.ref))
+        return sorted(self._snapshots.get(kept.making, []), key=_age)
 
     def children_of(self, volume: Object) -> list[str]:
         """The volumes that were cloned from it or its snapshots, as ``pool/name``."""
@@ -180,6 +180,11 @@ def to_snapshot(one: Found) -> VolumeSnapshot:
     return VolumeSnapshot(str(kept.snapshot if kept is not None else ""), seconds_of(one.record["snapshot_time"]))
 
 
+def _age(one: Found) -> int:
+    kept = read_volume_record(one.record)
+    return 0 if kept is None else kept.number
+
+
 def seconds_of(told: Any) -> float | None:
     """A time of XenAPI in seconds since 1970."""
     text = str(told).replace("-", "")
@@ -187,6 +192,12 @@ def seconds_of(told: Any) -> float | None:
         return None if text == _NEVER else float(calendar.timegm(time.strptime(text, _TIME)))
     except ValueError:
         return None
+
+
+def is_cached(one: Found) -> bool:
+    """Whether a virtual disk belongs to the image cache, though it may still be in the making."""
+    kept = read_volume_record(one.record)
+    return kept is not None and kept.cached is not None
 
 
 def adopted(one: Found, repository: Object, making: str) -> VolumeRecord:

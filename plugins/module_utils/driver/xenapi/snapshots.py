@@ -30,13 +30,20 @@ class SnapshotsMixin(VolumeMakingMixin):
         if self._find_snapshot(place, one, snapshot) is not None:
             raise AlreadyExists(f"the volume {key} has a snapshot {snapshot!r} already")
         kept = adopted(one, place.repository.record, new_id())
-        record = VolumeRecord(kept.owner, size_bytes=kept.size_bytes, snapshot=snapshot, snapshot_of=kept.making)
+        numbers = [read_volume_record(each.record) for each in place.contents.snapshots_of(one.record)]
+        record = VolumeRecord(
+            kept.owner,
+            size_bytes=kept.size_bytes,
+            snapshot=snapshot,
+            snapshot_of=kept.making,
+            number=1 + max((each.number for each in numbers if each is not None), default=0),
+        )
         mark = self._snapshot_mark(place, snapshot)
         self._clear_unclaimed(place, mark)
         made = Made()
         with UndoStack() as done:
             if kept != read_volume_record(one.record):
-                done.push(f"take the record off the volume {key}", partial(self._put_back, key, one))
+                done.push(f"take the record off the volume {key}", partial(self._put_back_record, key, one))
                 with self.guard(f"write the record of the volume {key}"):
                     self.write_record(one.ref, kept)
             done.push(f"delete the snapshot {snapshot} of {key}", partial(self._remove_copy, place, mark, made))
@@ -46,6 +53,8 @@ class SnapshotsMixin(VolumeMakingMixin):
 
     def delete_volume_snapshot(self, key: VolumeKey, snapshot: str) -> None:
         place = self.look_at(key)
+        if not place.shelf.volumes:
+            return
         found = self._find_snapshot(place, place.volume, snapshot)
         if found is not None:
             self.delete_vdi(found.ref, f"{key} (its snapshot {snapshot})")
@@ -120,7 +129,7 @@ class SnapshotsMixin(VolumeMakingMixin):
             self.when_free(partial(self.delete_vdi, ref, f"{place.key} (a copy)"))
         self.clear_marks(now, mark)
 
-    def _put_back(self, key: VolumeKey, one: Found) -> None:
+    def _put_back_record(self, key: VolumeKey, one: Found) -> None:
         with self.guard(f"put back what is recorded with the volume {key}"):
             self.call("VDI.set_other_config", one.ref, one.record["other_config"])
 

@@ -27,7 +27,7 @@ from ...undo import Undo, UndoStack
 from .data import DataMixin, format_problems
 from .metadata import VolumeRecord, new_id, read_volume_record
 from .places import Found
-from .shelves import VHD, rounded, to_volume
+from .shelves import VHD, is_cached, rounded, to_volume
 from .storage import Made, NewVolume
 from .syntax import name_problems
 from .volumes import Place
@@ -93,25 +93,27 @@ class VolumeMakingMixin(DataMixin):
         return completed
 
     def create_volume(self, volume: Volume, content: Content | None = None) -> Undo:
+        if volume.encryption is not None:
+            self.require("volume_encryption")
         problems = self.check_volume(volume)
         if problems:
             raise InvalidInput(problems)
         if content is not None:
             _require_format(content.facts, "source")
             with self.measured(content, volume.size_bytes) as content:
-                return self._create(volume, content)
-        return self._create(volume, None)
+                return self._create_volume(volume, content)
+        return self._create_volume(volume, None)
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def _create(self, volume: Volume, content: Content | None) -> Undo:
+    def _create_volume(self, volume: Volume, content: Content | None) -> Undo:
         place = self.look_at(volume.key)
         self.require_new(place)
         new = self._plan_new(volume, place, content)
         for turn in range(TURNS):
             try:
                 with UndoStack() as done:
-                    self._make(new, place, content, volume, done)
+                    self._make_one(new, place, content, volume, done)
                 break
             except Contested:
                 if turn == TURNS - 1:
@@ -160,6 +162,9 @@ class VolumeMakingMixin(DataMixin):
         shelf = place.shelf
         if shelf.volumes:
             raise AlreadyExists(f"there is a volume {place.key.name!r} in the storage pool {place.key.pool!r} already")
+        if any(is_cached(one) for one in shelf.leftovers):
+            words = f"an image {place.key.name!r} is being fetched into the storage pool {place.key.pool!r}"
+            raise AlreadyExists(f"{words}; removing the image takes away what is left of it")
         if shelf.leftovers or shelf.waiting:
             self.clear_leftovers(place)
         elif place.contents.marked_sources(place.mark):
@@ -190,7 +195,7 @@ class VolumeMakingMixin(DataMixin):
             sharable=bool(volume.shareable),
         )
 
-    def _make(self, new: NewVolume, place: Place, content: Content | None, volume: Volume, done: UndoStack) -> None:
+    def _make_one(self, new: NewVolume, place: Place, content: Content | None, volume: Volume, done: UndoStack) -> None:
         made = Made()
         done.push(f"delete the volume {volume.key}", partial(self.unmake, new, made))
         self.begin_volume(new, made)

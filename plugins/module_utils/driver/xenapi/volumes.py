@@ -16,7 +16,7 @@ from ...undo import Undo
 from .errors import code_of
 from .metadata import CLONE_TAG, VolumeRecord, new_id, place_id, read_volume_record, with_record
 from .places import Found
-from .pools import PoolsMixin, Repository, require_active
+from .pools import PoolsMixin, Repository, nothing, require_active
 from .records import Object, device_uses
 from .shelves import Contents, Shelf, adopted, to_volume, uuids_of
 
@@ -122,6 +122,8 @@ class VolumesMixin(PoolsMixin):
         had = to_volume(one, key, place.contents, place.repository.record, False).size_bytes or 0
         if size_bytes < had:
             self.require("volume_shrink")
+        if size_bytes == had:
+            return nothing
         before = one.record["other_config"]
         with self.guard(f"resize the volume {key}"):
             self.write_record(one.ref, replace(kept, size_bytes=size_bytes))
@@ -133,7 +135,7 @@ class VolumesMixin(PoolsMixin):
                 if code_of(error) == _IN_USE:
                     raise self._in_use(key, one.ref, "be resized") from error
                 raise
-        return partial(_refuse_to_shrink, key)
+        return partial(self.require, "volume_shrink")
 
     def set_volume_metadata(self, key: VolumeKey, metadata: Mapping[str, str]) -> Undo:
         place = self.look_to_change(key)
@@ -249,10 +251,14 @@ class VolumesMixin(PoolsMixin):
         if active:
             raise VolumeInUse(f"the volume {key} cannot {what} while {', '.join(active)} has it")
 
-    def _in_use(self, key: VolumeKey, ref: str, what: str) -> VolumeInUse:
+    def _active_users(self, key: VolumeKey, ref: str) -> str:
+        """The names of the active machines that have a virtual disk."""
         with self.guard(f"see who uses the volume {key}"):
             users = self.users_of(ref, self.call("VDI.get_record", ref))
-        names = ", ".join(sorted({use.instance for use in users if use.active})) or "a transfer"
+        return ", ".join(sorted({use.instance for use in users if use.active}))
+
+    def _in_use(self, key: VolumeKey, ref: str, what: str) -> VolumeInUse:
+        names = self._active_users(key, ref) or "a transfer"
         return VolumeInUse(f"the volume {key} cannot {what} while {names} has it")
 
     def write_record(self, ref: str, record: VolumeRecord) -> None:
@@ -265,10 +271,8 @@ class VolumesMixin(PoolsMixin):
         try:
             self.delete_vdi(ref, str(key))
         except HypervisorError as error:
-            if code_of(error) == _IN_USE:
+            if code_of(error) != _IN_USE:
+                raise
+            if self._active_users(key, ref):
                 raise self._in_use(key, ref, what) from error
-            raise
-
-
-def _refuse_to_shrink(key: VolumeKey) -> None:
-    raise HypervisorError(f"the volume {key} cannot be made smaller again: no storage repository can do that")
+            self.when_free(partial(self.delete_vdi, ref, str(key)))  # a transfer that is about to end
