@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,7 +100,15 @@ class XenApiPlatform(Platform):
         yield
 
     def snapshot(self) -> Snapshot:
+        self._await_transfers()
         return comparable(self.server.snapshot())
+
+    def _await_transfers(self) -> None:
+        """The server takes a moment to notice that a client which was sending it a disk is dead."""
+        db, end = self.server.db, time.monotonic() + 5
+        while any(db.get("VM", db.get("VBD", vbd, "VM"), "is_control_domain") for vbd in db.refs("VBD")):
+            assert time.monotonic() < end
+            time.sleep(0.01)
 
     def volumes(self) -> set[str]:
         """Those that were not there from the start; further ones of one name get a number."""
