@@ -44,10 +44,7 @@ class Attachments:
             if drive is not None:
                 self._plan_insert(planned, instance, drive)
             else:
-                wanted = replace(item.disk, volume=item.key.name, pool=item.key.pool)
-                taken = sorted(self.world.coming.get(name, ()))
-                self.driver.require("attach")
-                self._plan_attach(planned, instance, self.driver.complete_attachment(name, wanted, taken))
+                self._plan_attach(planned, instance, self._completed(item, name))
             return
         current = found[0]
         whole = self._compared(item, current)
@@ -56,6 +53,15 @@ class Attachments:
             self._plan_attach(planned, instance, replace(whole, passphrase=item.disk.passphrase))
         else:
             self._plan_update(planned, instance, current, whole)
+
+    def _completed(self, item: DesiredVolume, name: str) -> Disk:
+        """The disk as the instance will have it."""
+        self.driver.require("attach")
+        wanted = replace(item.disk, volume=item.key.name, pool=item.key.pool)
+        try:
+            return self.driver.complete_attachment(name, wanted, sorted(self.world.coming.get(name, ())))
+        except AlreadyExists as error:
+            raise AlreadyExists(f"{item.where}device: {error}") from error
 
     def _plan_attach(self, planned: PlannedVolume, instance: Instance, disk: Disk) -> None:
         item, driver, name = planned.wanted, self.driver, instance.name

@@ -37,7 +37,8 @@ def read_source(reader: Reader) -> tuple[VolumeSource | None, FetchOptions | Non
         return source, None
     if len(kinds) > 1:
         inner.complain(kinds[1], f"is given beside {kinds[0]}; a volume begins with one of the two")
-    _complain_about_strangers(inner, kinds[0])
+    else:
+        _complain_about_strangers(inner, kinds[0])
     if source.checksum is not None:
         try:
             parse_checksum(source.checksum)

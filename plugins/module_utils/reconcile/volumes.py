@@ -23,7 +23,6 @@ from .volume_plans import VolumePlanner, named_as_options
 from .volume_world import World, read_world
 from .workers import DEFAULT_WORKERS, run_chains
 
-
 _SOME_POOL = "default"
 """Stands for the default pool while the hypervisor is not asked yet which that is."""
 
@@ -195,7 +194,7 @@ def _result(planned: Sequence[PlannedVolume], task: Task) -> dict[str, Any]:
             result["before"] = item.before
         _add_facts(result, item)
         if item.error is not None:
-            add_failure(result, item.error, not task.check_mode and item.error.rolled_back is False)
+            add_failure(result, item.error, item.error.rolled_back is False or item.after != item.before)
         results.append(result)
     errors = [item.error for item in planned]
     return outcome_of(results, errors, "volume", task.params.get("volumes") is None, task.diff_mode)

@@ -145,7 +145,11 @@ def sweep(store: Store) -> None:
         return
     with store.writing() as changes:
         needed = _needed(changes)
-        for name in os.listdir(os.path.join(store.folder, FOLDER)):
+        try:
+            names = os.listdir(os.path.join(store.folder, FOLDER))
+        except FileNotFoundError:  # another process has swept meanwhile
+            return
+        for name in names:
             if name not in needed:
                 with suppress(FileNotFoundError):
                     os.unlink(_path(store.folder, name))

@@ -14,7 +14,7 @@ from typing import Any, Callable
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.anyvirt.compute.plugins.modules import virt_instance
+from ansible_collections.anyvirt.compute.plugins.modules import virt_instance, virt_pool, virt_volume
 
 RunModule = Callable[..., "dict[str, Any]"]
 
@@ -37,6 +37,26 @@ def instance_module(folder: Path) -> RunModule:
 
     def run(**options: Any) -> dict[str, Any]:
         return run_module(virt_instance.main, {"uri": f"fake://{folder}", **options})
+
+    return run
+
+
+@pytest.fixture
+def volume_module(folder: Path) -> RunModule:
+    """virt_volume, as above."""
+
+    def run(**options: Any) -> dict[str, Any]:
+        return run_module(virt_volume.main, {"uri": f"fake://{folder}", **options})
+
+    return run
+
+
+@pytest.fixture
+def pool_module(folder: Path) -> RunModule:
+    """virt_pool, as above."""
+
+    def run(**options: Any) -> dict[str, Any]:
+        return run_module(virt_pool.main, {"uri": f"fake://{folder}", **options})
 
     return run
 
