@@ -268,7 +268,8 @@ def _result(planned: Sequence[PlannedPool], task: Task) -> dict[str, Any]:
                 if getattr(item.after, size) is not None:
                     result[size] = getattr(item.after, size)
         if item.error is not None:
-            add_failure(result, item.error, item.error.rolled_back is False or item.after != item.before)
+            is_other = _pool_as_dict(item.after) != _pool_as_dict(item.before)
+            add_failure(result, item.error, is_other or item.error.rolled_back is False)
         results.append(result)
     errors = [item.error for item in planned]
     return outcome_of(results, errors, "pool", task.params.get("pools") is None, task.diff_mode)
