@@ -55,10 +55,12 @@ class GuestDisks:
 
     def says(self, pattern: str, times: int = 1, timeout_s: float = 30.0) -> bool:
         """Whether the guest comes to say this, so many times since it was started."""
-        wanted = re.compile(rf"^ANYVIRT {pattern}".encode(), re.MULTILINE)
-        return eventually(
-            lambda: len(wanted.findall(self._platform.console(self.storage, self.name))) >= times, timeout_s
-        )
+        return eventually(lambda: self.said(pattern) >= times, timeout_s)
+
+    def said(self, pattern: str) -> int:
+        """How often it has said this since it was started."""
+        text = self._platform.console(self.storage, self.name)
+        return len(re.findall(rf"^ANYVIRT {pattern}".encode(), text, re.MULTILINE))
 
     def write(self, device: str, text: str) -> None:
         """Have it write the text to a disk's beginning."""

@@ -40,8 +40,10 @@ def plugged(guest: GuestDisks, disk: Disk) -> Disk:
     """Attach it to the running guest, which sees it."""
     completed = guest.storage.complete_attachment(guest.name, disk)
     guest.storage.verify_hotplug(guest.name, completed)
+    sight = rf"DISK {completed.device} size="
+    seen = guest.said(sight)
     guest.storage.attach_volume(guest.name, completed)
-    assert guest.says(rf"DISK {completed.device} size=")
+    assert guest.says(sight, times=seen + 1)
     return completed
 
 
@@ -122,9 +124,9 @@ def test_buses_that_cannot(storage: StorageDriver, platform: QemuPlatform, bus: 
 
 def test_no_place_left_on_pci_express(storage: StorageDriver, platform: QemuPlatform):
     """What is said of places beforehand is what libvirt finds."""
-    volumes = [created(platform, storage, f"data{number}") for number in range(4)]
+    volumes = [created(platform, storage, f"data{number}") for number in range(8)]
     root, port = (
-        "<controller type='pci' index='{}' model='{}'/>".format(*one) for one in ((0, "pcie-root"), (20, PORT))
+        "<controller type='pci' index='{}' model='{}'/>".format(*one) for one in ((0, "pcie-root"), (6, PORT))
     )
     guest = booted(storage, platform, "one", hypervisor={"machine": "q35", "xml": [root, port]})
     for volume in volumes:

@@ -37,6 +37,7 @@ _DOM0_PACKAGES = (
     "grep",
     "iproute2",
     "kmod",
+    "lvm2",
     "mount",
     "sed",
     "udev",
@@ -60,6 +61,7 @@ _DOM0_MODULES = (
     "xen_netback",
     "tun",
     "loop",
+    "dm_mod",
     "bridge",
 )
 _GUEST_MODULES = ("xen_blkfront", "xen_netfront")

@@ -11,14 +11,14 @@ from xml.etree.ElementTree import Element, SubElement
 
 from ...errors import InvalidInput, Problem
 from ...undo import UndoStack
-from .connection import LibvirtBase
 from .errors import NO_SECRET, code_of
+from .secrets import SecretsMixin
 
 if TYPE_CHECKING:
     import libvirt
 
 
-class LuksMixin(LibvirtBase):
+class LuksMixin(SecretsMixin):
     """Secrets of volumes."""
 
     def secret_of(self, what: str, path: str, passphrase: str | None, done: UndoStack) -> str:
@@ -32,7 +32,7 @@ class LuksMixin(LibvirtBase):
             InvalidInput: there is no secret and no passphrase either.
         """
         with self.guard(f"look up the secret of {what}"):
-            secret = self._find_secret(path)
+            secret = self._volume_secret(path)
             value = None if secret is None else self._value_of(secret)
         if value is None and passphrase is None:
             needed = f"{what} is encrypted, and the host has no secret for it; give its passphrase"
@@ -48,14 +48,6 @@ class LuksMixin(LibvirtBase):
                     old, kept = value, secret
                     done.push(f"put back the secret of {what}", lambda: self._set_value(kept, old))
             return str(secret.UUIDString())
-
-    def _find_secret(self, path: str) -> libvirt.virSecret | None:
-        try:
-            return self.conn.secretLookupByUsage(self.libvirt.VIR_SECRET_USAGE_TYPE_VOLUME, path)
-        except self.libvirt.libvirtError as error:
-            if code_of(error) != NO_SECRET:
-                raise
-            return None
 
     def _value_of(self, secret: libvirt.virSecret) -> bytes | None:
         """What is in it; None when nothing is."""
