@@ -110,8 +110,12 @@ class AttachMixin(VolumesMixin):
             places = find_disk(record, device)
             before = {part: record[part]["disks"][at] for part, at in places.items()}
             after = {part: _with(old, disk, options) for part, old in before.items()}
-            if "volume" in after["config"] and {"read_only", "shareable"} & set(options):
-                self._require_unused_elsewhere(changes, instance, after["config"])
+            own = [other for other in disks_of(record) if other["device"] != device]
+            for changed in after.values() if "boot_order" in options else ():
+                _require_own_place(own, changed)
+            for changed in after.values() if {"read_only", "shareable"} & set(options) else ():
+                if "volume" in changed:
+                    self._require_unused_elsewhere(changes, instance, changed)
             self._change_disk(changes, record, after)
         return lambda: self._change_back(instance, "attachment_update", before, options)
 
@@ -225,6 +229,9 @@ class AttachMixin(VolumesMixin):
             if "config" in disks and "volume" in disks["config"]:
                 self._require_unused_elsewhere(changes, instance, disks["config"])
             parts = {part: disk for part, disk in disks.items() if part == "config" or live}
+            for disk in parts.values():
+                if disk.get("owned"):
+                    self._set_owner(changes, disk, instance)
             self._put_disk(changes, record, parts, places)
 
     def _put_disk(self, changes: Changes, record: Record, disks: dict[str, Record], places: Places) -> None:
@@ -239,8 +246,16 @@ class AttachMixin(VolumesMixin):
         record = dict(record)
         for part, at in places.items():
             had = record[part]["disks"]
+            if had[at].get("owned"):
+                self._set_owner(changes, had[at], None)
             record[part] = {**record[part], "disks": [*had[:at], *had[at + 1 :]]}
         changes.put(INSTANCES, record["name"], record)
+
+    def _set_owner(self, changes: Changes, disk: Record, owner: str | None) -> None:
+        """Whose removal is the end of a disk's volume, too."""
+        volume = changes.get(VOLUMES, volume_key(disk))
+        if volume is not None:
+            changes.put(VOLUMES, volume_key(disk), {**volume, "owner": owner})
 
     def _change_disk(self, changes: Changes, record: Record, disks: dict[str, Record]) -> None:
         """Put these in the places of those with the same device."""
@@ -259,7 +274,7 @@ class AttachMixin(VolumesMixin):
             record, _seen = self._instance(changes, instance)
             disks = {}
             for part, at in find_disk(record, next(iter(before.values()))["device"]).items():
-                now, then = record[part]["disks"][at], before.get(part, before["config"])
+                now, then = record[part]["disks"][at], before.get(part, next(iter(before.values())))
                 kept = {option: value for option, value in now.items() if option not in options}
                 disks[part] = {**kept, **{option: then[option] for option in options if option in then}}
             self._change_disk(changes, record, disks)

@@ -12,11 +12,10 @@ from ...model.storage import Volume
 from ...transfer.content import PIECE_BYTES, Content
 from ...undo import Undo, UndoStack
 from .datafiles import NewFile, is_being_written, sweep
-from .guestdata import data_of
 from .store import VOLUMES, Changes, Record
 from .volumechecks import fitted
 from .volumedata import VolumeDataMixin
-from .volumerecords import is_complete, new_lock
+from .volumerecords import data_of, is_complete, new_lock
 
 
 class CreationMixin(VolumeDataMixin):

@@ -14,19 +14,7 @@ from ...transfer.sparse import length_of
 from .datafiles import NewFile
 from .store import VOLUMES, Changes, Record, View
 from .storedforms import guest_segments, plain_data
-from .volumerecords import DATA, is_complete
-
-
-def data_of(view: View, state: Record, backing: str | None) -> Record:
-    """What is in a volume, as the part of a record: its own data, or that of the volumes that it leans on."""
-    seen: set[str] = set()
-    while "data" not in state and backing is not None and backing not in seen:
-        seen.add(backing)
-        below = view.get(VOLUMES, backing)
-        if below is None:
-            break
-        state, backing = below, below["backing"]
-    return {field: state[field] for field in DATA if field in state}
+from .volumerecords import data_of, is_complete
 
 
 def read_as_guest(folder: str, view: View, key: VolumeKey) -> Iterator[Segment]:
@@ -35,9 +23,7 @@ def read_as_guest(folder: str, view: View, key: VolumeKey) -> Iterator[Segment]:
     Raises:
         VolumeNotFound: there is none.
     """
-    volume = view.get(VOLUMES, str(key))
-    if volume is None or not is_complete(volume):
-        raise VolumeNotFound(f"there is no volume {key.name!r} in the pool {key.pool!r}")
+    volume = _volume(view, key)
     yield from guest_segments(folder, data_of(view, volume, volume["backing"]), volume["size_bytes"])
 
 
@@ -48,8 +34,8 @@ def write_as_guest(folder: str, changes: Changes, key: VolumeKey, offset: int, d
         VolumeNotFound: there is no such volume.
         ValueError: it ends before the data does.
     """
-    volume = changes.get(VOLUMES, str(key))
-    if volume is not None and offset + len(data) > volume["size_bytes"]:
+    volume = _volume(changes, key)
+    if offset + len(data) > volume["size_bytes"]:
         raise ValueError(f"the volume {key} has {volume['size_bytes']} bytes; {offset + len(data)} are more than that")
     file = NewFile(folder)
     try:
@@ -57,7 +43,14 @@ def write_as_guest(folder: str, changes: Changes, key: VolumeKey, offset: int, d
             file.write(segment)
     finally:
         file.close()
-    changes.put(VOLUMES, str(key), {**(volume or {}), **plain_data(file)})
+    changes.put(VOLUMES, str(key), {**volume, **plain_data(file)})
+
+
+def _volume(view: View, key: VolumeKey) -> Record:
+    volume = view.get(VOLUMES, str(key))
+    if volume is None or not is_complete(volume):
+        raise VolumeNotFound(f"there is no volume {key.name!r} in the pool {key.pool!r}")
+    return volume
 
 
 def _overlaid(segments: Iterable[Segment], offset: int, data: bytes) -> Iterator[Segment]:

@@ -74,6 +74,7 @@ class ImageCacheMixin(CreationMixin):
         try:
             self._reserve(key, uuid, content.length or 0)
             self._mark_making(image, file.name)
+            sweep(self._store)
             data = self._receive("image_write", key, uuid, content, file)
             size_bytes = content.facts.size_bytes or file.length
             with self._store.writing() as changes:

@@ -30,6 +30,7 @@ class Kind(NamedTuple):
         formats: Of the volumes that can be in it; the first is what a new one gets.
         makes_volumes: Volumes can be made in it; otherwise they come from elsewhere.
         grain_bytes: The sizes of volumes are multiples of it.
+        is_thick: Volumes take all their room at once.
     """
 
     needs: tuple[tuple[str, ...], ...]
@@ -37,6 +38,7 @@ class Kind(NamedTuple):
     formats: tuple[str, ...]
     makes_volumes: bool = True
     grain_bytes: int = 1
+    is_thick: bool = False
 
 
 _IN_FILES = (QCOW2, RAW, VHD, ISO_FORMAT)
@@ -44,7 +46,7 @@ _IN_FILES = (QCOW2, RAW, VHD, ISO_FORMAT)
 KINDS: Mapping[str, Kind] = {
     DIR: Kind((("path",),), (), _IN_FILES),
     FS: Kind((("path",), ("devices",)), ("fs_type",), _IN_FILES),
-    LVM: Kind((("devices", "volume_group"),), ("path",), (RAW,), grain_bytes=4 * MIB),
+    LVM: Kind((("devices", "volume_group"),), ("path",), (RAW,), grain_bytes=4 * MIB, is_thick=True),
     NFS: Kind((("path",), ("server",), ("export",)), ("shared",), _IN_FILES),
     ISCSI: Kind((("server",), ("target",)), ("path", "port", "shared"), (RAW,), makes_volumes=False),
     EXT: Kind((("devices",),), ("path",), (VHD, RAW, QCOW2), grain_bytes=2 * MIB),

@@ -23,7 +23,7 @@ DEFINED = ("kind", "path", "devices", "fs_type", "server", "export", "target", "
 
 def changed_pool(base: hostfile.Pool | None, record: Record) -> hostfile.Pool:
     """A pool of host.json, if it is one, with what its record says about it."""
-    pool = base or hostfile.Pool(record["size_bytes"])
+    pool = hostfile.Pool(record["size_bytes"]) if base is None or "size_bytes" in record else base
     known: dict[str, Any] = {field: record[field] for field in hostfile.Pool._fields if field in record}
     return pool._replace(**known)
 

@@ -12,12 +12,12 @@ from ...undo import UndoStack
 from ..base import ALL, NONE, OWN
 from .checks import ChecksMixin
 from .datafiles import sweep
-from .guestdata import data_of
 from .images import no_image
 from .poolkinds import CHILD_FORMATS
 from .power import PowerMixin
 from .records import SEED, new_record, volume_key, volume_keys
 from .store import INSTANCES, POOLS, VOLUMES, Record, View, is_file_name
+from .volumerecords import data_of
 
 
 class SpawnMixin(ChecksMixin, PowerMixin):

@@ -26,6 +26,7 @@ from ...model.instance import CDROM, Disk, Instance
 from ...model.storage import DIR, VolumeUse
 from ...model.units import GIB, MIB, format_size
 from ..imagepath import is_path
+from .hostfile import Pool
 from .images import ImagesMixin, no_image
 from .poolkinds import KINDS, RAW
 from .records import ROOT, SEED, disks_of, volume_key, volume_keys
@@ -98,7 +99,9 @@ class StorageMixin(ImagesMixin):
             where = f"disks[{number}]"
             if disk.pool is not None and not self._pool_is_ready(pools, disk.pool, instance):
                 found.append((Problem(f"{where}.pool", f"there is no active pool {disk.pool!r}"), PoolNotFound))
-            elif disk.volume is not None and not disk.owned:
+            elif disk.volume is None or disk.owned:
+                found.extend(_new_volume_findings(where, disk, pools.get(disk.pool or "")))
+            else:
                 found.extend(self._volume_findings(view, where, disk, known))
             if disk.path is not None and disk.path not in old and self._find_file(disk.path) is None:
                 found.append((Problem(f"{where}.path", no_image(disk.path)), ImageNotFound))
@@ -124,6 +127,10 @@ class StorageMixin(ImagesMixin):
             if "image" in volume and disk.kind != CDROM and not disk.read_only:
                 wrong = f"{key} is an image of the cache, which nobody may write to; name it as the image"
                 yield Problem(f"{where}.volume", wrong), VolumeInUse
+            children = [child for child, other in view.all(VOLUMES).items() if other["backing"] == key]
+            if children and not disk.read_only:
+                leaning = f"{key} cannot be written to, since {', '.join(children)} lean on it"
+                yield Problem(f"{where}.volume", leaning), VolumeInUse
             if "lock" in volume and not opens(disk.passphrase, volume["lock"]):
                 yield Problem(f"{where}.passphrase", f"does not open the encrypted volume {key}"), InvalidInput
 
@@ -220,6 +227,19 @@ class StorageMixin(ImagesMixin):
         if bridge is not None and not (bridge in settings.bridges and settings.bridges[bridge].active):
             return f"there is no bridge {bridge!r}"
         return None
+
+
+def _new_volume_findings(where: str, disk: Disk, pool: Pool | None) -> Iterator[tuple[Problem, type[AnyvirtError]]]:
+    """Why a disk's volume cannot be made in this pool."""
+    if pool is None or disk.path is not None or disk.kind == CDROM:
+        return
+    kind = KINDS[pool.kind]
+    if not kind.makes_volumes:
+        wrong = f"{disk.pool!r} has the volumes that its server has; make them there"
+        yield Problem(f"{where}.pool", wrong), InvalidInput
+    elif disk.format is not None and disk.format not in kind.formats:
+        wrong = f"the pool {disk.pool!r} holds {' and '.join(kind.formats)}, not {disk.format}"
+        yield Problem(f"{where}.format", wrong), InvalidInput
 
 
 def seed_disk() -> Disk:

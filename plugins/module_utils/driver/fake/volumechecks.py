@@ -67,7 +67,7 @@ class VolumeChecksMixin(PoolsMixin):
             source=source,
             size_bytes=rounded_up(size_bytes, kind),
             format=volume_format,
-            preallocation=volume.preallocation or OFF,
+            preallocation=volume.preallocation or (FULL if kind.is_thick else OFF),
             shareable=bool(volume.shareable),
             metadata=dict(volume.metadata or {}),
         )

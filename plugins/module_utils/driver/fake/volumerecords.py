@@ -23,10 +23,10 @@ import hmac
 import os
 
 from ...model.storage import FALLOC, FULL, Image, Volume, VolumeSnapshot
-from .store import Record
+from .store import VOLUMES, Record, View
 
 _SALT_BYTES = 16
-_ROUNDS = 1000
+_ROUNDS = 50000
 
 DATA = ("data", "data_bytes", "allocated_bytes", "data_format")
 """Fields of a record that tell of a file with data."""
@@ -38,6 +38,18 @@ STATE = ("size_bytes", *DATA)
 def is_complete(volume: Record | None) -> bool:
     """Whether there is a volume, and it can be used."""
     return volume is not None and not volume.get("making") and not volume.get("image", {}).get("claim")
+
+
+def data_of(view: View, state: Record, backing: str | None) -> Record:
+    """What is in a volume, as the part of a record: its own data, or that of the volumes that it leans on."""
+    seen: set[str] = set()
+    while "data" not in state and backing is not None and backing not in seen:
+        seen.add(backing)
+        below = view.get(VOLUMES, backing)
+        if below is None:
+            break
+        state, backing = below, below["backing"]
+    return {field: state[field] for field in DATA if field in state}
 
 
 def allocation_of(volume: Record) -> int:
