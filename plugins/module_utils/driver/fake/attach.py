@@ -9,18 +9,16 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 
-from ...errors import AlreadyExists, InvalidInput, NotFound, Problem, TimeoutExpired, Unsupported, VolumeInUse
+from ...errors import AlreadyExists, InvalidInput, NotFound, Problem, TimeoutExpired, Unsupported
 from ...model import power_state
-from ...model.instance import CDROM, Disk, IoLimits
-from ...model.storage import VolumeKey
+from ...model.instance import CDROM, Disk
 from ...undo import Undo
-from .attachchecks import HOT_BUSES, attachment_problems, bus_of
+from .attachchecks import attachment_problems, bus_of
+from .attachrules import AttachRulesMixin, record_of_disk, require_own_place, without_zeros
 from .guest import Look
 from .records import disks_of, plain, volume_key
 from .storage import default_bus, free_device
-from .store import INSTANCES, VOLUMES, Changes, Record, View
-from .volumerecords import opens
-from .volumes import VolumesMixin
+from .store import INSTANCES, VOLUMES, Changes, Record
 
 _UNDO_PATIENCE_S = 10.0
 _ASK_AGAIN_S = 0.05
@@ -29,7 +27,7 @@ Places = dict[str, int]
 """Where a disk is: its index among the disks of ``config`` and, if it is there, of ``running``."""
 
 
-class AttachMixin(VolumesMixin):
+class AttachMixin(AttachRulesMixin):
     """Attaching, detaching and changing."""
 
     def complete_attachment(self, instance: str, disk: Disk, taken: Collection[str] = ()) -> Disk:
@@ -68,14 +66,14 @@ class AttachMixin(VolumesMixin):
             raise InvalidInput(problems)
         with self._write("attach", instance) as changes:
             record, seen = self._instance(changes, instance)
-            new = _record_of(disk)
+            new = record_of_disk(disk)
             has = {item["device"]: item for item in disks_of(record)}
             if disk.device in has:
                 raise AlreadyExists(_taken(instance, has[disk.device], free_device(disk.bus or "", has)))
             live = self._require_settled(record, seen)
             if live:
                 self._require_pluggable(instance, new)
-            _require_own_place(has.values(), new)
+            require_own_place(has.values(), new)
             if "volume" in new:
                 self._require_attachable(changes, instance, disk)
                 self._fill_from_volumes(changes, [new])
@@ -112,74 +110,12 @@ class AttachMixin(VolumesMixin):
             after = {part: _with(old, disk, options) for part, old in before.items()}
             own = [other for other in disks_of(record) if other["device"] != device]
             for changed in after.values() if "boot_order" in options else ():
-                _require_own_place(own, changed)
+                require_own_place(own, changed)
             for changed in after.values() if {"read_only", "shareable"} & set(options) else ():
                 if "volume" in changed:
                     self._require_unused_elsewhere(changes, instance, changed)
             self._change_disk(changes, record, after)
         return lambda: self._change_back(instance, "attachment_update", before, options)
-
-    # -- rules ------------------------------------------------------------------------------------------------------
-
-    def _require_settled(self, record: Record, seen: Look) -> bool:
-        """Whether the instance has a guest that has to be told; raises Unsupported when just now it cannot be."""
-        if seen.state in (power_state.SHUTDOWN, power_state.SUSPENDED):
-            hint = "resume it" if seen.state == power_state.SUSPENDED else "wait until it is off"
-            raise Unsupported(
-                f"the disks of instance {record['name']!r} cannot be changed while it is "
-                f"{power_state.name(seen.state)}; {hint} first"
-            )
-        return seen.state not in power_state.OFF
-
-    def _require_pluggable(self, instance: str, disk: Record) -> None:
-        if not self._faults.guest(instance).hotplug:
-            raise Unsupported(f"instance {instance!r} has no place for disks that come while it runs; stop it first")
-        if disk.get("bus") not in HOT_BUSES:
-            what = "CD drives" if disk["kind"] == CDROM else "disks"
-            raise Unsupported(
-                f"{what} on the bus {disk.get('bus')} come and go only while instance {instance!r} is off; take one of "
-                f"{', '.join(HOT_BUSES)}, or stop it first"
-            )
-
-    def _require_attachable(self, view: View, instance: str, disk: Disk) -> None:
-        key = VolumeKey(disk.pool or self._default_pool(view), disk.volume or "")
-        volume = self._volume(view, key)
-        if "lock" in volume and not opens(disk.passphrase, volume["lock"]):
-            wrong = "is not the one of" if disk.passphrase else "is needed for"
-            raise InvalidInput([Problem("passphrase", f"{wrong} the encrypted volume {key}")])
-        if "lock" not in volume and disk.passphrase:
-            raise InvalidInput([Problem("passphrase", f"the volume {key} is not encrypted; leave it out")])
-        if disk.shareable and volume["format"] != "raw":
-            raise InvalidInput([Problem("shareable", f"{key} is {volume['format']}; only raw volumes can be shared")])
-        if not disk.read_only:
-            if "image" in volume:
-                raise VolumeInUse(
-                    f"{key} is an image of the cache; attach a volume made from it, or attach it read-only"
-                )
-            children = [child for child, other in view.all(VOLUMES).items() if other["backing"] == str(key)]
-            if children:
-                raise VolumeInUse(f"the volume {key} cannot be written to, since {', '.join(children)} lean on it")
-        self._require_unused_elsewhere(view, instance, _record_of(disk))
-
-    def _require_unused_elsewhere(self, view: View, instance: str, disk: Record) -> None:
-        """Raise unless the volume may be this instance's as well as that of those that have it."""
-        key = volume_key(disk)
-        shared = (view.get(VOLUMES, key) or {}).get("shareable")
-        for name, (record, _seen) in self._instances(view).items():
-            for other in disks_of(record):
-                if "volume" not in other or volume_key(other) != key:
-                    continue
-                if name == instance:
-                    if other["device"] != disk["device"]:
-                        raise AlreadyExists(f"instance {name!r} has the volume {key} already, as {other['device']}")
-                    continue
-                if other.get("read_only") and disk.get("read_only"):
-                    continue
-                if not (shared or (other.get("shareable") and disk.get("shareable"))):
-                    raise VolumeInUse(
-                        f"the volume {key} is {other['device']} of instance {name!r}; detach it there first, or attach "
-                        "it to all of them read-only or, when it is raw, shareable"
-                    )
 
     # -- changes ----------------------------------------------------------------------------------------------------
 
@@ -302,31 +238,11 @@ def find_disk(record: Record, device: str) -> Places:
     return places
 
 
-def _record_of(disk: Disk) -> Record:
-    """A disk that is being attached, as a part of a record; what its volume is, is looked up."""
-    record: Record = plain(replace(disk, owned=False, size_bytes=None, format=None, limits=_set(disk.limits)))
-    if disk.volume is None:
-        record.pop("pool", None)
-    return record
-
-
 def _with(old: Record, disk: Disk, options: Collection[str]) -> Record:
     """A disk's record with the values that ``disk`` has for these options."""
-    new = plain(replace(disk, limits=_set(disk.limits)))
+    new = plain(replace(disk, limits=without_zeros(disk.limits)))
     kept = {option: value for option, value in old.items() if option not in options}
     return {**kept, **{option: new[option] for option in options if option in new}}
-
-
-def _set(limits: IoLimits | None) -> IoLimits | None:
-    """Limits without those of zero, which are none."""
-    return None if limits is None else IoLimits(**{name: value or None for name, value in vars(limits).items()})
-
-
-def _require_own_place(others: Collection[Record], disk: Record) -> None:
-    place = disk.get("boot_order")
-    for other in others:
-        if place is not None and other.get("boot_order") == place:
-            raise InvalidInput([Problem("boot_order", f"disk {other['device']} is in the place {place} already")])
 
 
 def _taken(instance: str, other: Record, free: str) -> str:
