@@ -232,7 +232,7 @@ pools:
       description:
         - What failed, for C(rescue), with C(kind), C(cause), C(step), C(rolled_back), C(undone) and C(not_undone), and
           C(problems) for wrong input.
-        - See M(anyvirt.compute.virt_instance#module) for what each of them means.
+        - See M(anyvirt.compute.virt_instance) for what each of them means.
       returned: failure
       type: dict
       sample:
