@@ -49,16 +49,12 @@ def fetch_image(driver: StorageDriver, wanted: DesiredImage, options: FetchOptio
         PoolNotFound, InsufficientCapacity: as they say.
     """
     while True:
-        claim = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(8).hex()}"
-        image = Image(wanted.name, wanted.pool, source=options.what, claim=claim, fetched_s=time.time())
-        try:
-            driver.reserve_image(image)
-        except AlreadyExists:
-            found = _wait_for_another(driver, wanted)
-            if found is not None:
-                return Fetched(found, by_us=False)
-        else:
-            return Fetched(_fetch(driver, image, wanted, options), by_us=True)
+        image = _fetch_first(driver, wanted, options)
+        if image is not None:
+            return Fetched(image, by_us=True)
+        image = _wait_for_another(driver, wanted)
+        if image is not None:
+            return Fetched(image, by_us=False)
 
 
 def is_dead(driver: StorageDriver, image: Image, patience_s: float) -> bool:
@@ -79,29 +75,53 @@ def is_dead(driver: StorageDriver, image: Image, patience_s: float) -> bool:
 # -- the one who fetches --------------------------------------------------------------------------------------------
 
 
-def _fetch(driver: StorageDriver, image: Image, wanted: DesiredImage, options: FetchOptions) -> Image:
+def _fetch_first(driver: StorageDriver, wanted: DesiredImage, options: FetchOptions) -> Image | None:
+    """The image, fetched; None where another is there already."""
+    claim = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(8).hex()}"
+    image = Image(wanted.name, wanted.pool, source=options.what, claim=claim, fetched_s=time.time())
     with UndoStack() as done:
-        done.push(
-            f"delete what has come of the image {image.name}", lambda: driver.delete_image(image.key, image.claim)
-        )
-        with _SignsOfLife(driver, image, wanted.takeover_s / _BEATS) as signs:
-            with open_content(options, driver.progress) as content:
-                _require_format(content, wanted)
-                written = driver.write_image(image, _Watched(content, signs))
-                _require_end(content)
-            signs.require()
-        whole = replace(
-            image,
-            format=content.facts.format,
-            size_bytes=content.facts.size_bytes or written,
-            file_bytes=written,
-            checksum=f"sha256:{content.sha256}",
-            source_checksum=content.checksum,
-            fetched_s=time.time(),
-            beat=signs.beat,
-        )
+        # Before it is reserved: a reservation whose reply is lost is ours all the same.
+        done.push(f"delete what has come of the image {image.name}", lambda: driver.delete_image(image.key, claim))
+        try:
+            driver.reserve_image(image)
+        except AlreadyExists:
+            return None
+        return _fetch(driver, image, wanted, options)
+
+
+def _fetch(driver: StorageDriver, image: Image, wanted: DesiredImage, options: FetchOptions) -> Image:
+    with _SignsOfLife(driver, image, wanted.takeover_s / _BEATS) as signs:
+        with open_content(options, driver.progress) as content:
+            _require_format(content, wanted)
+            written = driver.write_image(image, _Watched(content, signs))
+            _require_end(content)
+        signs.require()
+    whole = replace(
+        image,
+        format=content.facts.format,
+        size_bytes=content.facts.size_bytes or written,
+        file_bytes=written,
+        checksum=f"sha256:{content.sha256}",
+        source_checksum=content.checksum,
+        fetched_s=time.time(),
+        beat=signs.beat,
+    )
+    finished = replace(whole, claim="")
+    try:
         driver.finish_image(whole)
-        return replace(whole, claim="")
+    except AnyvirtError:
+        if not _is_there(driver, finished):
+            raise
+    return finished
+
+
+def _is_there(driver: StorageDriver, image: Image) -> bool:
+    """Whether just this image is there, though the hypervisor's reply to that was lost."""
+    try:
+        found = _look(driver, image.key)
+    except AnyvirtError:
+        return False
+    return found is not None and found.complete and found.fetched_s == image.fetched_s
 
 
 def _require_format(content: OpenContent, wanted: DesiredImage) -> None:

@@ -428,6 +428,55 @@ def test_a_fetch_that_was_only_frozen_notices_that_it_was_given_up(lab: Lab, ser
     assert len(lab.files()) == 1
 
 
+# -- trouble at each point ------------------------------------------------------------------------------------------
+
+POINTS = [
+    (operation, when) for operation in ("image_reserve", "image_write", "image_finish") for when in ("before", "after")
+]
+
+
+def dial(lab: Lab, **fault: Any) -> None:
+    (lab.folder / "faults.json").write_text(json.dumps({"faults": [{"times": 1, **fault}]}))
+
+
+@pytest.mark.parametrize(("operation", "when"), POINTS)
+def test_an_error_at_each_point_leaves_nothing(lab: Lab, operation: str, when: str) -> None:
+    dial(lab, operation=operation, when=when, error="hypervisor_error", message="no")
+    result = lab.run(name="img", path=str(lab.source))
+    if (operation, when) == ("image_finish", "after"):  # only its reply was lost
+        assert result["changed"]
+        assert lab.data() == DATA
+        return
+    assert result["error"]["kind"] == "hypervisor_error"
+    assert result["error"]["rolled_back"] is True
+    assert lab.images() == {}
+    assert lab.files() == []
+
+
+@pytest.mark.parametrize(("operation", "when"), POINTS)
+def test_a_run_killed_at_each_point_is_mended_by_the_next(lab: Lab, operation: str, when: str) -> None:
+    dial(lab, operation=operation, when=when, kill=True)
+    killed = start(lab, name="img", path=str(lab.source))
+    killed.communicate(timeout=60)
+    assert killed.returncode == 137
+    assert not any(image.complete for image in lab.images().values()) or (operation, when) == ("image_finish", "after")
+    result = lab.run(name="img", path=str(lab.source), takeover_after=0.1)
+    assert "failed" not in result
+    assert lab.data() == DATA
+    assert len(lab.files()) == 1
+
+
+def test_no_room_in_the_pool(lab: Lab) -> None:
+    host = lab.folder / "hosts" / "fake1" / "host.json"
+    host.parent.mkdir(parents=True)
+    host.write_text(json.dumps({"pools": {"default": {"size": "1G"}}}))
+    os.truncate(lab.source, 2 << 30)
+    result = lab.run(name="img", path=str(lab.source))
+    assert result["error"]["kind"] == "insufficient_capacity"
+    assert lab.images() == {}
+    assert lab.files() == []
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not condition():
