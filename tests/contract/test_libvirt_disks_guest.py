@@ -47,6 +47,13 @@ def plugged(guest: GuestDisks, disk: Disk) -> Disk:
     return completed
 
 
+def unplugged(guest: GuestDisks, device: str) -> None:
+    """Detach it from the running guest, which sees it vanish."""
+    seen = guest.said(rf"DISK {device} gone")
+    guest.storage.detach_volume(guest.name, device, TIMEOUT_S)
+    assert guest.says(rf"DISK {device} gone", times=seen + 1)
+
+
 def test_the_life_of_a_volume(storage: StorageDriver, platform: QemuPlatform):
     """Made, plugged in, written to, unplugged, read in another guest, grown, kept, changed, and gone back."""
     volume = created(platform, storage, "data")
@@ -54,17 +61,16 @@ def test_the_life_of_a_volume(storage: StorageDriver, platform: QemuPlatform):
     device = plugged(one, of(volume)).device
     assert one.says(rf"DISK {device} size={SIZE} ro=0")
     one.write(device, "first words")
-    storage.detach_volume("one", device, TIMEOUT_S)
-    assert one.says(rf"DISK {device} gone")
+    unplugged(one, device)
     device = plugged(two, of(volume)).device
     assert two.read(device) == "first words"
     storage.resize_volume(volume.key, 2 * SIZE)
     assert two.says(rf"DISK {device} size={2 * SIZE}")
-    storage.detach_volume("two", device, TIMEOUT_S)
+    unplugged(two, device)
     storage.create_volume_snapshot(volume.key, "before")
     device = plugged(two, of(volume)).device
     two.write(device, "second words")
-    storage.detach_volume("two", device, TIMEOUT_S)
+    unplugged(two, device)
     storage.revert_volume(volume.key, "before")
     device = plugged(one, of(volume)).device
     assert one.read(device) == "first words"
@@ -140,7 +146,7 @@ def test_no_place_left_on_pci_express(storage: StorageDriver, platform: QemuPlat
     else:
         pytest.fail("there is no end of places")
     last = disk_of(storage, "one", storage.get_instances(["one"])["one"].disks[-1].device)
-    storage.detach_volume("one", last.device, TIMEOUT_S)
+    unplugged(guest, last.device)
     storage.verify_hotplug("one", disk)
 
 
@@ -158,8 +164,7 @@ def test_a_guest_that_does_not_run_keeps_its_disk(storage: StorageDriver, platfo
     guest.write(device, "still here")
     assert guest.read(device) == "still here"
     assert not guest.says(rf"DISK {device} gone", timeout_s=2)
-    storage.detach_volume("one", device, TIMEOUT_S)
-    assert guest.says(rf"DISK {device} gone")
+    unplugged(guest, device)
 
 
 def test_a_paused_guest_finds_its_disk_when_it_goes_on(storage: StorageDriver, platform: QemuPlatform):
@@ -242,7 +247,7 @@ def test_an_encrypted_volume(storage: StorageDriver, platform: QemuPlatform):
     guest.write(device, "a secret")
     assert guest.read(device) == "a secret"
     assert "open sesame" not in platform.domain_xml("one")
-    storage.detach_volume("one", device, TIMEOUT_S)
+    unplugged(guest, device)
     device = plugged(guest, of(volume)).device
     assert guest.read(device) == "a secret"
 
