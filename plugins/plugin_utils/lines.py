@@ -15,6 +15,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.progress 
 _WINDOW_S = 10.0
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 _ELLIPSIS = "..."
+_LEAST_NAME = 20
 
 
 class Pace:
@@ -51,17 +52,19 @@ def lines_of(host: str, state: State, pace: Pace) -> list[str]:
 
 
 def line(host: str, report: Report, per_second: float | None) -> str:
-    """One line: what, where, how far, how fast, how long. Tabs separate its name from its figures for ``fitted``."""
-    return f"{harmless(f'{host}: {report.what}')}\t{'  '.join(_figures(report, per_second))}"
+    """One line: what, where, how far, how fast, how long; its parts separated by tabs, for ``fitted``."""
+    return "\t".join((harmless(f"{host}: {report.what}"), *_figures(report, per_second)))
 
 
-def fitted(line_with_tab: str, columns: int) -> str:
-    """The line in so many columns: the name gives way to the figures."""
-    name, _tab, figures = line_with_tab.partition("\t")
-    room = columns - width(figures) - 2
-    if room < 8:
-        return shortened(f"{name}  {figures}", columns)
-    return f"{shortened(name, room)}  {figures}"
+def fitted(parts: str, columns: int) -> str:
+    """The line in so many columns: its name is cut short, but not too short while there are figures to leave out."""
+    name, *figures = parts.split("\t")
+    while len(figures) > 1 and columns - width("  ".join(figures)) - 2 < _LEAST_NAME:
+        del figures[1]
+    end = "".join(f"  {figure}" for figure in figures)
+    if columns - width(end) < 1:
+        return shortened(name + end, columns)
+    return shortened(name, columns - width(end)) + end
 
 
 def _figures(report: Report, per_second: float | None) -> Iterator[str]:
@@ -115,15 +118,19 @@ def _width(character: str) -> int:
 
 
 def shortened(text: str, columns: int) -> str:
-    """At most so many columns of it."""
+    """At most so many columns of it; what is left out is in its middle, since paths and URLs tell most at their end."""
     if width(text) <= columns:
         return text
-    end = _ELLIPSIS[: max(0, columns)]
-    room = columns - len(end)
-    kept = ""
+    dots = _ELLIPSIS[: max(0, columns)]
+    room = columns - len(dots)
+    return _beginning(text, room // 3) + dots + _beginning(text[::-1], room - room // 3)[::-1]
+
+
+def _beginning(text: str, columns: int) -> str:
+    kept = 0
     for character in text:
-        room -= _width(character)
-        if room < 0:
+        columns -= _width(character)
+        if columns < 0:
             break
-        kept += character
-    return kept + end
+        kept += 1
+    return text[:kept]

@@ -103,16 +103,30 @@ def test_no_name_commands_the_terminal(text: str, expected: str) -> None:
     ("text", "columns", "expected"),
     [
         ("debian", 6, "debian"),
-        ("debian-12", 8, "debia..."),
-        ("映像映像", 7, "映像..."),
-        ("映像映像", 6, "映..."),
+        ("debian-12", 8, "d...n-12"),
+        ("映像映像", 7, "...像"),
+        ("映像映像", 6, "...像"),
         ("e\u0301" * 4, 4, "e\u0301" * 4),
+        ("web1: https://example.com/debian-13.qcow2", 30, "web1: htt...om/debian-13.qcow2"),
         ("debian", 2, ".."),
         ("debian", 0, ""),
     ],
 )
 def test_names_are_cut_by_the_columns_that_they_take(text: str, columns: int, expected: str) -> None:
     assert lines.shortened(text, columns) == expected
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (80, "web1: debian-12   33%  1.0 MiB of 3.0 MiB  1.5 MiB/s  1s left"),
+        (59, "web1: debian-12   33%  1.5 MiB/s  1s left"),
+        (40, "web1: debian-12   33%  1s left"),
+        (20, "web...ebian-12   33%"),
+    ],
+)
+def test_figures_give_way_in_a_narrow_terminal(columns: int, expected: str) -> None:
+    assert lines.fitted(lines.line("web1", Report("debian-12", MIB, 3 * MIB), 1.5 * MIB), columns) == expected
 
 
 @pytest.mark.parametrize("columns", range(1, 60))
