@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from dataclasses import replace
 from xml.etree.ElementTree import Element
 
@@ -21,6 +22,10 @@ from .volumexml import to_libvirt_format
 
 _TRAY = "tray"
 """In what libvirt says of one that does not open."""
+_JUST_CLOSED = "Tray of the device is not open"
+"""A guest that starts shuts the tray just when libvirt puts something in."""
+_PATIENCE_S = 5.0
+_ASK_AGAIN_S = 0.2
 
 
 class MediaMixin(AttachMixin):
@@ -59,15 +64,21 @@ class MediaMixin(AttachMixin):
             done.push(f"put back what was in {disk.device}", lambda: self._load(view, before, running))
 
     def _load(self, view: View, drive: Element, flags: int) -> None:
-        try:
-            view.handle.updateDeviceFlags(text_of_device(drive), flags)
-        except self.libvirt.libvirtError as error:
-            if view.running is None or _TRAY not in str(error):
-                raise
-            raise HypervisorError(
-                f"the guest of instance {view.name!r} has locked the tray of its CD drive: unmount the medium there "
-                f"first ({error})"
-            ) from error
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                view.handle.updateDeviceFlags(text_of_device(drive), flags)
+                return
+            except self.libvirt.libvirtError as error:
+                text = str(error)
+                if _JUST_CLOSED not in text or time.monotonic() > deadline:
+                    if view.running is None or _TRAY not in text.lower():
+                        raise
+                    raise HypervisorError(
+                        f"the guest of instance {view.name!r} has locked the tray of its CD drive: unmount the medium "
+                        f"there first ({text})"
+                    ) from error
+            time.sleep(_ASK_AGAIN_S)
 
 
 def _with_medium(drive: Element, disk: Disk) -> Element:
