@@ -59,8 +59,9 @@ class VolumePlanner:
         volume = self.world.volume(item.key)
         if volume is None:
             self._plan_creation(planned)
-        elif volume.is_image and (item.state == PRESENT or item.volume.size_bytes is not None):
-            raise InvalidInput([Problem(f"{item.where}name", _is_image(item.key))])
+        elif volume.is_image:
+            if item.state == PRESENT or item.volume.size_bytes or item.metadata or item.snapshots:
+                raise InvalidInput([Problem(f"{item.where}name", _is_image(item.key))])
         else:
             self._refuse_differences(item, volume)
             self._plan_revert(planned, volume)
@@ -236,6 +237,7 @@ class VolumePlanner:
         item, driver = planned.wanted, self.driver
         volume = self.world.volumes.get(item.key)
         if volume is None:
+            self.world.require_active(item.key.pool)
             return
         if volume.is_image:
             raise InvalidInput([Problem(f"{item.where}name", _is_image(item.key))])

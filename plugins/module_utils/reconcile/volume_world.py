@@ -63,23 +63,32 @@ class World:
         return instance
 
     def disks_with(self, key: VolumeKey, instance: str) -> list[Disk]:
-        """The instance's disks that are this volume; none of an instance that is not there."""
+        """The instance's disks that are this volume; none of an instance that is not there. A disk of an instance that
+        was made by another tool may name its data in a way that only the driver can tell."""
         found = self.instances.get(instance)
         if found is None:
             return []
         volume = self.volumes.get(key)
         path = volume.path if volume is not None else None
-        return [disk for disk in all_disks(found) if is_on(disk, key, path)]
+        devices = {use.device for use in self.users(key) if use.instance == instance}
+        return [disk for disk in all_disks(found) if is_on(disk, key, path) or disk.device in devices]
 
     def require_pool(self, name: str) -> None:
         """Raise PoolNotFound unless volumes can be made in this pool."""
+        if name not in self._all_pools():
+            raise PoolNotFound(f"there is no storage pool {name!r}")
+        self.require_active(name)
+
+    def require_active(self, name: str) -> None:
+        """Raise PoolNotFound for a pool that is there and not active: nobody can tell what is in it."""
+        pool = self._all_pools().get(name)
+        if pool is not None and not pool.active:
+            raise PoolNotFound(f"the storage pool {name!r} is not active; start it with virt_pool and state: running")
+
+    def _all_pools(self) -> dict[str, Pool]:
         if self._pools is None:
             self._pools = self.driver.get_pools()
-        pool = self._pools.get(name)
-        if pool is None:
-            raise PoolNotFound(f"there is no storage pool {name!r}")
-        if not pool.active:
-            raise PoolNotFound(f"the storage pool {name!r} is not active; start it with virt_pool and state: running")
+        return self._pools
 
     def refuse_locked(self, item: DesiredVolume, names: Iterable[str]) -> None:
         """Raise InstanceLocked when one of these instances refuses changes."""
@@ -168,13 +177,12 @@ def read_world(driver: StorageDriver, wanted: Sequence[DesiredVolume]) -> World:
 
 def _needs_uses(item: DesiredVolume, world: World) -> bool:
     volume = world.volumes.get(item.key)
+    found = item.instance is not None and bool(world.disks_with(item.key, item.instance))
     if item.state == DETACHED:
-        return item.instance is None
+        return not found
     if volume is None or volume.unfinished:
         return False
-    if item.state == ABSENT:
-        return True
-    if item.state == ATTACHED and not (item.instance and world.disks_with(item.key, item.instance)):
+    if item.state == ABSENT or (item.state == ATTACHED and not found):
         return True
     other_size = item.volume.size_bytes not in (None, volume.size_bytes)
     return item.state in (PRESENT, ATTACHED) and (other_size or item.revert_to is not None)

@@ -176,6 +176,16 @@ def test_a_full_pool_leaves_nothing(volume_module: RunModule, folder: Path, db1:
     assert made["volume"]["after"] is None
 
 
+def test_nothing_is_gone_from_a_pool_that_nobody_can_look_into(
+    volume_module: RunModule, pool_module: RunModule
+) -> None:
+    pool_module(name="vms", kind="dir", path="/srv/vms", state="running")
+    volume_module(name="data", pool="vms", size="1M")
+    pool_module(name="vms", state="stopped")
+    assert kind(volume_module(name="data", pool="vms", state="absent")) == "pool_not_found"
+    assert kind(volume_module(name="data", pool="no such pool", state="absent")) is None
+
+
 # -- attachments ----------------------------------------------------------------------------------------------------
 
 
