@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -51,9 +52,10 @@ class File:
 
 
 class HostileServer:
-    """Serves ``files`` and ``redirects`` by path, and keeps what was asked in ``seen``."""
+    """Serves ``files`` and ``redirects`` by path, over TLS when given a context; keeps what was asked in ``seen``."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._scheme = "http" if context is None else "https"
         self.files: dict[str, File] = {}
         self.redirects: dict[str, str] = {}
         self.handlers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
@@ -71,10 +73,12 @@ class HostileServer:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if context is not None:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
-        return f"http://{host}:{self._server.server_address[1]}{path}"
+        return f"{self._scheme}://{host}:{self._server.server_address[1]}{path}"
 
     def ranges_asked(self) -> list[str | None]:
         return [request.headers.get("range") for request in self.seen]

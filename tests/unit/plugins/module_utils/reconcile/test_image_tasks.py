@@ -77,7 +77,8 @@ class Lab:
 
     def images(self) -> dict[VolumeKey, Image]:
         with self.driver() as driver:
-            return driver.get_images()
+            images: dict[VolumeKey, Image] = driver.get_images()
+            return images
 
     def data(self, key: VolumeKey = KEY) -> bytes:
         target = self.folder.parent / "read"

@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -21,6 +22,11 @@ from lab.hostile import File, HostileServer
 
 DATA = os.urandom(3 * PIECE_BYTES + 12345)
 SHA256 = "sha256:" + hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
 
 
 @pytest.fixture
@@ -227,6 +233,54 @@ def test_no_message_has_a_secret(server: HostileServer) -> None:
     options = FetchOptions(url="http://me:s3cret@host/x?signature=s1gned", password="s3cret", headers={"X": "t0ken"})
     assert options.what == "http://host/x"
     assert "t0ken" not in repr(options)
+
+
+# -- TLS ------------------------------------------------------------------------------------------------------------
+
+
+class Secured(NamedTuple):
+    """A server with a certificate of an authority that only ``ca_path`` knows."""
+
+    server: HostileServer
+    ca_path: str
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[Secured]:
+    pytest.importorskip("cryptography")
+    from lab.xenapi.certificates import make_identity
+
+    identity = make_identity(tmp_path)
+    with HostileServer(identity.context).running() as running:
+        running.files["/image"] = File(DATA, breaks=[100000])
+        yield Secured(running, str(identity.ca_file))
+
+
+def test_a_certificate_is_verified(secured: Secured) -> None:
+    with pytest.raises(TransferError, match="certificate is not to be trusted"):
+        fetch(secured.server)
+    assert secured.server.seen == []
+    assert fetch(secured.server, ca_path=secured.ca_path) == DATA
+    assert fetch(secured.server, validate_certs=False) == DATA
+    with pytest.raises(TransferError, match="cannot read the certificates"):
+        fetch(secured.server, ca_path="/nowhere")
+
+
+def test_a_redirect_leaves_tls_only_where_a_checksum_guards(secured: Secured, server: HostileServer) -> None:
+    server.files["/image"] = File(DATA)
+    secured.server.redirects["/image"] = server.url("/image")
+    with pytest.raises(TransferError, match="leads on from https to http://"):
+        fetch(secured.server, ca_path=secured.ca_path)
+    assert server.seen == []
+    assert fetch(secured.server, ca_path=secured.ca_path, checksum=SHA256, password="s3cret", username="me") == DATA
+    assert "authorization" not in server.seen[0].headers
+
+
+def test_a_list_of_checksums_never_leaves_tls(secured: Secured, server: HostileServer) -> None:
+    server.files["/SHA256SUMS"] = File(f"{SHA256[7:]}  image\n".encode())
+    secured.server.redirects["/SHA256SUMS"] = server.url("/SHA256SUMS")
+    with pytest.raises(TransferError, match="leads on from https"):
+        fetch(secured.server, ca_path=secured.ca_path, checksum=f"sha256:{secured.server.url('/SHA256SUMS')}")
 
 
 # -- published checksums --------------------------------------------------------------------------------------------

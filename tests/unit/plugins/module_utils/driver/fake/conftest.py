@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake import dial
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.driver import FakeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.storagedriver import FakeStorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk, Instance, Nic
 
@@ -27,6 +28,12 @@ def root(tmp_path: Path) -> str:
 @pytest.fixture
 def driver(root: str) -> Iterator[FakeDriver]:
     with FakeDriver(ConnectionOptions(dial.uri(root))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def storage(root: str) -> Iterator[FakeStorageDriver]:
+    with FakeStorageDriver(ConnectionOptions(dial.uri(root))) as opened:
         yield opened
 
 
