@@ -12,7 +12,8 @@ from ..capabilities import FEATURES, LATER, STORAGE_FEATURES, YES, Capabilities,
 _PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, "firewall", "migration", "guest_operations"), LATER)
 
 _STORAGE: Capabilities = {
-    **dict.fromkeys(("pools", "volumes", "volume_metadata", "volume_transfer"), YES),
+    **dict.fromkeys(("pools", "volume_metadata", "volume_transfer"), YES),
+    "volumes": Support(True, "in pools of files and LVM; they grow in pools of files"),
     "volume_shrink": Support(True, "in pools of files; make a smaller volume in the others"),
     "volume_copy_on_write": Support(True, "in pools of files"),
     "volume_encryption": Support(True, "LUKS, of blank volumes in pools of files"),

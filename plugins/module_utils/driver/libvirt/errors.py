@@ -90,7 +90,14 @@ _INVALID_BY_DOMAIN: dict[int, type[AnyvirtError]] = {FROM_STORAGE: PoolNotFound,
 """Whose operation is invalid when it is no instance's."""
 _INACTIVE = "is not active"
 _TAKEN = "already exists with uuid"
-_NO_ROOM = ("cannot allocate memory", "no space left", "not enough free space", "enospc", "insufficient memory")
+_NO_ROOM = (
+    "cannot allocate memory",
+    "no space left",
+    "not enough free space",
+    "insufficient free space",
+    "enospc",
+    "insufficient memory",
+)
 
 
 def code_of(error: libvirt.libvirtError) -> int:

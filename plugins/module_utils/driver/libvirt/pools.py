@@ -76,6 +76,7 @@ class PoolsMixin(VolumeUsesMixin):
         name, what = pool.name, f"make the storage pool {pool.name!r}"
         if self._pool_or_none(name) is not None:
             raise AlreadyExists(f"there is a storage pool {name!r} already")
+        self._drop_passing(name)
         built = False
         with self.guard(what), UndoStack() as done:
             passing = self._define_pool(pool, _BUILD_PREFIX + name)

@@ -200,6 +200,10 @@ def _pool_problems(volume: Volume, view: PoolView) -> Iterator[Problem]:
         yield Problem(
             "pool", f"{volume.pool!r} is of type {view.kind}, whose volumes are made where its data is served"
         )
+    elif not view.has_files and volume.source is not None and volume.source.copy_on_write:
+        yield Problem(
+            "source.copy_on_write", f"the pool {volume.pool!r} is of type {view.kind}, which holds whole volumes only"
+        )
     elif not view.has_files and volume.format not in (None, RAW):
         yield Problem("format", f"the pool {volume.pool!r} is of type {view.kind}, which holds {RAW} volumes only")
     elif not view.has_files and volume.encryption is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ...errors import HypervisorError, VolumeInUse
+from ...errors import HypervisorError, Unsupported, VolumeInUse
 from ...model.storage import VolumeKey
 from ...model.units import format_size
 from ...transfer.content import Segment
@@ -57,6 +57,11 @@ class VolumesMixin(VolumeCreationMixin, GrowAttachedMixin):
             if users:
                 sizes = f"from {format_size(before)} to {format_size(size_bytes)}"
                 raise VolumeInUse(f"{what} cannot be made smaller, {sizes}: {some(users)} needs it")
+        if not found.view.has_files:
+            raise Unsupported(
+                f"libvirt cannot give volumes another size in pools of type {found.view.kind}, such as {key.pool!r}; "
+                "make a larger one from it, with source.volume"
+            )
         if any(use.active for use in uses.instances):
             self.grow_attached(what, uses.instances, size_bytes)
             return _refuse_to_shrink

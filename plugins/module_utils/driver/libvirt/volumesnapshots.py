@@ -174,6 +174,11 @@ class VolumeSnapshotsMixin(VolumeListMixin, VolumeUsesMixin, InstancesMixin):
                 f"the volume {str(key)!r} is {found.facts.format}, and only qcow2 volumes have snapshots on libvirt; "
                 "make a copy of it instead, with source.volume"
             )
+        if found.facts.encrypted:
+            raise Unsupported(
+                f"the volume {str(key)!r} is encrypted, and libvirt has no snapshots of such; make them inside a "
+                "guest, or of an instance that runs"
+            )
         uses = self.volume_uses([key])[key]
         self.require_quiet(uses.instances, key, what)
         if not but_saved:
