@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What tasks cost, as ratios that were measured in one run. It judges nothing: read the table.
 
-Usage: python -m bench [--drivers libvirt,xenapi] [--counts 10,50,200] [--repeats 5] [--pool 2000] [--uri URI]
+Usage: python -m bench [--parts libvirt,xenapi,storage] [--counts 10,50,200] [--repeats 5] [--pool 2000] [--uri URI]
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import hosts, playbooks
+from bench import hosts, playbooks, storage
 from bench.hosts import Hypervisor
 
 GOALS = {"facts": "1.50 x ping", "nothing to change": "1.50 x ping", "define": "1.30 x (ping + direct)"}
@@ -141,7 +141,7 @@ def _shown(calls: int | None) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--drivers", default="libvirt,xenapi", help="of libvirt and xenapi, separated by commas")
+    parser.add_argument("--parts", default="libvirt,xenapi,storage", help="of these, separated by commas")
     parser.add_argument("--counts", default="10,50,200", help="how many instances, separated by commas")
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
     parser.add_argument("--pool", type=int, default=2000, help="machines of the XenAPI pool whose reading is measured")
@@ -150,19 +150,21 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     counts = [int(count) for count in arguments.counts.split(",")]
-    drivers = arguments.drivers.split(",")
+    parts = arguments.parts.split(",")
     with tempfile.TemporaryDirectory(prefix="anyvirt-bench-") as name:
         folder = Path(name)
-        if "libvirt" in drivers:
+        if "libvirt" in parts:
             with hosts.libvirt(arguments.uri) as hypervisor:
                 print_table("libvirt (QEMU)", converging(Bench(hypervisor, folder, arguments.repeats), counts))
-        if "xenapi" in drivers:
+        if "xenapi" in parts:
             with hosts.xenapi() as hypervisor:
                 print_table("XenAPI", converging(Bench(hypervisor, folder, arguments.repeats), counts))
             with hosts.xenapi(arguments.pool) as hypervisor:
                 bench = Bench(hypervisor, folder, arguments.repeats)
                 title = f"XenAPI, a pool of {arguments.pool} machines"
                 print_table(title, iter([bench.facts(arguments.pool, bench.ping_s())]))
+        if "storage" in parts:
+            storage.measure(arguments.repeats)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
     VolumeSource,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.workers import DEFAULT_WORKERS
 from ansible_collections.anyvirt.compute.plugins.module_utils.transfer import sparse
 from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.fetch import FetchOptions, open_content
 from bench.names import names
@@ -159,11 +161,14 @@ class StorageBench:
         copied = self.compare(target.unlink, copy=lambda: copy(source, target))
         before, room = room_of(self.folder), 0
 
-        def spawn() -> None:
-            for name in names(CHILDREN):
-                disk = Disk(role="root", image=image.name, pool=POOL)
-                instance = Instance(name, memory_mb=64, vcpus=1, pool=POOL, disks=[disk])
-                self.driver.spawn(self.driver.complete(instance), power_on=False)
+        def spawn(name: str) -> None:
+            disk = Disk(role="root", image=image.name, pool=POOL)
+            instance = Instance(name, memory_mb=64, vcpus=1, pool=POOL, disks=[disk])
+            self.driver.spawn(self.driver.complete(instance), power_on=False)
+
+        def spawn_all() -> None:
+            with ThreadPoolExecutor(DEFAULT_WORKERS) as workers:
+                list(workers.map(spawn, names(CHILDREN)))
 
         def destroy() -> None:
             nonlocal room
@@ -171,7 +176,7 @@ class StorageBench:
             for name in names(CHILDREN):
                 self.driver.destroy(name)
 
-        yield Row(f"{CHILDREN} children", {**self.compare(destroy, ours=spawn), **copied}, "1 x copy")
+        yield Row(f"{CHILDREN} children", {**self.compare(destroy, ours=spawn_all), **copied}, "1 x copy")
         print(f"  room: {room / MIB:.1f} MiB for {CHILDREN} children, {self.size / MIB:.0f} MiB for one copy")
         self.driver.delete_image(image.key)
         source.unlink()
@@ -272,7 +277,7 @@ def define_pool(uri: str) -> None:
     connection.close()
 
 
-def measure(repeats: int, size_mb: int) -> None:
+def measure(repeats: int, size_mb: int = 1024) -> None:
     """All of it."""
     guest = build_guest()
     with (
