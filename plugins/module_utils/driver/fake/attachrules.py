@@ -16,7 +16,7 @@ from .attachchecks import HOT_BUSES
 from .guest import Look
 from .records import disks_of, plain, volume_key
 from .store import VOLUMES, Record, View
-from .volumerecords import opens
+from .volumerecords import passphrase_problem
 from .volumes import VolumesMixin
 
 
@@ -46,11 +46,9 @@ class AttachRulesMixin(VolumesMixin):
     def _require_attachable(self, view: View, instance: str, disk: Disk) -> None:
         key = VolumeKey(disk.pool or self._default_pool(view), disk.volume or "")
         volume = self._volume(view, key)
-        if "lock" in volume and not opens(disk.passphrase, volume["lock"]):
-            wrong = "is not the one of" if disk.passphrase else "is needed for"
-            raise InvalidInput([Problem("passphrase", f"{wrong} the encrypted volume {key}")])
-        if "lock" not in volume and disk.passphrase:
-            raise InvalidInput([Problem("passphrase", f"the volume {key} is not encrypted; leave it out")])
+        wrong = passphrase_problem(str(key), volume, disk.passphrase)
+        if wrong is not None:
+            raise InvalidInput([Problem("passphrase", wrong)])
         if disk.shareable and volume["format"] != "raw":
             raise InvalidInput([Problem("shareable", f"{key} is {volume['format']}; only raw volumes can be shared")])
         if not disk.read_only:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from ...errors import AnyvirtError, IncompatibleCpu, InsufficientCapacity
 from ...model import power_state
 from ...model.host import CpuInfo, HostStats, PoolStats
-from ...model.units import GIB
+from ...model.units import GIB, MIB
 from .core import FakeCore
 from .hostfile import Pool
 from .poolrecords import changed_pool
@@ -117,12 +117,16 @@ class HostMixin(FakeCore):
             for name, pool in sorted(self._pools(view).items())
         ]
 
+    def _pool_room(self, view: View, pool: str) -> int:
+        """Bytes that the pool has left."""
+        return next(stats.available_bytes for stats in self._pool_stats(view) if stats.name == pool)
+
     def _require_pool_room(self, view: View, pool: str, size_bytes: int) -> None:
         """Raise InsufficientCapacity unless the pool has that much room left."""
-        room = next(stats.available_bytes for stats in self._pool_stats(view) if stats.name == pool)
+        room = self._pool_room(view, pool)
         if size_bytes > room:
             raise InsufficientCapacity(
-                f"the pool {pool!r} of {self.host} has {_gib(room)} GiB left; {_gib(size_bytes)} GiB are needed"
+                f"the pool {pool!r} of {self.host} has {_size(room)} left; {_size(size_bytes)} are needed"
             )
 
     def _require_room(self, view: View, name: str, memory_mb: int, vcpus: int) -> None:
@@ -143,6 +147,11 @@ class HostMixin(FakeCore):
             raise InsufficientCapacity(
                 f"{self.host} has {max(0, free_vcpus)} virtual processors left; instance {name!r} needs {vcpus}"
             )
+
+
+def _size(size_bytes: int) -> str:
+    """In words, where a hundredth of a GiB is something."""
+    return f"{_gib(size_bytes)} GiB" if size_bytes >= GIB else f"{round(size_bytes / MIB, 2)} MiB"
 
 
 def _gib(size_bytes: int) -> float:

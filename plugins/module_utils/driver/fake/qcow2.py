@@ -70,11 +70,6 @@ def encoded_length(size_bytes: int, clusters: Sequence[int]) -> int:
     return _refcounts(1 + l1_clusters + tables + len(clusters))[2] * CLUSTER
 
 
-def size_in(read: Read, _length: int) -> int:
-    """Bytes of the disk that is in an image."""
-    return int.from_bytes(read(24, 8), "big")
-
-
 def decoded(read: Read) -> Iterator[Segment]:
     """The disk that is in an image.
 

@@ -31,7 +31,7 @@ from .images import ImagesMixin, no_image
 from .poolkinds import KINDS, RAW
 from .records import ROOT, SEED, disks_of, volume_key, volume_keys
 from .store import INSTANCES, VOLUMES, Record, View
-from .volumerecords import is_complete, opens
+from .volumerecords import is_complete, passphrase_problem
 
 SEED_BYTES = MIB
 PREFIXES = {"virtio": "vd", "xen": "xvd", "ide": "hd"}
@@ -131,8 +131,9 @@ class StorageMixin(ImagesMixin):
             if children and not disk.read_only:
                 leaning = f"{key} cannot be written to, since {', '.join(children)} lean on it"
                 yield Problem(f"{where}.volume", leaning), VolumeInUse
-            if "lock" in volume and not opens(disk.passphrase, volume["lock"]):
-                yield Problem(f"{where}.passphrase", f"does not open the encrypted volume {key}"), InvalidInput
+            wrong = passphrase_problem(key, volume, disk.passphrase)
+            if wrong is not None:
+                yield Problem(f"{where}.passphrase", wrong), InvalidInput
 
     def _pool_is_ready(self, pools: dict[str, Any], pool: str, instance: Instance) -> bool:
         if pool in pools:

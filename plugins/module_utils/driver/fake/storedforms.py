@@ -33,7 +33,7 @@ class StoredForm:
         self._volume = volume
         self._size_bytes: int = volume["size_bytes"]
         self._used: list[int] = []
-        self._as_it_came = not is_plain(volume) and _is_of(folder, volume)
+        self._as_it_came = not is_plain(volume) and _is_of(volume)
         if self._as_it_came or is_plain(volume):
             self._file = open_data(folder, volume.get("data"))
             self._data_bytes: int = volume.get("data_bytes", 0)
@@ -89,7 +89,8 @@ def is_plain(data: Record) -> bool:
 
 def plain_data(file: NewFile) -> Record:
     """The part of a record that tells of a file with data as guests see it."""
-    return {"data": file.name, "data_bytes": file.length, "allocated_bytes": file.allocated, "data_format": RAW}
+    known = {"data": file.name, "data_bytes": file.length, "allocated_bytes": file.allocated}
+    return {**known, "data_format": RAW, "data_size_bytes": file.length}
 
 
 def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -106,15 +107,9 @@ def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(waiting)
 
 
-def _is_of(folder: str, volume: Record) -> bool:
+def _is_of(volume: Record) -> bool:
     """Whether data that came in a form of its own is in that of its volume, and of its size."""
-    if volume["format"] != volume["data_format"]:
-        return False
-    file = open_data(folder, volume["data"])
-    try:
-        return bool(_FORMS[volume["format"]].size_in(file.read, volume["data_bytes"]) == volume["size_bytes"])
-    finally:
-        file.close()
+    return (volume["format"], volume["size_bytes"]) == (volume["data_format"], volume["data_size_bytes"])
 
 
 def _of_length(segments: Iterator[Segment], length: int) -> Iterator[Segment]:

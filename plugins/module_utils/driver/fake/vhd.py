@@ -44,11 +44,6 @@ def encoded_length(size_bytes: int, blocks: Sequence[int]) -> int:
     return _table_end(_parts(size_bytes, BLOCK)) + len(blocks) * _block_bytes() + _SECTOR
 
 
-def size_in(read: Read, length: int) -> int:
-    """Bytes of the disk that is in an image of so many bytes."""
-    return int.from_bytes(read(max(0, length - _SECTOR) + 48, 8), "big")
-
-
 def decoded(read: Read, length: int) -> Iterator[Segment]:
     """The disk that is in an image of so many bytes.
 

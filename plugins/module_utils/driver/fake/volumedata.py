@@ -14,7 +14,7 @@ from ...transfer.content import Content, Segment
 from ...transfer.sparse import length_of
 from .datafiles import NewFile
 from .store import VOLUMES, Record
-from .storedforms import StoredForm
+from .storedforms import StoredForm, plain_data
 from .volumes import VolumesMixin
 
 RESERVE_BYTES = 64 << 20
@@ -68,24 +68,26 @@ class VolumeDataMixin(VolumesMixin):
             for segment in content.segments():
                 length = length_of(segment)
                 if file.length + length > room:
-                    room = file.length + max(length, RESERVE_BYTES)
-                    self._reserve(key, uuid, room)
+                    room = self._reserve(key, uuid, file.length + length, RESERVE_BYTES)
                 self._step(operation)
                 file.write(segment)
                 meter.advance(length)
+        facts = content.facts
         return {
-            "data": file.name,
-            "data_bytes": file.length,
-            "allocated_bytes": file.allocated,
-            "data_format": content.facts.format,
+            **plain_data(file),
+            "data_format": facts.format,
+            "data_size_bytes": file.length if facts.size_bytes is None else facts.size_bytes,
         }
 
-    def _reserve(self, key: str, uuid: str, size_bytes: int) -> None:
-        """Have so much room kept for a volume that is being made."""
+    def _reserve(self, key: str, uuid: str, size_bytes: int, spare_bytes: int = 0) -> int:
+        """Have so much room kept for a volume that is being made, and some to spare if there is; tells how much."""
         with self._store.writing() as changes:
             record = changes.get(VOLUMES, key)
-            if record is not None and record.get("uuid") == uuid:
-                more = size_bytes - record["reserved_bytes"]
-                if more > 0:
-                    self._require_pool_room(changes, record["pool"], more)
-                    changes.put(VOLUMES, key, {**record, "reserved_bytes": size_bytes})
+            if record is None or record.get("uuid") != uuid:
+                return size_bytes  # it is gone, which its maker notices in the end
+            has: int = record["reserved_bytes"]
+            if size_bytes > has:
+                self._require_pool_room(changes, record["pool"], size_bytes - has)
+                has = min(size_bytes + spare_bytes, has + self._pool_room(changes, record["pool"]))
+                changes.put(VOLUMES, key, {**record, "reserved_bytes": has})
+        return has

@@ -9,8 +9,9 @@ Beside ``pool``, ``name``, ``size_bytes``, ``format``, ``owner`` (the instance w
 * ``uuid``: tells it from an earlier one of its name;
 * ``making``: it is unfinished, and this file among the data is locked by the process that makes it;
 * ``reserved_bytes``: room that is kept for it while it is being made;
-* ``data``, ``data_bytes``, ``allocated_bytes``, ``data_format``: the file with its bytes, how many of them are its, how
-  many of those are no holes, and the format that these bytes make up;
+* ``data``, ``data_bytes``, ``allocated_bytes``: the file with its bytes, how many of them are its, and how many of
+  those are no holes;
+* ``data_format``, ``data_size_bytes``: the format that they make up, and the size of the disk in it;
 * ``preallocation``, ``shareable``, ``metadata``, ``lock`` (what a passphrase is checked against);
 * ``snapshots``: ``name``, ``created_s`` and what the volume was then;
 * ``image``: it is one of the image cache.
@@ -28,7 +29,7 @@ from .store import VOLUMES, Record, View
 _SALT_BYTES = 16
 _ROUNDS = 50000
 
-DATA = ("data", "data_bytes", "allocated_bytes", "data_format")
+DATA = ("data", "data_bytes", "allocated_bytes", "data_format", "data_size_bytes")
 """Fields of a record that tell of a file with data."""
 
 STATE = ("size_bytes", *DATA)
@@ -109,10 +110,16 @@ def new_lock(passphrase: str) -> str:
     return f"{salt.hex()}:{_derived(passphrase, salt)}"
 
 
-def opens(passphrase: str | None, lock: str) -> bool:
-    """Whether it is the passphrase that the lock was made for."""
-    salt, _colon, wanted = lock.partition(":")
-    return passphrase is not None and hmac.compare_digest(_derived(passphrase, bytes.fromhex(salt)), wanted)
+def passphrase_problem(key: str, volume: Record, passphrase: str | None) -> str | None:
+    """Why a volume is not to be had with this passphrase."""
+    if "lock" not in volume:
+        return f"the volume {key} is not encrypted; leave it out" if passphrase else None
+    if not passphrase:
+        return f"is needed for the encrypted volume {key}"
+    salt, _colon, wanted = volume["lock"].partition(":")
+    if not hmac.compare_digest(_derived(passphrase, bytes.fromhex(salt)), wanted):
+        return f"is not the one of the encrypted volume {key}"
+    return None
 
 
 def _derived(passphrase: str, salt: bytes) -> str:

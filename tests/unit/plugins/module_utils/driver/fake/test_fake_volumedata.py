@@ -37,6 +37,12 @@ RANDOM = random.Random(1).randbytes(3 * 4096)
 DISK = RANDOM + bytes(2 * MIB) + RANDOM[:1000] + bytes(MIB - 1000)
 
 
+THEIR_OPTIONS = {
+    "qcow2": (["-c"], ["-o", "compat=0.10"]),
+    "vhd": (["-o", "force_size"], ["-o", "subformat=fixed,force_size"]),
+}
+
+
 class Given:
     """Content made of these segments."""
 
@@ -114,11 +120,7 @@ def test_other_programs_read_what_is_downloaded_and_we_read_theirs(storage, root
         run("check", "-f", theirs, image)
     run("convert", "-f", theirs, "-O", "raw", image, raw)
     assert raw.read_bytes() == DISK
-    for options in (
-        (["-c"], ["-o", "compat=0.10"])
-        if form == "qcow2"
-        else (["-o", "force_size"], ["-o", "subformat=fixed,force_size"])
-    ):
+    for options in THEIR_OPTIONS[form]:
         run("convert", "-f", "raw", "-O", theirs, *options, raw, image)
         storage.delete_volume(KEY)
         upload(storage, Given(image.read_bytes(), facts=ImageFacts(form, len(DISK))))
