@@ -135,18 +135,17 @@ def changes_nothing(platform: Platform) -> Iterator[None]:
     assert platform.snapshot() == before
 
 
-def fail_each_call(platform: Platform, operation: Callable[[], Undo | None], most: int = 200) -> int:
+def fail_each_call(platform: Platform, operation: Callable[[], Undo], times: int | None = None) -> None:
     """Make each call of an operation fail in turn: nothing has changed then, or it could do without that call and is
-    undone by its own undo. The number of its calls."""
+    undone by its own undo. ``times``: only so many of them, the last ones, where each takes long."""
     before = platform.snapshot()
     with platform.calls.recording() as calls:
         undo = operation()
-    assert undo is not None
     undo()
     assert platform.snapshot() == before, "its undo takes back all of it"
     assert calls.writes
-    assert len(calls) < most
-    for number in range(1, len(calls) + 1):
+    first = 1 if times is None else max(1, len(calls) + 1 - times)
+    for number in range(first, len(calls) + 1):
         told = f"call {number} of {len(calls)}: {calls[number - 1].name}"
         try:
             with platform.calls.recording(fail_at=number):
@@ -157,4 +156,3 @@ def fail_each_call(platform: Platform, operation: Callable[[], Undo | None], mos
         else:
             undo()
         assert platform.snapshot() == before, told
-    return len(calls)

@@ -78,16 +78,16 @@ def test_a_second_time_there_is_nothing_to_do(storage: StorageDriver, platform: 
         with changes_nothing(platform), platform.calls.recording() as calls:
             storage.start_pool("other")()
         assert storage.get_pools()["other"].active
-        assert calls.writes == []
+        assert calls.lasting_writes == []
         storage.stop_pool("other")
         with changes_nothing(platform), platform.calls.recording() as calls:
             storage.stop_pool("other")()
         assert not storage.get_pools()["other"].active
-        assert calls.writes == []
+        assert calls.lasting_writes == []
         storage.delete_pool("other")
         with changes_nothing(platform), platform.calls.recording() as calls:
             storage.delete_pool("other")
-        assert calls.writes == []
+        assert calls.lasting_writes == []
 
 
 @CHEAP
@@ -253,7 +253,7 @@ def test_reading_costs_the_same_for_many_pools(storage: StorageDriver, platform:
             if number in (0, 3):
                 with platform.calls.recording() as calls:
                     assert len(storage.get_pools()) > number
-                assert calls.writes == []
+                assert calls.lasting_writes == []
                 counts.append(len(calls))
             new_pool(platform, storage, f"pool{number}")
         if platform.name != "libvirt":  # which tells pools one by one

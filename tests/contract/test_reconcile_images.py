@@ -175,12 +175,12 @@ def test_needed_by_a_child(ready: StorageDriver, platform: Platform, source: Pat
 
 def test_what_another_left_is_taken_over(ready: StorageDriver, platform: Platform, source: Path, tmp_path: Path):
     with changes_nothing(platform):
-        ready.reserve_image(Image("one", platform.pool, claim="dead", fetched_s=0.0))
+        ready.reserve_image(Image("one", platform.pool, claim="dead", fetched_s=1.0))
         assert run(platform, name="one", path=str(source), takeover_after=0.2).changed
         assert sha256_of(exported(platform, tmp_path)) == sha256_of(source)
         run(platform, name="one", state="absent")
     with changes_nothing(platform):
-        ready.reserve_image(Image("one", platform.pool, claim="dead", fetched_s=0.0))
+        ready.reserve_image(Image("one", platform.pool, claim="dead", fetched_s=1.0))
         assert run(platform, state="absent", older_than="1h", takeover_after=0.2).changed
 
 

@@ -45,7 +45,7 @@ def done(platform: Platform, **params: Any) -> task.Outcome:
     assert again.kind is None, again.result
     assert not again.changed
     assert again.steps == []
-    assert again.calls.writes == []
+    assert again.calls.lasting_writes == []
     return outcome
 
 

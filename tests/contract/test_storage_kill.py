@@ -102,6 +102,8 @@ def made_again(storage: StorageDriver, work: Work, volume: Volume) -> None:
 def test_volumes_that_are_made(storage: StorageDriver, platform: Platform, kind: str):
     needed = {"filled": "volume_transfer", "child": "volume_copy_on_write", "encrypted": "volume_encryption"}
     content = None
+    if kind == "encrypted" and platform.name == "libvirt":
+        return  # takes seconds each time, and is made as blank ones are
     with where_supported(storage, "volumes", *filter(None, [needed.get(kind)])):
         volume = wanted(platform, "one")
         if kind == "filled":

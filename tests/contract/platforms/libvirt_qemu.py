@@ -25,6 +25,7 @@ from lab.proc import run
 # What libvirt and its daemons write for themselves: logs of their own and files of what runs just now.
 _THEIR_OWN = ("log/libvirtd.log", "log/virtlogd.log", "log/qemu/", "log/lxc/", "lib/dnsmasq/", "lib/qemu/domain-")
 _THEIR_OWN += ("lib/qemu/channel/", "lib/qemu/ram/", "lib/boot/")
+_VOLUMES = ("lib/images/", "lib/contract-pools/")
 _CONSOLE_LOG = ".anyvirt-console.log"
 
 
@@ -66,7 +67,8 @@ class HostedPlatform(LibvirtPlatform):
             for path in sorted((state / part).rglob("*")):
                 inner = str(path.relative_to(state))
                 if path.is_file() and (not inner.startswith(_THEIR_OWN) or inner.endswith(_CONSOLE_LOG)):
-                    found[inner] = 0 if path.suffix in GROWING else path.stat().st_size
+                    grows = path.suffix in GROWING or inner.startswith(_VOLUMES)
+                    found[inner] = 0 if grows else path.stat().st_size
         return found
 
     def run_on_host(self, *argv: str) -> None:
