@@ -102,7 +102,8 @@ class StorageMixin(ImagesMixin):
             elif disk.volume is None or disk.owned:
                 found.extend(_new_volume_findings(where, disk, pools.get(disk.pool or "")))
             else:
-                found.extend(self._volume_findings(view, where, disk, known))
+                whole = replace(disk, pool=disk.pool or instance.pool or self._default_pool(view))
+                found.extend(self._volume_findings(view, where, whole, known))
             if disk.path is not None and disk.path not in old and self._find_file(disk.path) is None:
                 found.append((Problem(f"{where}.path", no_image(disk.path)), ImageNotFound))
             if disk.image is not None and disk.image not in old:
@@ -118,11 +119,11 @@ class StorageMixin(ImagesMixin):
         self, view: View, where: str, disk: Disk, known: Record | None
     ) -> Iterator[tuple[Problem, type[AnyvirtError]]]:
         """Why an instance cannot have an existing volume."""
-        pool = disk.pool or self._default_pool(view)
-        key = f"{pool}/{disk.volume}"
+        key = f"{disk.pool}/{disk.volume}"
         volume = view.get(VOLUMES, key)
         if volume is None or not is_complete(volume):
-            yield Problem(f"{where}.volume", f"there is no volume {disk.volume!r} in the pool {pool!r}"), VolumeNotFound
+            lacking = f"there is no volume {disk.volume!r} in the pool {disk.pool!r}"
+            yield Problem(f"{where}.volume", lacking), VolumeNotFound
         elif known is None or key not in volume_keys(known):
             if "image" in volume and disk.kind != CDROM and not disk.read_only:
                 wrong = f"{key} is an image of the cache, which nobody may write to; name it as the image"
@@ -131,9 +132,9 @@ class StorageMixin(ImagesMixin):
             if children and not disk.read_only:
                 leaning = f"{key} cannot be written to, since {', '.join(children)} lean on it"
                 yield Problem(f"{where}.volume", leaning), VolumeInUse
-            wrong = passphrase_problem(key, volume, disk.passphrase)
-            if wrong is not None:
-                yield Problem(f"{where}.passphrase", wrong), InvalidInput
+            locked = passphrase_problem(key, volume, disk.passphrase)
+            if locked is not None:
+                yield Problem(f"{where}.passphrase", locked), InvalidInput
 
     def _pool_is_ready(self, pools: dict[str, Any], pool: str, instance: Instance) -> bool:
         if pool in pools:
