@@ -13,7 +13,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 _NAMESPACE = uuid.UUID("3f0c1d5e-3b6a-5c0e-9b39-6a1f7c2f1d11")
 _DEVICE = "vda"
+_END_ATTEMPTS = 2
 
 
 class Scratch:
@@ -134,7 +135,15 @@ class VolumeSnapshotsMixin(VolumeListMixin, VolumeUsesMixin, InstancesMixin):
             try:
                 yield Scratch(self.libvirt, domain)
             finally:
-                self.drop_scratch(path)
+                self._end(domain)
+
+    def _end(self, domain: libvirt.virDomain) -> None:
+        """Remove a passing domain whose work is done. One that will not go is replaced by the next of its volume, and
+        goes with its volume; until then nobody sees it as an instance."""
+        for _unused in range(_END_ATTEMPTS):
+            with suppress(self.libvirt.libvirtError):
+                domain.undefineFlags(self.libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
+                return
 
     def drop_scratch(self, path: str) -> None:
         """Remove the passing domain of a volume; fine when there is none."""
