@@ -234,7 +234,8 @@ class PoolsMixin(VolumeUsesMixin):
                 handle.destroy()
             try:
                 if built:
-                    handle.delete(0)
+                    with suppress(PoolNotEmpty):  # its folder was there before, with other things in it
+                        self._delete_data(handle)
             finally:
                 handle.undefine()
 
