@@ -12,6 +12,8 @@ _LATER = ("firewall", "migration", "guest_operations")
 CAPABILITIES: Capabilities = {
     **{feature: LATER if feature in _LATER else YES for feature in FEATURES},
     "vcpus_live": Support(True, "adding; taking away waits for the next start"),
+    "volume_copy_on_write": Support(True, "children are qcow2 or vhd"),
+    "volume_snapshots": Support(True, "of qcow2 and vhd volumes"),
     "attach_live": Support(True, "on the buses virtio, scsi, usb and xen"),
     "cloud_init": Support(True, "the seed is a record; what is in it is not kept"),
 }
