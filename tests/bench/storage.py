@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import libvirt
 
@@ -120,7 +120,7 @@ class StorageBench:
         target = folder / "out.raw"
 
         def remove_copy() -> None:
-            if subprocess.run(["cmp", "--silent", str(source), str(target)]).returncode:
+            if subprocess.run(["cmp", "--silent", str(source), str(target)], check=False).returncode:
                 raise SystemExit("bench: what came out is not what went in")
             target.unlink()
 
@@ -188,7 +188,14 @@ class StorageBench:
         volume = Volume("spare", POOL, size_bytes=8 * MIB, format="raw")
         self.driver.create_volume(self.driver.complete_volume(volume))
         boot = Boot(kernel=str(self.guest.kernel), initrd=str(self.guest.initrd), cmdline=self.guest.cmdline)
-        fields = {"memory_mb": 96, "vcpus": 1, "boot": boot, "console": Console(serial=True), "pool": POOL, "disks": []}
+        fields: dict[str, Any] = {
+            "memory_mb": 96,
+            "vcpus": 1,
+            "boot": boot,
+            "console": Console(serial=True),
+            "pool": POOL,
+            "disks": [],
+        }
         for state in ("off", "running"):
             instance = Instance(f"attach-{state}", **fields)
             self.driver.spawn(self.driver.complete(instance), power_on=state == "running")
@@ -285,7 +292,8 @@ def measure(repeats: int, size_mb: int = 1024) -> None:
         tempfile.TemporaryDirectory(prefix="bench-", dir=host.machine.state) as name,
     ):
         define_pool(host.uri)
-        with get_storage_driver(ConnectionOptions(host.uri)) as driver:
+        driver = get_storage_driver(ConnectionOptions(host.uri))
+        with driver:
             bench = StorageBench(host, driver, guest, repeats, size_mb)
             print_table(bench.data(Path(name)))
             print_table(bench.children(Path(name)))
