@@ -209,9 +209,15 @@ def _masked(value: Any, option: Mapping[str, Any]) -> Any:
     if option.get("no_log"):
         return MASK
     if not inner:
-        return value
+        return _without_password(value)
     if isinstance(value, dict):
         return _given(value, inner)
     if isinstance(value, list):
         return [_given(item, inner) if isinstance(item, dict) else MASK for item in value]
     return MASK  # it cannot be right, and who knows what is in it
+
+
+def _without_password(value: Any) -> Any:
+    """A URL with a password in it is refused, and not shown either."""
+    password = password_in(value) if isinstance(value, str) else ""
+    return value.replace(password, MASK) if password else value

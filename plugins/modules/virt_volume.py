@@ -307,7 +307,7 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ data.volume.device }}"
 
-- name: More room, no more than 200 operations a second, and a way back
+- name: More room, and no more than 200 operations a second
   anyvirt.compute.virt_volume:
     uri: fake:///var/tmp/anyvirt-example
     name: db1-data

@@ -85,7 +85,9 @@ def _differences_that_stay(item: DesiredPool, now: Pool) -> list[Problem]:
     problems = []
     for option in _FIXED:
         new, old = getattr(item.pool, option), getattr(now, option)
-        if new is None or old is None or new == old or (option == "fs_type" and new == _ANY_FILE_SYSTEM):
+        if new is None or old is None or new == old:
+            continue
+        if option == "fs_type" and _ANY_FILE_SYSTEM in (new, old):
             continue
         if option == "devices" and set(new) == set(old):
             continue

@@ -39,7 +39,7 @@ def reconcile_volumes(task: Task) -> dict[str, Any]:
         if not task.check_mode:
             workers = task.params.get("workers") or DEFAULT_WORKERS
             todo = [item for item in planned if item.error is None and item.plan]
-            run_chains(_chains(todo), _run, min(workers, driver.max_workers or workers))
+            run_chains(chains_of(todo), _run, min(workers, driver.max_workers or workers))
             _look_again(driver, todo, task)
         return _result(planned, task)
 
@@ -140,8 +140,8 @@ def _users(item: DesiredVolume, world: World) -> list[str] | None:
     return sorted({use.instance for use in world.users(item.key)})
 
 
-def _chains(planned: Sequence[PlannedVolume]) -> list[list[PlannedVolume]]:
-    """Those that have to do with each other, by a volume or an instance, are done one after the other."""
+def chains_of(planned: Sequence[PlannedVolume]) -> list[list[PlannedVolume]]:
+    """What is done side by side. Those that share a volume or an instance are done one after the other."""
     chains: list[tuple[set[VolumeKey | str], list[PlannedVolume]]] = []
     for item in planned:
         touches, chain = set(item.touches), [item]

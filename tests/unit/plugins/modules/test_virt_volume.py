@@ -99,6 +99,12 @@ def test_a_passphrase_is_shown_nowhere(volume_module: RunModule) -> None:
     assert SECRET not in json.dumps(made)
 
 
+def test_a_password_in_a_url_is_refused_and_shown_nowhere(volume_module: RunModule) -> None:
+    refused = volume_module(volumes=[{"name": "data", "source": {"url": "https://me:hunter22@example.com/x"}}])
+    assert options_of(refused) == ["volumes[0].source.url"]
+    assert "hunter22" not in json.dumps(refused)
+
+
 def test_a_child_of_a_volume_of_the_same_task(volume_module: RunModule) -> None:
     both = {
         "volumes": [
