@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
-from ..driver.storage import StorageDriver
+from ..driver.storage import StorageDriver, VolumeReader
 from ..errors import Problem, TransferError
 from ..model.storage import Image, VolumeKey
 from ..transfer.checksum import SHA256, Digest
@@ -47,8 +47,8 @@ def export_volume(driver: StorageDriver, key: VolumeKey, dest: str) -> Exported:
         VolumeInUse, VolumeNotFound: it cannot be read now.
         TransferError, InsufficientCapacity: it cannot be written; what was there before still is.
     """
-    with driver.open_volume(key) as reader, Digest(SHA256) as digest:
-        length = write_segments(dest, digest.watch(reader.segments()))
+    with driver.open_volume(key) as reader, _segments_of(reader) as segments, Digest(SHA256) as digest:
+        length = write_segments(dest, digest.watch(segments))
         return Exported(digest.end(), length, reader.format)
 
 
@@ -80,13 +80,26 @@ def _compare(driver: StorageDriver, key: VolumeKey, dest: str) -> Exported | Non
         if reader.length not in (None, length):
             return None
         at = 0
-        for segment in reader.segments():
-            for expected in _pieces(segment):
-                if os.pread(descriptor, len(expected), at) != expected:
-                    return None
-                at += len(expected)
-            digest.add(segment)
+        with _segments_of(reader) as segments:
+            for segment in segments:
+                for expected in _pieces(segment):
+                    if os.pread(descriptor, len(expected), at) != expected:
+                        return None
+                    at += len(expected)
+                digest.add(segment)
         return Exported(digest.end(), length, reader.format) if at == length else None
+
+
+@contextmanager
+def _segments_of(reader: VolumeReader) -> Iterator[Iterator[Segment]]:
+    """What it reads. Reading ends with the block, even while an error's traceback still holds on to it."""
+    segments = reader.segments()
+    try:
+        yield segments
+    finally:
+        close = getattr(segments, "close", None)
+        if close is not None:
+            close()
 
 
 def _pieces(segment: Segment) -> Iterator[bytes]:

@@ -201,7 +201,7 @@ class ImagePlanner:
         now = time.time()
         planned = []
         for key, image in sorted(self.world.images.items()):
-            if image.fetched_s is None or now - image.fetched_s < wanted.older_than_s:
+            if not _is_older(image, now - wanted.older_than_s):
                 continue
             item = PlannedImage(
                 DesiredImage("", key.name, key.pool, ABSENT, takeover_s=wanted.takeover_s), before=image, after=image
@@ -236,6 +236,11 @@ class ImagePlanner:
             return lambda: taken_back(wanted.dest, was_there)
 
         planned.plan.steps.append(Step(f"export {wanted.key} to {wanted.dest}", export))
+
+
+def _is_older(image: Image, than_s: float) -> bool:
+    """Whether it was fetched before; an interrupted fetch may not even have left when it began."""
+    return not image.complete if image.fetched_s is None else image.fetched_s <= than_s
 
 
 def _source_of(wanted: DesiredImage) -> FetchOptions:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Callable, Protocol
 
 from ..errors import TransferError
@@ -82,7 +82,7 @@ def compression_of(head: bytes) -> str | None:
     return None
 
 
-def decompress(kind: str, pieces: Iterable[bytes], what: str) -> Iterator[bytes]:
+def decompress(kind: str, pieces: Iterable[bytes], what: str) -> Generator[bytes, None, None]:
     """What was compressed, in pieces of ``PIECE_BYTES``, the last one shorter; takes all of ``pieces``.
 
     Raises:

@@ -15,7 +15,7 @@ holes, the limit on size, the SHA-256 of what is stored; all of it piece by piec
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import chain
@@ -150,7 +150,9 @@ def _of_stream(
     if kind is not None:
         # Whoever takes the content cannot tell how much of it is still to come.
         meter = stack.enter_context(progress.measure(f"unpack {options.what}", length))
-        pieces = decompress(kind, _metered(source.watch(pieces), meter), options.what)
+        unpacked = decompress(kind, _metered(source.watch(pieces), meter), options.what)
+        stack.callback(unpacked.close)  # it may have a program at work
+        pieces = unpacked
         length = None
     head, pieces = _peek(pieces, HEAD_BYTES)
     if len(head) < HEAD_BYTES:
@@ -178,7 +180,7 @@ def _content(
     if not source.served_by(stored):
         segments = source.watch(segments)
 
-    def checked() -> Iterator[Segment]:
+    def checked() -> Generator[Segment, None, None]:
         total = 0
         for segment in segments:
             total += length_of(segment)
@@ -190,7 +192,9 @@ def _content(
         content.sha256 = stored.end() if stored is not None else None
         source.verify(options.what, content.sha256)
 
-    content = OpenContent(options.what, facts, length, source.checksum, checked())
+    passing = checked()
+    stack.callback(passing.close)
+    content = OpenContent(options.what, facts, length, source.checksum, passing)
     return content
 
 
