@@ -26,6 +26,7 @@ from ...errors import (
     PoolNotFound,
     TimeoutExpired,
     Unsupported,
+    VolumeInUse,
     VolumeNotFound,
 )
 
@@ -190,9 +191,9 @@ _STORAGE = {
         VDI_INCOMPATIBLE_TYPE="{0:volume} is of the type {1}, with which it does not work",
         SR_UNKNOWN_DRIVER="the hosts have no storage driver {0}",
     ),
+    **_rules(VolumeInUse, VDI_IN_USE="{0:volume} is in use ({1})"),
     **_rules(
         HypervisorError,
-        VDI_IN_USE="{0:volume} is in use ({1})",
         VDI_READONLY="{0:volume} is read-only",
         VDI_TOO_SMALL="{0:volume} has to be at least {1:MiB}",
         VDI_NOT_MANAGED="{0:volume} is not managed by the server",

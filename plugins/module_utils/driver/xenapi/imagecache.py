@@ -164,10 +164,9 @@ def _facts_of(one: Found) -> dict[str, Any]:
 
 def _to_image(one: Found, key: VolumeKey) -> Image:
     """Others may have written into our record: what is no number is none."""
-    facts = {name: value for name, value in _facts_of(one).items() if name in _FACTS and value is not None}
-    usable = {
+    usable: dict[str, Any] = {
         name: value
-        for name, value in facts.items()
-        if isinstance(value, (int, float) if name in _NUMBERS else str) and not isinstance(value, bool)
+        for name, value in _facts_of(one).items()
+        if name in _FACTS and isinstance(value, (int, float) if name in _NUMBERS else str)
     }
     return Image(name=key.name, pool=key.pool, **usable)

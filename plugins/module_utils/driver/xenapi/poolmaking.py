@@ -91,7 +91,7 @@ class PoolMakingMixin(PoolsMixin):
         """The host that makes a pool: the one that the URI names, or the master."""
         chosen = self.chosen_host()
         if chosen is not None:
-            return chosen[0]
+            return str(chosen[0])
         with self.guard("read the pool"):
             master = str(self.pool()[1]["master"])
         return master if master in hosts else next(iter(hosts))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ...errors import HypervisorError, PoolNotFound, VolumeInUse, VolumeNotFound
+from ...errors import PoolNotFound, VolumeInUse, VolumeNotFound
 from ...model.storage import Volume, VolumeKey, VolumeUse, VolumeUses
 from ...undo import Undo
 from .errors import code_of
@@ -270,7 +270,7 @@ class VolumesMixin(PoolsMixin):
         """Delete a virtual disk; what keeps it from that is told in terms of the volume."""
         try:
             self.delete_vdi(ref, str(key))
-        except HypervisorError as error:
+        except VolumeInUse as error:
             if code_of(error) != _IN_USE:
                 raise
             if self._active_users(key, ref):
