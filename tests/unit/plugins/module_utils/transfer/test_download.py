@@ -195,6 +195,22 @@ def test_length_that_is_not_told_is_no_error(server: HostileServer) -> None:
     assert fetch(server) == DATA
 
 
+def test_chunks_that_break_off(server: HostileServer) -> None:
+    def chunked(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.send_header("ETag", '"one"')
+        request.end_headers()
+        request.wfile.write(b"%x\r\n%s\r\n" % (100000, DATA[:100000]))
+        request.wfile.write(b"%x\r\n%s" % (100000, DATA[100000:150000]))
+        del server.handlers["/image"]
+
+    server.handlers["/image"] = chunked
+    server.files["/image"] = File(DATA)
+    assert fetch(server) == DATA
+    assert len(server.seen) == 2
+
+
 # -- redirects and secrets ------------------------------------------------------------------------------------------
 
 
