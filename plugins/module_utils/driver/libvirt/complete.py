@@ -19,7 +19,7 @@ from .domain_disks import ROOT, SEED, free_device
 from .domain_system import BIOS, DEFAULT
 from .host import HostMixin
 from .hostfacts import HostFacts
-from .images import ImagesMixin, read_header
+from .images import ImagesMixin, facts_here
 from .instances import InstancesMixin
 from .merge import parse_snippet
 
@@ -91,7 +91,7 @@ class CompleteMixin(ConsoleMixin, HostMixin, ImagesMixin, InstancesMixin):
         disk.format = disk.format or "qcow2"
         disk.volume = f"{instance.name}.{disk.device}.{'img' if disk.format == 'raw' else disk.format}"
         if disk.image is not None and is_path(disk.image) and disk.size_bytes is None and self.shares_our_kernel:
-            facts = read_header(disk.image)
+            facts = facts_here(disk.image)
             disk.size_bytes = None if facts is None else facts.size_bytes
 
     def complete_nics(self, name: str, nics: Sequence[Nic], taken: Collection[str] = ()) -> list[Nic]:

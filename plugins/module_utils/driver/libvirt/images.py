@@ -7,37 +7,42 @@ from __future__ import annotations
 
 import os
 import posixpath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
 
-from ...errors import HypervisorError, ImageNotFound
+from ...errors import ImageNotFound, UnsafeImage
+from ...transfer import headers
 from .errors import NO_STORAGE_VOL, code_of
-from .folders import FoldersMixin
+from .streams import StreamsMixin
+from .volumexml import to_libvirt_format
 from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
     import libvirt
 
-_QCOW2_MAGIC = b"QFI\xfb"
-_QCOW2_HEADER_BYTES = 104
-_QCOW2_EXTERNAL_DATA = 1 << 2
-_OTHER_MAGICS = (b"KDMV", b"vhdxfile", b"conectix", b"QED\0", b"<<< ")
-"""Formats whose headers are left to libvirt to read: VMDK, VHDX, VPC, QED, VDI."""
+_T = TypeVar("_T")
 
 
 class ImageFacts(NamedTuple):
     """What an image file is.
 
     Attributes:
+        format: As libvirt calls it.
         size_bytes: Size of the disk in it.
-        leans_on: Another file that its header names as a part of it; None for an image that is whole.
     """
 
     format: str
     size_bytes: int
-    leans_on: str | None = None
 
 
-class ImagesMixin(FoldersMixin):
+class Ends(NamedTuple):
+    """The parts of a file that say what it is."""
+
+    head: bytes
+    length: int
+    tail: bytes
+
+
+class ImagesMixin(StreamsMixin):
     """Looking at image files."""
 
     def image_facts(self, path: str) -> ImageFacts:
@@ -46,24 +51,24 @@ class ImagesMixin(FoldersMixin):
         Raises:
             ImageNotFound: there is no such file.
         """
-        facts = read_header(path) if self.shares_our_kernel else None
-        if facts is None:
-            facts = self._ask_for_facts(path)
-        return facts
+        facts = facts_here(path) if self.shares_our_kernel else None
+        return facts or self._ask(path, volume_facts)
 
     def usable_image(self, path: str) -> ImageFacts:
         """The same for an image that a disk is to be made from.
 
         Raises:
-            HypervisorError: its header names another file, which guests of its author's choosing could so read.
+            ImageNotFound: there is no such file.
+            UnsafeImage: its header names another file, which guests of its author's choosing could so read, or is
+                otherwise not to be trusted.
         """
-        facts = self.image_facts(path)
-        if facts.leans_on is not None:
-            raise HypervisorError(
-                f"the image {path!r} is not whole: its header names {facts.leans_on!r} as a part of it; "
-                "make a whole one with qemu-img convert"
-            )
-        return facts
+        ends = read_ends(path) if self.shares_our_kernel else None
+        if ends is None:
+            ends = self._ask(path, self._ends_of)
+        try:
+            return _facts(ends)
+        except UnsafeImage as error:
+            raise UnsafeImage(f"the image {path!r} cannot be used: {error}") from error
 
     @property
     def shares_our_kernel(self) -> bool:
@@ -71,45 +76,52 @@ class ImagesMixin(FoldersMixin):
         parts = self.options.split()
         return not parts.netloc and parts.scheme.partition("+")[2] in ("", "unix")
 
-    def _ask_for_facts(self, path: str) -> ImageFacts:
+    def _ask(self, path: str, ask: Callable[[libvirt.virStorageVol], _T]) -> _T:
+        """Ask for what is at a path through libvirt, which shows files as volumes only."""
         try:
-            volume = self.conn.storageVolLookupByPath(path)
-            return volume_facts(volume)
+            return ask(self.conn.storageVolLookupByPath(path))
         except self.libvirt.libvirtError as error:
             if code_of(error) != NO_STORAGE_VOL:
                 with self.guard(f"read the image {path!r}"):
                     raise
         folder, name = posixpath.split(path)
         try:
-            return self.in_folder(folder, lambda pool: volume_facts(pool.storageVolLookupByName(name)))
+            return self.in_folder(folder, lambda pool: ask(pool.storageVolLookupByName(name)))
         except self.libvirt.libvirtError as error:
             if code_of(error) == NO_STORAGE_VOL or "No such file or directory" in str(error):
                 raise ImageNotFound(f"there is no image file {path!r} on the hypervisor's host") from error
             with self.guard(f"read the image {path!r}"):
                 raise
 
+    def _ends_of(self, volume: libvirt.virStorageVol) -> Ends:
+        length = int(volume.infoFlags(self.libvirt.VIR_STORAGE_VOL_GET_PHYSICAL)[2])
+        tail_at = max(0, length - headers.TAIL_BYTES)
+        return Ends(
+            self.download(volume, 0, min(length, headers.HEAD_BYTES)),
+            length,
+            self.download(volume, tail_at, length - tail_at),
+        )
 
-def read_header(path: str) -> ImageFacts | None:
-    """What the header of a file on this machine says; None when there is no such file or its format is another's."""
+
+def facts_here(path: str) -> ImageFacts | None:
+    """What a file on this machine is; None when there is no such file, or it leans on others."""
+    ends = read_ends(path)
+    try:
+        return None if ends is None else _facts(ends)
+    except UnsafeImage:
+        return None
+
+
+def read_ends(path: str) -> Ends | None:
+    """Head and tail of a file on this machine; None when there is none."""
     try:
         with open(path, "rb") as file:
-            head = file.read(_QCOW2_HEADER_BYTES)
-            size_bytes = file.seek(0, os.SEEK_END)
-            if head.startswith(_OTHER_MAGICS):
-                return None
-            if not head.startswith(_QCOW2_MAGIC) or len(head) < 32:
-                return ImageFacts("raw", size_bytes)
-            backing_at, backing_length = int.from_bytes(head[8:16], "big"), int.from_bytes(head[16:20], "big")
-            leans_on = None
-            if backing_at:
-                file.seek(backing_at)
-                leans_on = file.read(min(backing_length, 1023)).decode(errors="replace")
-    except (OSError, ValueError):
+            head = file.read(headers.HEAD_BYTES)
+            length = file.seek(0, os.SEEK_END)
+            file.seek(max(0, length - headers.TAIL_BYTES))
+            return Ends(head, length, file.read(headers.TAIL_BYTES))
+    except OSError:
         return None
-    version = int.from_bytes(head[4:8], "big")
-    if version >= 3 and int.from_bytes(head[72:80], "big") & _QCOW2_EXTERNAL_DATA:
-        leans_on = leans_on or "an external data file"
-    return ImageFacts("qcow2", int.from_bytes(head[24:32], "big"), leans_on)
 
 
 def volume_facts(volume: libvirt.virStorageVol) -> ImageFacts:
@@ -117,7 +129,10 @@ def volume_facts(volume: libvirt.virStorageVol) -> ImageFacts:
     root = from_libvirt(volume.XMLDesc(0))
     target_format = root.find("target/format")
     return ImageFacts(
-        "raw" if target_format is None else target_format.get("type", "raw"),
-        int(root.findtext("capacity", "0")),
-        root.findtext("backingStore/path"),
+        "raw" if target_format is None else target_format.get("type", "raw"), int(root.findtext("capacity", "0"))
     )
+
+
+def _facts(ends: Ends) -> ImageFacts:
+    found = headers.inspect(*ends)
+    return ImageFacts(to_libvirt_format(found.format), ends.length if found.size_bytes is None else found.size_bytes)

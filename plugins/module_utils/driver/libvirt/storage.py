@@ -13,8 +13,7 @@ from ...errors import AlreadyExists, PoolNotFound, Unsupported
 from ...undo import UndoStack
 from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, code_of
 from .folders import pool_document, refresh_unless_busy
-from .images import ImageFacts, volume_facts
-from .streams import StreamsMixin
+from .images import ImageFacts, ImagesMixin, volume_facts
 from .volumexml import Backing, volume_document
 from .xmltext import from_libvirt
 
@@ -45,7 +44,7 @@ class ExistingVolume(NamedTuple):
     facts: ImageFacts
 
 
-class StorageMixin(StreamsMixin):
+class StorageMixin(ImagesMixin):
     """Pools and volumes."""
 
     def find_pool(self, name: str) -> PoolFacts | None:

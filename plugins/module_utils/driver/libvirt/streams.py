@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ...transfer.content import Hole, Segment
 from ...transfer.progress import Meter
 from .errors import ARGUMENT_UNSUPPORTED, INVALID_ARG, NO_SUPPORT, code_of
-from .images import ImagesMixin
+from .folders import FoldersMixin
 
 if TYPE_CHECKING:
     import libvirt
@@ -23,7 +23,7 @@ _AT_HOLE = -3
 _NO_SPARSE_STREAMS = (INVALID_ARG, NO_SUPPORT, ARGUMENT_UNSUPPORTED)
 
 
-class StreamsMixin(ImagesMixin):
+class StreamsMixin(FoldersMixin):
     """Reading and writing what is in volumes."""
 
     def upload(self, volume: libvirt.virStorageVol, data: bytes) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.images import ImageFacts, read_header
-from ansible_collections.anyvirt.compute.plugins.module_utils.errors import HypervisorError, ImageNotFound
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.images import ImageFacts, facts_here
+from ansible_collections.anyvirt.compute.plugins.module_utils.errors import ImageNotFound, UnsafeImage
+from contract.contents import qcow2_image
 
 _VOLUME = (
     "<volume><capacity unit='bytes'>4096</capacity><target><path>/srv/a</path><format type='{format}'/></target>"
@@ -20,33 +21,15 @@ _VOLUME = (
 )
 
 
-def qcow2(size_bytes: int, backing: bytes = b"", features: int = 0, version: int = 3) -> bytes:
-    head = struct.pack(">4sIQIIQ", b"QFI\xfb", version, 112 if backing else 0, len(backing), 16, size_bytes)
-    return head.ljust(72, b"\0") + struct.pack(">Q", features).ljust(40, b"\0") + backing
-
-
-@pytest.mark.parametrize(
-    ("content", "facts"),
-    [
-        (b"\0" * 2048, ImageFacts("raw", 2048)),
-        (b"", ImageFacts("raw", 0)),
-        (qcow2(1 << 30), ImageFacts("qcow2", 1 << 30)),
-        (qcow2(1 << 30, version=2, features=4), ImageFacts("qcow2", 1 << 30)),
-        (qcow2(1 << 30, b"/etc/shadow"), ImageFacts("qcow2", 1 << 30, "/etc/shadow")),
-        (qcow2(1 << 30, features=4), ImageFacts("qcow2", 1 << 30, "an external data file")),
-        (b"KDMV" + b"\0" * 100, None),
-        (b"vhdxfile" + b"\0" * 100, None),
-    ],
-)
-def test_headers(tmp_path: Path, content: bytes, facts: ImageFacts | None):
-    file = tmp_path / "image"
-    file.write_bytes(content)
-    assert read_header(str(file)) == facts
-
-
-def test_no_file_is_no_header(tmp_path: Path):
-    assert read_header(str(tmp_path / "missing")) is None
-    assert read_header(str(tmp_path)) is None
+def test_what_files_here_are(tmp_path: Path):
+    files = {"raw": bytes(2048), "qcow2": qcow2_image(1 << 20).file, "vmdk": b"KDMV" + bytes(1020)}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    assert facts_here(str(tmp_path / "raw")) == ImageFacts("raw", 2048)
+    assert facts_here(str(tmp_path / "qcow2")) == ImageFacts("qcow2", 1 << 20)
+    assert facts_here(str(tmp_path / "vmdk")) is None, "libvirt is asked"
+    assert facts_here(str(tmp_path / "missing")) is None
+    assert facts_here(str(tmp_path)) is None
 
 
 def test_a_file_of_another_machine_is_not_looked_for_here(stubs: Any, tmp_path: Path):
@@ -88,9 +71,21 @@ def test_a_file_that_is_not_there(stubs: Any, answers: dict[str, tuple[int, str]
         driver.image_facts("/srv/a")
 
 
-def test_an_image_that_leans_on_another_file_is_refused(stubs: Any):
-    backing = "<backingStore><path>/etc/shadow</path></backingStore>"
-    volume = stubs.Recorder(XMLDesc=_VOLUME.format(format="qcow2", backing=backing))
-    driver = stubs.opened(uri="qemu+tcp://far/system", storageVolLookupByPath=volume)
-    with pytest.raises(HypervisorError, match="/etc/shadow"):
-        driver.usable_image("/srv/a")
+def leaning_qcow2() -> bytes:
+    image = bytearray(qcow2_image(1 << 20).file)
+    image[8:20] = struct.pack(">QI", 512, len(b"/etc/shadow"))
+    image[512:523] = b"/etc/shadow"
+    return bytes(image)
+
+
+@pytest.mark.parametrize("uri", ["qemu+tcp://far/system", "qemu:///system"])
+def test_an_image_that_leans_on_another_file_is_refused(
+    stubs: Any, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    image, file = leaning_qcow2(), tmp_path / "image"
+    file.write_bytes(image)
+    volume = stubs.Recorder(infoFlags=[0, 1 << 20, len(image)])
+    driver = stubs.opened(uri=uri, storageVolLookupByPath=volume)
+    monkeypatch.setattr(driver, "download", lambda _volume, offset, length: image[offset : offset + length])
+    with pytest.raises(UnsafeImage, match="/etc/shadow"):
+        driver.usable_image(str(file))
