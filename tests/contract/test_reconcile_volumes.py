@@ -63,15 +63,6 @@ def state(storage: StorageDriver, platform: Platform) -> str:
     return "attached" if storage.volume_uses([found.key])[found.key].instances else "there"
 
 
-@pytest.fixture
-def ready(storage: StorageDriver) -> StorageDriver:
-    """A driver on which volumes can be managed; on others there is nothing to see here."""
-    for feature in ("volumes", "attach", "volume_transfer"):
-        if not storage.supports(feature):
-            pytest.skip(f"{storage.name} has no {feature} yet")
-    return storage
-
-
 def bring_to(storage: StorageDriver, platform: Platform, before: str) -> None:
     if before == "unfinished":
         unfinished(platform, storage, "one")
@@ -84,9 +75,9 @@ def bring_to(storage: StorageDriver, platform: Platform, before: str) -> None:
 
 @pytest.mark.parametrize("before", STATES)
 @pytest.mark.parametrize("state_wanted", WANTED)
-def test_from_each_state(ready: StorageDriver, platform: Platform, before: str, state_wanted: str):
-    platform.spawned(ready, "user")
-    bring_to(ready, platform, before)
+def test_from_each_state(storage: StorageDriver, platform: Platform, before: str, state_wanted: str):
+    platform.spawned(storage, "user")
+    bring_to(storage, platform, before)
     params: dict[str, Any] = {"name": "one", "state": state_wanted}
     if state_wanted in ("present", "attached"):
         params["size"] = f"{SIZE}"
@@ -106,49 +97,49 @@ def test_from_each_state(ready: StorageDriver, platform: Platform, before: str, 
     assert outcome.kind is None, outcome.result
     assert outcome.steps == foretold.steps
     assert outcome.changed == foretold.changed == (before != after)
-    assert state(ready, platform) == after
+    assert state(storage, platform) == after
     assert not done(platform, **params).changed
 
 
-def test_in_use_but_wanted_gone(ready: StorageDriver, platform: Platform):
-    platform.spawned(ready, "user")
+def test_in_use_but_wanted_gone(storage: StorageDriver, platform: Platform):
+    platform.spawned(storage, "user")
     with changes_nothing(platform):
         done(platform, name="one", size=f"{SIZE}", instance="user", state="attached")
         outcome = done(platform, name="one", state="absent", detach_first=True)
         assert len(outcome.steps) == 2
-        assert state(ready, platform) == "nothing"
+        assert state(storage, platform) == "nothing"
 
 
-def test_growing_and_shrinking(ready: StorageDriver, platform: Platform):
+def test_growing_and_shrinking(storage: StorageDriver, platform: Platform):
     done(platform, name="one", size=f"{SIZE}")
     assert done(platform, name="one", size=f"{2 * SIZE}").changed
-    assert read(ready, key(platform)).size_bytes == 2 * SIZE
+    assert read(storage, key(platform)).size_bytes == 2 * SIZE
     with changes_nothing(platform):
         refused = run(platform, name="one", size=f"{SIZE}")
         assert refused.kind == "invalid_input"
         assert "allow_shrink" in refused.result["msg"]
     shrunk = run(platform, name="one", size=f"{SIZE}", allow_shrink=True)
-    assert shrunk.kind == (None if ready.supports("volume_shrink") else "unsupported"), shrunk.result
-    assert read(ready, key(platform)).size_bytes == (SIZE if ready.supports("volume_shrink") else 2 * SIZE)
+    assert shrunk.kind == (None if storage.supports("volume_shrink") else "unsupported"), shrunk.result
+    assert read(storage, key(platform)).size_bytes == (SIZE if storage.supports("volume_shrink") else 2 * SIZE)
 
 
-def test_a_parent_goes_with_its_children_only_when_told(ready: StorageDriver, platform: Platform):
-    if not ready.supports("volume_copy_on_write"):
+def test_a_parent_goes_with_its_children_only_when_told(storage: StorageDriver, platform: Platform):
+    if not storage.supports("volume_copy_on_write"):
         return
     with changes_nothing(platform):
-        parent = created(platform, ready, "one", sparse())
-        child = make(ready, child_of(parent, "child"))
-        grandchild = make(ready, child_of(child, "grandchild"))
+        parent = created(platform, storage, "one", sparse())
+        child = make(storage, child_of(parent, "child"))
+        grandchild = make(storage, child_of(child, "grandchild"))
         with changes_nothing(platform):
             refused = run(platform, name="one", state="absent")
         assert refused.kind == "volume_in_use"
         assert "child" in refused.result["msg"]
         outcome = done(platform, name="one", state="absent", delete_children=True)
         assert len(outcome.steps) == 3
-        assert ready.get_volumes([parent.key, child.key, grandchild.key]) == {}
+        assert storage.get_volumes([parent.key, child.key, grandchild.key]) == {}
 
 
-def test_a_file_is_uploaded_once(ready: StorageDriver, platform: Platform, tmp_path: Path):
+def test_a_file_is_uploaded_once(storage: StorageDriver, platform: Platform, tmp_path: Path):
     file = tmp_path / "disk.img"
     file.write_bytes(sparse().data())
     done(platform, name="one", source={"path": str(file)})
@@ -156,30 +147,30 @@ def test_a_file_is_uploaded_once(ready: StorageDriver, platform: Platform, tmp_p
     with changes_nothing(platform):
         wrong = run(platform, name="two", source={"path": str(file), "checksum": "sha256:" + "0" * 64})
         assert wrong.kind == "checksum_mismatch"
-        assert ready.get_volumes([key(platform, "two")]) == {}
+        assert storage.get_volumes([key(platform, "two")]) == {}
         missing = run(platform, name="two", source={"path": str(tmp_path / "nothing")})
         assert missing.kind is not None
 
 
-def test_clones_and_children_by_task(ready: StorageDriver, platform: Platform):
-    created(platform, ready, "parent", sparse())
+def test_clones_and_children_by_task(storage: StorageDriver, platform: Platform):
+    created(platform, storage, "parent", sparse())
     done(platform, name="one", source={"volume": "parent"})
-    assert read(ready, key(platform)).backing is None
-    if ready.supports("volume_copy_on_write"):
+    assert read(storage, key(platform)).backing is None
+    if storage.supports("volume_copy_on_write"):
         done(platform, name="two", source={"volume": "parent", "copy_on_write": True})
-        assert read(ready, key(platform, "two")).backing == f"{platform.pool}/parent"
+        assert read(storage, key(platform, "two")).backing == f"{platform.pool}/parent"
 
 
-def test_metadata_is_merged(ready: StorageDriver, platform: Platform):
-    if not ready.supports("volume_metadata"):
+def test_metadata_is_merged(storage: StorageDriver, platform: Platform):
+    if not storage.supports("volume_metadata"):
         return
     done(platform, name="one", size=f"{SIZE}", metadata={"a": "1", "b": "2"})
     done(platform, name="one", metadata={"b": None, "c": "3"})
-    assert read(ready, key(platform)).metadata == {"a": "1", "c": "3"}
+    assert read(storage, key(platform)).metadata == {"a": "1", "c": "3"}
 
 
-def test_snapshots_and_back(ready: StorageDriver, platform: Platform):
-    if not ready.supports("volume_snapshots"):
+def test_snapshots_and_back(storage: StorageDriver, platform: Platform):
+    if not storage.supports("volume_snapshots"):
         return
     done(platform, name="one", size=f"{SIZE}", snapshots=["first"])
     platform.storage.fill(key(platform), 7, 0, 4096)
@@ -188,28 +179,28 @@ def test_snapshots_and_back(ready: StorageDriver, platform: Platform):
     assert outcome.kind is None, outcome.result
     assert platform.storage.data(key(platform)) == bytes(SIZE)
     done(platform, name="one", snapshots=[{"name": "first", "state": "absent"}])
-    snapshots = read(ready, key(platform), snapshots=True).snapshots
+    snapshots = read(storage, key(platform), snapshots=True).snapshots
     assert [snapshot.name for snapshot in snapshots] == ["second"]
 
 
-def test_many_in_one_task(ready: StorageDriver, platform: Platform):
+def test_many_in_one_task(storage: StorageDriver, platform: Platform):
     """Made, attached in their order, and gone again, over one connection."""
     names = [f"data{number}" for number in range(6)]
     with changes_nothing(platform):
-        platform.spawned(ready, "user")
+        platform.spawned(storage, "user")
         params: dict[str, Any] = {"volumes": [{"name": name} for name in names]}
         outcome = done(platform, state="attached", instance="user", size=f"{SIZE}", **params)
         assert outcome.connections == 1
-        disks = ready.get_instances(["user"])["user"].disks
+        disks = storage.get_instances(["user"])["user"].disks
         assert [disk.volume for disk in sorted(disks, key=lambda disk: disk.device)] == names
         assert [one["device"] for one in outcome.objects] == sorted(disk.device for disk in disks)
         done(platform, state="absent", detach_first=True, **params)
-        ready.destroy("user")
+        storage.destroy("user")
 
 
-def test_one_failure_does_not_hide_the_others(ready: StorageDriver, platform: Platform):
-    platform.spawned(ready, "user")
-    bring_to(ready, platform, "attached")
+def test_one_failure_does_not_hide_the_others(storage: StorageDriver, platform: Platform):
+    platform.spawned(storage, "user")
+    bring_to(storage, platform, "attached")
     outcome = run(
         platform,
         volumes=[{"name": "fine", "size": f"{SIZE}"}, {"name": "one", "state": "absent"}],
@@ -218,14 +209,14 @@ def test_one_failure_does_not_hide_the_others(ready: StorageDriver, platform: Pl
     fine, failed = outcome.objects
     assert fine["changed"]
     assert not failed["changed"]
-    assert read(ready, key(platform, "fine")).size_bytes == SIZE
+    assert read(storage, key(platform, "fine")).size_bytes == SIZE
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("what", ["blank", "filled"])
-def test_each_call_fails_once(ready: StorageDriver, platform: Platform, tmp_path: Path, what: str):
+def test_each_call_fails_once(storage: StorageDriver, platform: Platform, tmp_path: Path, what: str):
     """A volume is made, described, and attached: all of it or nothing."""
-    platform.spawned(ready, "user")
+    platform.spawned(storage, "user")
     params: dict[str, Any] = {"name": "one", "instance": "user", "state": "attached"}
     if what == "filled":
         file = tmp_path / "disk.img"
@@ -233,7 +224,7 @@ def test_each_call_fails_once(ready: StorageDriver, platform: Platform, tmp_path
         params["source"] = {"path": str(file)}
     else:
         params["size"] = f"{SIZE}"
-    if ready.supports("volume_metadata"):
+    if storage.supports("volume_metadata"):
         params["metadata"] = {"owner": "somebody"}
     before = platform.snapshot()
     number, whole = 0, False
@@ -243,7 +234,7 @@ def test_each_call_fails_once(ready: StorageDriver, platform: Platform, tmp_path
         whole = len(outcome.calls) < number
         told = f"call {number}: {outcome.calls[-1].name}"
         if outcome.kind is None:
-            assert state(ready, platform) == "attached", told
+            assert state(storage, platform) == "attached", told
             assert run(platform, name="one", state="absent", detach_first=True).kind is None
         else:
             assert not any(one.get("error", {}).get("not_undone") for one in outcome.objects), told
@@ -251,18 +242,18 @@ def test_each_call_fails_once(ready: StorageDriver, platform: Platform, tmp_path
     assert number > 3
 
 
-def test_a_passphrase_is_in_no_result(ready: StorageDriver, platform: Platform):
+def test_a_passphrase_is_in_no_result(storage: StorageDriver, platform: Platform):
     params = {"name": "one", "size": f"{SIZE}", "encryption": {"passphrase": "very-secret-words"}}
     outcome = run(platform, **params)
     assert "very-secret-words" not in repr(outcome.result)
-    assert outcome.kind == (None if ready.supports("volume_encryption") else "invalid_input"), outcome.result
+    assert outcome.kind == (None if storage.supports("volume_encryption") else "invalid_input"), outcome.result
     if outcome.kind is None:
         done(platform, **params)
         assert "very-secret-words" not in repr(platform.snapshot())
 
 
-def test_an_unfinished_one_cannot_be_a_source(ready: StorageDriver, platform: Platform):
-    unfinished(platform, ready, "half")
+def test_an_unfinished_one_cannot_be_a_source(storage: StorageDriver, platform: Platform):
+    unfinished(platform, storage, "half")
     outcome = run(platform, name="one", source={"volume": "half"})
     assert outcome.kind == "volume_not_found", outcome.result
-    assert ready.get_volumes([wanted(platform, "one").key]) == {}
+    assert storage.get_volumes([wanted(platform, "one").key]) == {}

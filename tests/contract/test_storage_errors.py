@@ -207,18 +207,18 @@ def test_the_hypervisor_freezes_in_the_middle_of_an_upload(platform: Platform):
         fresh.delete_volume(volume.key)
 
 
-def test_names_of_people_in_messages_and_no_secrets(storage: StorageDriver, platform: Platform):
-    """What fails with an encrypted volume says which one, and not its passphrase."""
+def test_no_secrets_in_messages(storage: StorageDriver, platform: Platform):
+    """What fails with an encrypted volume does not tell its passphrase."""
     with where_supported(storage, "volumes", "volume_encryption"):
-        encryption = Encryption(passphrase="s3cret-words")
-        volume = storage.complete_volume(wanted(platform, "private", encryption=encryption))
-        storage.create_volume(volume)
-        with pytest.raises(AnyvirtError, match="private") as caught:
-            storage.create_volume(volume)
-        assert "s3cret-words" not in str(caught.value)
-        storage.delete_volume(volume.key)
-        for number in (1, 2):  # some of its first calls, since encrypting takes its time
-            with pytest.raises(AnyvirtError) as caught, platform.calls.recording(fail_at=number):
-                storage.create_volume(volume)()
-            error = caught.value
-            assert "s3cret-words" not in f"{error} {error.undone} {error.not_undone} {error.__cause__!r}"
+        volume = storage.complete_volume(wanted(platform, "private", encryption=Encryption(passphrase="s3cret-words")))
+        told = []
+        for number in range(1, 6):  # its first calls, since encrypting takes its time
+            try:
+                with platform.calls.recording(fail_at=number):
+                    storage.create_volume(volume)
+            except AnyvirtError as error:
+                told.append(f"{error} {error.undone} {error.not_undone} {error.__cause__!r}")
+            else:
+                break
+        assert told
+        assert "s3cret-words" not in repr(told)
