@@ -71,10 +71,8 @@ class Download:
             TransferError: it broke too often, or became something else in the middle.
         """
         while self.length is None or self._at < self.length:
-            if self._response is None:
-                self._connect()
             try:
-                piece = self._read()
+                piece = self._read(self._response or self._connect())
             except (OSError, HTTPException) as error:
                 self._broke(_Broken(why(error)))
                 continue
@@ -88,12 +86,14 @@ class Download:
 
     # -- connecting -------------------------------------------------------------------------------------------------
 
-    def _connect(self) -> None:
-        while self._response is None:
+    def _connect(self) -> HTTPResponse:
+        while True:
             try:
                 self._response = self._ask()
             except _Broken as error:
                 self._broke(error)
+            else:
+                return self._response
 
     def _ask(self) -> HTTPResponse:
         """The answer, from ``_at`` on."""
@@ -173,11 +173,8 @@ class Download:
 
     # -- reading ----------------------------------------------------------------------------------------------------
 
-    def _read(self) -> bytes:
+    def _read(self, response: HTTPResponse) -> bytes:
         """The next piece; a short one rather than one that comes late, since others wait for it. Empty at the end."""
-        response = self._response
-        if response is None:
-            raise AssertionError("nothing is read before it is connected")
         begin = time.monotonic()
         patience, seen = begin + self._options.timeout_s, 0
         parts: list[bytes] = []

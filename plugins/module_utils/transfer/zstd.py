@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from shutil import which
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ..errors import LibraryMissing, TransferError
 from .content import PIECE_BYTES
@@ -125,6 +125,8 @@ class _Feeder:
     def __init__(self, pieces: Iterable[bytes], process: subprocess.Popen[bytes]) -> None:
         self._pieces = pieces
         self._process = process
+        self._input = cast("IO[bytes]", process.stdin)
+        self._output = cast("IO[bytes]", process.stdout)
         self._error: BaseException | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._feed, name="input of zstd", daemon=True)
@@ -132,23 +134,21 @@ class _Feeder:
     def parts(self) -> Iterator[bytes]:
         """The program's output."""
         self._thread.start()
-        output = _pipe(self._process.stdout)
-        while part := output.read(PIECE_BYTES):
+        while part := self._output.read(PIECE_BYTES):
             yield part
 
     def _feed(self) -> None:
-        source = _pipe(self._process.stdin)
         try:
             for piece in self._pieces:
                 if self._stopped:
                     break
                 with suppress(BrokenPipeError):  # its end says more about why
-                    source.write(piece)
+                    self._input.write(piece)
         except BaseException as error:  # raised again where it is waited for
             self._error = error
         finally:
             with suppress(OSError):
-                source.close()
+                self._input.close()
 
     def stop(self) -> None:
         """Nobody wants any more."""
@@ -158,18 +158,12 @@ class _Feeder:
         if self._thread.ident is not None:
             self._thread.join()
         self._process.wait()
-        _pipe(self._process.stdout).close()
+        self._output.close()
 
     def check(self) -> None:
         """Raise what the input ended with, if that was an error."""
         if self._error is not None:
             raise self._error
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise AssertionError("every pipe was asked for")
-    return pipe
 
 
 def _damaged(what: str, why: object) -> TransferError:

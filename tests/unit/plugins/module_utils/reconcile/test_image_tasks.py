@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -36,7 +37,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.images i
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
 from lab.hostile import File, HostileServer
 
-DATA = os.urandom(300000) + bytes(1 << 20) + b"end".ljust(1000, b"\1")
+DATA = random.Random(4).randbytes(300000) + bytes(1 << 20) + b"end".ljust(1000, b"\1")
 SHA256 = hashlib.sha256(DATA).hexdigest()
 KEY = VolumeKey("default", "img")
 
@@ -137,10 +138,11 @@ def test_what_is_compressed_is_verified_packed_and_kept_unpacked(lab: Lab) -> No
         (DATA, {"format": "qcow2"}, "transfer_error"),
         (DATA, {"max_size": "1M"}, "unsafe_image"),
         (b"QFI\xfb\0\0\0\3" + bytes(7) + b"\1" + bytes(500), {}, "unsafe_image"),
-        (gzip.compress(DATA)[:-20], {}, "transfer_error"),
+        (gzip.compress(DATA, mtime=0)[:-20], {}, "transfer_error"),
         (b"", {}, "transfer_error"),
         (None, {}, "transfer_error"),
     ],
+    ids=["checksum", "format", "max_size", "unsafe", "cut short", "empty", "missing"],
 )
 def test_what_is_wrong_leaves_nothing(lab: Lab, content: bytes | None, options: dict[str, Any], kind: str) -> None:
     if content is None:

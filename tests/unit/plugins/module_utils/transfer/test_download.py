@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import random
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -20,7 +20,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.content i
 from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.fetch import FetchOptions, open_content
 from lab.hostile import File, HostileServer
 
-DATA = os.urandom(3 * PIECE_BYTES + 12345)
+DATA = random.Random(4).randbytes(3 * PIECE_BYTES + 12345)
 SHA256 = "sha256:" + hashlib.sha256(DATA).hexdigest()
 
 
@@ -44,7 +44,7 @@ def fetch(server: HostileServer, path: str = "/image", **over: Any) -> bytes:
 # -- connections that break -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("checksum", [None, SHA256])
+@pytest.mark.parametrize("checksum", [None, SHA256], ids=["unverified", "verified"])
 @pytest.mark.parametrize("breaks", [[1], [PIECE_BYTES * 2 + 7], [0, 100, 70000, PIECE_BYTES + 1]])
 def test_a_broken_connection_is_taken_up_where_it_broke(
     server: HostileServer, breaks: list[int], checksum: str | None
@@ -311,6 +311,7 @@ def test_a_list_of_checksums_never_leaves_tls(secured: Secured, server: HostileS
         f"{SHA256[7:]}\n",
         f"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n{SHA256[7:]}  image\n-----BEGIN PGP SIGNATURE-----\n",
     ],
+    ids=["gnu", "binary", "bsd", "alone", "signed"],
 )
 def test_a_checksum_is_looked_up(server: HostileServer, listing: str) -> None:
     server.files = {"/image": File(DATA), "/SHA256SUMS": File(listing.encode())}

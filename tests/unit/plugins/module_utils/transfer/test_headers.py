@@ -76,6 +76,11 @@ def qed(features: int = 0, backing_at: int = 0, cluster: int = 65536) -> bytes:
     return struct.pack("<4sIIIQQQQQII", b"QED\0", cluster, 4, 1, features, 0, 0, cluster, GIB, backing_at, 11)
 
 
+def how_long(value: object) -> str | None:
+    """Images have no names that could be read."""
+    return f"{len(value)} bytes" if isinstance(value, bytes) else None
+
+
 @pytest.mark.parametrize(
     ("image", "facts"),
     [
@@ -93,6 +98,7 @@ def qed(features: int = 0, backing_at: int = 0, cluster: int = 65536) -> bytes:
         (qed(), ImageFacts("qed", GIB)),
         (bytes(32768) + b"\1CD001" + bytes(2042), ImageFacts("iso", 34816)),
     ],
+    ids=how_long,
 )
 def test_good_images(image: bytes, facts: ImageFacts) -> None:
     assert inspect(image, len(image)) == facts
@@ -150,6 +156,7 @@ def test_good_images(image: bytes, facts: ImageFacts) -> None:
         (b"vhdxfile" + bytes(600), "VHDX"),
         (b"WithoutFreeSpace" + bytes(600), "Parallels"),
     ],
+    ids=how_long,
 )
 def test_images_that_are_refused(image: bytes, complaint: str) -> None:
     with pytest.raises(UnsafeImage, match=complaint) as caught:
