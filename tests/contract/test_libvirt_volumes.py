@@ -91,9 +91,9 @@ def test_the_format_of_what_is_leaned_on_is_spelled_out(storage: StorageDriver, 
 
 def test_a_file_that_comes_as_qcow2_stays_as_it_is(storage: StorageDriver, platform: QemuPlatform):
     """Also where the fresh file had something: not a byte of that is left."""
-    content = qcow2_image(GIB)
+    content = qcow2_image(GIB // 4)
     made = created(platform, storage, "image", content)
-    assert (made.format, made.size_bytes) == ("qcow2", GIB)
+    assert (made.format, made.size_bytes) == ("qcow2", GIB // 4)
     file = platform.lab.outer_path(f"{platform.pool_folder}/image")
     assert file.read_bytes() == content.file
     subprocess.run(["qemu-img", "check", "-q", file], check=True)
@@ -254,7 +254,7 @@ def test_a_file_that_libvirt_has_not_heard_of(storage: StorageDriver, platform: 
 
 def test_many_uploads_at_once_into_one_pool(storage: StorageDriver, platform: QemuPlatform):
     """libvirt does not look through a pool in which somebody writes: formats are known all the same."""
-    first = qcow2_image(GIB)
+    first = qcow2_image(GIB // 4)
     volume = storage.complete_volume(wanted(platform, "outer", source=SOMEWHERE, size_bytes=None), dense(MIB).facts)
     found: list[Volume] = []
 
@@ -268,7 +268,7 @@ def test_many_uploads_at_once_into_one_pool(storage: StorageDriver, platform: Qe
             yield from pieces
 
     storage.create_volume(volume, Nested())
-    assert [(one.format, one.size_bytes, one.metadata) for one in found] == [("qcow2", GIB, {"a": "b"})]
+    assert [(one.format, one.size_bytes, one.metadata) for one in found] == [("qcow2", GIB // 4, {"a": "b"})]
 
 
 def test_an_instance_from_an_image_of_another_pool(storage: StorageDriver, platform: QemuPlatform):

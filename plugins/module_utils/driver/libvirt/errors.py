@@ -90,6 +90,8 @@ _INVALID_BY_DOMAIN: dict[int, type[AnyvirtError]] = {FROM_STORAGE: PoolNotFound,
 """Whose operation is invalid when it is no instance's."""
 _INACTIVE = "is not active"
 _TAKEN = "already exists with uuid"
+_IN_THE_WAY = "already exists"
+"""How libvirt says that a file is in the way of a volume that it has not heard of yet."""
 _NO_ROOM = (
     "cannot allocate memory",
     "no space left",
@@ -127,7 +129,7 @@ def translate(error: libvirt.libvirtError, what: str, name: str | None = None) -
     if domain == FROM_RPC and code in (INTERNAL_ERROR, SYSTEM_ERROR):
         # A connection that broke during a call is reported as an internal error: "client socket is closed".
         return HypervisorUnavailable(message)
-    if code == OPERATION_FAILED and _TAKEN in text:
+    if (code == OPERATION_FAILED and _TAKEN in text) or (domain == FROM_STORAGE and _IN_THE_WAY in text):
         return AlreadyExists(message)
     if code == OPERATION_INVALID and domain in _INVALID_BY_DOMAIN:
         return (_INVALID_BY_DOMAIN[domain] if _INACTIVE in text else HypervisorError)(message)

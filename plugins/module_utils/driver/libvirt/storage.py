@@ -9,7 +9,7 @@ import posixpath
 import time
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
-from ...errors import AlreadyExists, PoolNotFound, Unsupported
+from ...errors import PoolNotFound, Unsupported
 from ...undo import UndoStack
 from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, code_of
 from .folders import pool_document, refresh_unless_busy
@@ -25,8 +25,6 @@ FOLDER_POOLS = ("dir", "fs", "netfs", "gluster", "vstorage")
 
 _PATIENCE_S = 10.0
 _BUSY = ("asynchronous jobs running", "is still being allocated", "is still in use")
-_EXISTS = "already exists"
-"""How libvirt says that a file is in the way of a volume that it has not heard of yet."""
 
 
 class PoolFacts(NamedTuple):
@@ -124,19 +122,9 @@ class StorageMixin(ImagesMixin):
         Raises:
             AlreadyExists: there is one, or another file of this name in the pool's folder.
         """
-        what = f"make the volume {volume!r} in the storage pool {pool!r}"
         document = volume_document(volume, size_bytes, volume_format, backing)
-        try:
-            with self.guard(what):
-                handle = self.conn.storagePoolLookupByName(pool)
-            made = handle.createXML(document, 0)
-        except self.libvirt.libvirtError as error:
-            if _EXISTS in str(error):
-                raise AlreadyExists(
-                    f"there is a volume {volume!r} in the storage pool {pool!r} already: {error}"
-                ) from error
-            with self.guard(what):
-                raise
+        with self.guard(f"make the volume {volume!r} in the storage pool {pool!r}"):
+            made = self.conn.storagePoolLookupByName(pool).createXML(document, 0)
         done.push(f"delete the volume {pool}/{volume}", lambda: self.when_idle(lambda: made.delete(0)))
         return made
 

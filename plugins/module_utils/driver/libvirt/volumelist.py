@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import libvirt
 
 _NO_VOLUME_KINDS = ("dir", "netdir")
+_SHARED_KINDS = ("netfs", "gluster", "vstorage")
 
 
 class PoolView(NamedTuple):
@@ -85,6 +86,8 @@ class VolumeListMixin(RecordsMixin):
         try:
             handle = self.conn.storagePoolLookupByName(pool)
             root = from_libvirt(handle.XMLDesc(0))
+            if root.get("type") in _SHARED_KINDS:  # other hosts make volumes there, too
+                refresh_unless_busy(self.libvirt, handle)
             volumes = {volume.name(): volume for volume in handle.listAllVolumes(0)}
             if any(name not in volumes and name + VOLUME_SUFFIX not in volumes for name in names):
                 refresh_unless_busy(self.libvirt, handle)
