@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import Unsupported
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from contract.helpers import eventually
 from contract.platforms.libvirt_xen import XenPlatform
 from contract.storage_helpers import SIZE, changes_nothing, created
@@ -39,38 +40,39 @@ def tell(platform: XenPlatform, name: str, command: str) -> None:
 
 @pytest.mark.parametrize("machine", ["pv", "pvh"])
 def test_hot_plug(storage: StorageDriver, platform: XenPlatform, machine: str):
-    """What one guest writes is there after detaching, and another start sees it too."""
+    """The guest sees it come and go, and what it writes stays in the volume."""
     volume = created(platform, storage, "data", format="qcow2")
-    platform.spawned(storage, "one", power_on=True, hypervisor=platform.hypervisor_of(machine))
+    disks, over = [Disk(size_bytes=4 * MIB)], {"hypervisor": platform.hypervisor_of(machine)}
+    platform.spawned(storage, "one", power_on=True, disks=disks, **over)
     platform.wait_ready(storage, "one")
-    assert sees(platform, "one") == {}
+    first = {"xvda": 4 * MIB}
+    assert sees(platform, "one") == first
     with changes_nothing(platform):
         disk = storage.complete_attachment("one", Disk(volume=volume.name, pool=volume.pool))
-        assert (disk.device, disk.bus) == ("xvda", "xen")
+        assert (disk.device, disk.bus) == ("xvdb", "xen")
         storage.verify_hotplug("one", disk)
         undo = storage.attach_volume("one", disk)
-        assert eventually(lambda: sees(platform, "one") == {"xvda": SIZE}, 30)
-        tell(platform, "one", "printf marked | dd of=/dev/xvda conv=notrunc,fsync; echo WRITTEN")
+        assert eventually(lambda: sees(platform, "one") == {**first, "xvdb": SIZE}, 30)
+        tell(platform, "one", "printf marked | dd of=/dev/xvdb conv=notrunc,fsync; echo WRITTEN")
         assert eventually(lambda: "\nWRITTEN" in platform.lab.guest_console("one"), 30)
         undo()
-        assert eventually(lambda: sees(platform, "one") == {}, 30)
+        assert eventually(lambda: sees(platform, "one") == first, 30)
     storage.attach_volume("one", disk)
     assert storage.get_instances(["one"])["one"].pending == {}
-    storage.detach_volume("one", "xvda", TIMEOUT_S)
-    assert storage.get_instances(["one"])["one"].disks == []
+    storage.detach_volume("one", "xvdb", TIMEOUT_S)
+    assert [found.device for found in storage.get_instances(["one"])["one"].disks] == ["xvda"]
     assert platform.storage.data(volume.key).startswith(b"marked\0")
 
 
 def test_what_xen_has_not(storage: StorageDriver, platform: XenPlatform):
     volume = created(platform, storage, "data")
-    platform.spawned(storage, "one")
+    platform.spawned(storage, "one", power_on=True)
     with changes_nothing(platform):
         for option, value in (("serial", "A1"), ("cache", "none"), ("discard", "unmap")):
             [problem] = storage.check_attachment(Disk(volume=volume.name, pool=volume.pool, **{option: value}))
             assert problem.option == option
-        with pytest.raises(Unsupported, match="bus ide"):
-            storage.power_on("one")
-            try:
-                storage.attach_volume("one", Disk(volume=volume.name, pool=volume.pool, device="hda", bus="ide"))
-            finally:
-                storage.force_off("one")
+        for device, bus, message in (("hda", "ide", "bus ide"), ("xvda", "xen", "started without any disk")):
+            disk = Disk(volume=volume.name, pool=volume.pool, device=device, bus=bus)
+            for call in (storage.verify_hotplug, storage.attach_volume):
+                with pytest.raises(Unsupported, match=message):
+                    call("one", disk)

@@ -111,7 +111,7 @@ _XEN: Capabilities = {
     **_PLANNED,
     **_STORAGE,
     "attach": YES,
-    "attach_live": Support(True, "on the bus xen"),
+    "attach_live": Support(True, "on the bus xen, of guests that were started with a disk"),
     "cdrom_media": Support(True, "of HVM guests; PV and PVH guests have no CD drives"),
     "disk_tuning": Support(False, "libxl decides by itself how disks are cached, and gives them no serial number"),
     "io_limits": Support(False, "libxl has none"),

@@ -21,6 +21,8 @@ _MORE_PORTS = "while it is stopped, add some with libvirt.xml: <controller type=
 _MORE_SLOTS = "while it is stopped, add some with libvirt.xml: <controller type='pci' model='pci-bridge'/>"
 _SWITCH_ON_ACPI = "while it is stopped, switch it on with libvirt.xml: <features><acpi/></features>"
 
+_NO_DISK_SERVER = "it was started without any disk, and Xen has a process that serves disks only for guests that were started with one"
+
 
 def plug_problem(kind: str, running: Element, disk: Disk) -> str | None:
     """Why the running domain cannot be given this disk, or cannot give it back; None when it can.
@@ -34,13 +36,18 @@ def plug_problem(kind: str, running: Element, disk: Disk) -> str | None:
     if bus not in HOT_BUSES[kind]:
         what = "CD drives" if disk.kind == CDROM else "disks"
         return f"{what} on the bus {bus} come and go while it is stopped only; take one of {', '.join(HOT_BUSES[kind])}"
-    if kind != "qemu":
-        return None
+    if kind == "xen":
+        return None if present is not None or _has_disk_server(running) else _NO_DISK_SERVER
     if bus == "usb":
         return None if _has_usb(running) else "it has no USB controller"
     if bus == "scsi":
         return None if present is not None or _has_scsi(running) else _no_place(running)
     return _no_place(running) if present is None else _stuck(running, present)
+
+
+def _has_disk_server(running: Element) -> bool:
+    is_hvm = (running.findtext("os/type") or "").strip() == "hvm"
+    return is_hvm or any(running.find(f"devices/{tag}") is not None for tag in ("disk", "graphics"))
 
 
 def _has_usb(running: Element) -> bool:
