@@ -21,7 +21,7 @@ _MORE_PORTS = "while it is stopped, add some with libvirt.xml: <controller type=
 _MORE_SLOTS = "while it is stopped, add some with libvirt.xml: <controller type='pci' model='pci-bridge'/>"
 _SWITCH_ON_ACPI = "while it is stopped, switch it on with libvirt.xml: <features><acpi/></features>"
 
-_NO_DISK_SERVER = "it was started without any disk, and Xen has a process that serves disks only for guests that were started with one"
+_NO_DISK_SERVER = "it was started without any disk, and Xen serves disks only to guests that were started with one"
 
 
 def plug_problem(kind: str, running: Element, disk: Disk) -> str | None:
