@@ -125,8 +125,8 @@ class _Feeder:
     def __init__(self, pieces: Iterable[bytes], process: subprocess.Popen[bytes]) -> None:
         self._pieces = pieces
         self._process = process
-        self._input = cast("IO[bytes]", process.stdin)
-        self._output = cast("IO[bytes]", process.stdout)
+        self._input = cast(IO[bytes], process.stdin)
+        self._output = cast(IO[bytes], process.stdout)
         self._error: BaseException | None = None
         self._stopped = False
         self._thread = threading.Thread(target=self._feed, name="input of zstd", daemon=True)
