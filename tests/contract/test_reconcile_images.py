@@ -8,7 +8,10 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.images import reconcile_images
 from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.sparse import write_segments
-from contract import task
+from contract import image_process, task
 from contract.contents import sparse
 from contract.platforms.base import Platform
 from contract.storage_helpers import SIZE, changes_nothing, created, image_content, make
@@ -215,3 +218,60 @@ def test_a_full_disk_where_the_module_runs(ready: StorageDriver, platform: Platf
     assert outcome.kind == "insufficient_capacity"
     assert dest.read_text() == "old"
     assert sorted(os.listdir(tmp_path)) == ["copy"]
+
+
+# -- many processes -------------------------------------------------------------------------------------------------
+
+
+def slowly(data: bytes, seconds: float) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Sends it, and takes its time."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(data)))
+        request.end_headers()
+        with suppress(OSError):  # the other side may be dead
+            request.wfile.write(data[: len(data) // 2])
+            time.sleep(seconds)
+            request.wfile.write(data[len(data) // 2 :])
+
+    return answer
+
+
+@pytest.mark.slow
+def test_many_processes_fetch_once(
+    ready: StorageDriver, platform: Platform, source: Path, server: HostileServer, tmp_path: Path
+):
+    server.handlers["/image"] = slowly(source.read_bytes(), 2)
+    params = {"name": "one", "pool": platform.pool, "url": server.url("/image"), "takeover_after": 20}
+    processes = [image_process.start(platform.options(), **params) for _number in range(3)]
+    results = [image_process.result_of(process) for process in processes]
+    assert not any(result.get("failed") for result in results), results
+    assert sum(result["changed"] for result in results) == 1
+    assert len(server.seen) == 1
+    assert sha256_of(exported(platform, tmp_path)) == sha256_of(source)
+
+
+@pytest.mark.slow
+def test_a_killed_fetch_is_taken_over(
+    ready: StorageDriver, platform: Platform, source: Path, server: HostileServer, tmp_path: Path
+):
+    with changes_nothing(platform):
+        server.handlers["/image"] = slowly(source.read_bytes(), 60)
+        server.files["/image"] = File(source.read_bytes())
+        params = {"name": "one", "pool": platform.pool, "url": server.url("/image"), "takeover_after": 3}
+        first = image_process.start(platform.options(), **params)
+        until = time.monotonic() + 60
+        while not any(image.beat for image in ready.get_images([platform.pool]).values()):
+            assert time.monotonic() < until
+            assert first.poll() is None, first.communicate()
+            time.sleep(0.1)
+        del server.handlers["/image"]
+        others = [image_process.start(platform.options(), **params) for _number in range(2)]
+        first.kill()
+        first.communicate()
+        results = [image_process.result_of(process) for process in others]
+        assert not any(result.get("failed") for result in results), results
+        assert sum(result["changed"] for result in results) == 1
+        assert sha256_of(exported(platform, tmp_path)) == sha256_of(source)
+        run(platform, name="one", state="absent")
