@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..driver.storage import StorageDriver
-from ..errors import InvalidInput, Problem, SnapshotNotFound, VolumeInUse, VolumeNotFound
+from ..errors import InvalidInput, Problem, VolumeInUse, VolumeNotFound
 from ..model.storage import Volume, VolumeKey, VolumeSnapshot
 from ..model.units import format_size
 from ..transfer.content import ImageFacts
@@ -18,6 +18,7 @@ from .attachments import Attachments, say_users
 from .plan import Step
 from .volume_desired import ABSENT, ATTACHED, DETACHED, PRESENT, DesiredVolume
 from .volume_planned import PlannedVolume, volume_as_dict
+from .volume_snapshots import Snapshots
 from .volume_world import World, child_key
 
 
@@ -27,6 +28,7 @@ class VolumePlanner:
     def __init__(self, driver: StorageDriver, world: World) -> None:
         self.driver = driver
         self.world = world
+        self.snapshots = Snapshots(driver, world)
         self.attachments = Attachments(driver, world)
 
     def fill(self, planned: PlannedVolume) -> None:
@@ -50,7 +52,7 @@ class VolumePlanner:
             self._plan_present(planned)
             if item.state == ATTACHED:
                 self.attachments.plan_attached(planned)
-        self._plan_lost_snapshots(planned)
+        self.snapshots.plan_lost(planned)
 
     # -- volumes that are to be there -------------------------------------------------------------------------------
 
@@ -64,10 +66,10 @@ class VolumePlanner:
                 raise InvalidInput([Problem(f"{item.where}name", _is_image(item.key))])
         else:
             self._refuse_differences(item, volume)
-            self._plan_revert(planned, volume)
+            self.snapshots.plan_revert(planned, volume)
             self._plan_size(planned, volume)
             self._plan_metadata(planned, volume)
-        self._plan_new_snapshots(planned)
+        self.snapshots.plan_new(planned)
 
     def _plan_creation(self, planned: PlannedVolume) -> None:
         item, driver = planned.wanted, self.driver
@@ -184,53 +186,6 @@ class VolumePlanner:
         planned.changes += [(f"metadata.{key}", old.get(key), item.metadata[key]) for key in differing]
         self.world.volumes[item.key] = replace(self.world.volumes[item.key], metadata=whole)
 
-    # -- snapshots --------------------------------------------------------------------------------------------------
-
-    def _plan_revert(self, planned: PlannedVolume, volume: Volume) -> None:
-        item, driver, name = planned.wanted, self.driver, planned.wanted.revert_to
-        if name is None:
-            return
-        driver.require("volume_snapshots")
-        known = [snapshot.name for snapshot in volume.snapshots or []]
-        if name not in known:
-            there = f"it has {', '.join(known)}" if known else "it has none"
-            raise SnapshotNotFound(f"{item.where}revert_to: volume {item.key} has no snapshot {name!r}; {there}")
-        users = self.world.users(item.key)
-        active = [use for use in users if use.active]
-        if active:
-            raise VolumeInUse(
-                f"volume {item.key} cannot be reverted while {say_users(active)} uses it; stop or detach first"
-            )
-        self.world.refuse_locked(item, [use.instance for use in users])
-        step = Step(f"revert {item.key} to snapshot {name}", lambda: driver.revert_volume(item.key, name))
-        planned.add(step, "content", "as it was", f"as in snapshot {name}")
-
-    def _plan_new_snapshots(self, planned: PlannedVolume) -> None:
-        item, driver = planned.wanted, self.driver
-        volume = self.world.volumes[item.key]
-        known = list(volume.snapshots or [])
-        for name in _to_make(item, known):
-            driver.require("volume_snapshots")
-            step = Step(f"take snapshot {name} of {item.key}", _taking(driver, item.key, name))
-            planned.add(step, f"snapshots.{name}", ABSENT, PRESENT)
-            known.append(VolumeSnapshot(name))
-        if item.snapshots is not None:
-            self.world.volumes[item.key] = replace(volume, snapshots=known)
-
-    def _plan_lost_snapshots(self, planned: PlannedVolume) -> None:
-        """Last of all, since there is no way back."""
-        item, driver = planned.wanted, self.driver
-        volume = self.world.volumes.get(item.key)
-        if volume is None or item.snapshots is None or item.state not in (PRESENT, ATTACHED):
-            return
-        known = list(volume.snapshots or [])
-        leaving = [snapshot.name for snapshot in known if item.snapshots.get(snapshot.name) is False]
-        for name in leaving:
-            step = Step(f"delete snapshot {name} of {item.key}", _deleting(driver, item.key, name))
-            planned.add(step, f"snapshots.{name}", PRESENT, ABSENT)
-        left = [snapshot for snapshot in known if snapshot.name not in leaving]
-        self.world.volumes[item.key] = replace(volume, snapshots=left)
-
     # -- volumes that are to go -------------------------------------------------------------------------------------
 
     def _plan_removal(self, planned: PlannedVolume) -> None:
@@ -282,19 +237,6 @@ class VolumePlanner:
 def named_as_options(where: str, problems: list[Problem]) -> list[Problem]:
     """A driver's problems, with the names by which the task's author knows the options."""
     return [Problem(where + option.replace("size_bytes", "size"), message) for option, message in problems]
-
-
-def _to_make(item: DesiredVolume, known: list[VolumeSnapshot]) -> list[str]:
-    there = {snapshot.name for snapshot in known}
-    return [name for name, wanted in (item.snapshots or {}).items() if wanted and name not in there]
-
-
-def _taking(driver: StorageDriver, key: VolumeKey, name: str) -> Any:
-    return lambda: driver.create_volume_snapshot(key, name)
-
-
-def _deleting(driver: StorageDriver, key: VolumeKey, name: str) -> Any:
-    return lambda: driver.delete_volume_snapshot(key, name)
 
 
 def _removing(driver: StorageDriver, key: VolumeKey) -> Any:
