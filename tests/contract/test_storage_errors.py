@@ -210,6 +210,7 @@ def test_the_hypervisor_freezes_in_the_middle_of_an_upload(platform: Platform):
 def test_no_secrets_in_messages(storage: StorageDriver, platform: Platform):
     """What fails with an encrypted volume does not tell its passphrase."""
     with where_supported(storage, "volumes", "volume_encryption"):
+        storage.require("volume_encryption")
         volume = storage.complete_volume(wanted(platform, "private", encryption=Encryption(passphrase="s3cret-words")))
         told = []
         for number in range(1, 6):  # its first calls, since encrypting takes its time
