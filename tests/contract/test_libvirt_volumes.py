@@ -38,7 +38,8 @@ def image_info(platform: QemuPlatform, name: str) -> dict[str, Any]:
     """What QEMU itself says of a volume."""
     file = platform.lab.outer_path(f"{platform.pool_folder}/{name}")
     output = subprocess.run(["qemu-img", "info", "-U", "--output=json", file], capture_output=True, check=True).stdout
-    return json.loads(output)
+    found: dict[str, Any] = json.loads(output)
+    return found
 
 
 @pytest.mark.parametrize(
