@@ -12,8 +12,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from importable import TESTS
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
@@ -35,6 +32,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.images import reconcile_images
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
+from contract import image_process
 from lab.hostile import File, HostileServer
 
 DATA = random.Random(4).randbytes(300000) + bytes(1 << 20) + b"end".ljust(1000, b"\1")
@@ -320,31 +318,9 @@ def test_exporting_what_cannot_be(lab: Lab, tmp_path: Path) -> None:
 
 # -- many processes -------------------------------------------------------------------------------------------------
 
-_PROCESS = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import importable
-importable.make_importable()
-import json
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.images import reconcile_images
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
-params = {"images": None, **json.loads(sys.argv[3])}
-connect = lambda: get_storage_driver(ConnectionOptions(sys.argv[2]))
-print(json.dumps(reconcile_images(Task(params, False, False, connect, print))))
-"""
 
-
-def start(lab: Lab, **params: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", textwrap.dedent(_PROCESS), str(TESTS), lab.uri, json.dumps(params)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def result_of(process: subprocess.Popen[str]) -> dict[str, Any]:
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 0, errors
-    return dict(json.loads(output))
+def start(lab: Lab, **params: Any) -> subprocess.Popen[bytes]:
+    return image_process.start(ConnectionOptions(lab.uri), **params)
 
 
 def slowly(seconds: float) -> Callable[[Any], None]:
@@ -364,17 +340,6 @@ def slowly(seconds: float) -> Callable[[Any], None]:
     return answer
 
 
-def test_many_processes_fetch_once(lab: Lab, server: HostileServer) -> None:
-    server.handlers["/image"] = slowly(1.5)
-    processes = [start(lab, name="img", url=server.url("/image"), takeover_after=5) for _number in range(5)]
-    results = [result_of(process) for process in processes]
-    assert not any(result.get("failed") for result in results)
-    assert sum(result["changed"] for result in results) == 1
-    assert len(server.seen) == 1
-    assert {result["image"]["after"]["checksum"] for result in results} == {f"sha256:{SHA256}"}
-    assert lab.data() == DATA
-
-
 def test_one_who_wants_something_else_is_told(lab: Lab, server: HostileServer) -> None:
     server.handlers["/image"] = slowly(1.0)
     first = start(lab, name="img", url=server.url("/image"))
@@ -382,24 +347,8 @@ def test_one_who_wants_something_else_is_told(lab: Lab, server: HostileServer) -
     result = lab.run(name="img", url=server.url("/image"), checksum="md5:" + "0" * 32)
     assert result["error"]["kind"] == "already_exists"
     assert not result["changed"]
-    assert result_of(first)["changed"]
+    assert image_process.result_of(first)["changed"]
     assert lab.data() == DATA
-
-
-def test_a_killed_fetch_is_taken_over_by_one_of_those_who_wait(lab: Lab, server: HostileServer) -> None:
-    server.handlers["/image"] = slowly(30)
-    first = start(lab, name="img", url=server.url("/image"), takeover_after=1.5)
-    wait_for(lambda: len(server.seen) == 1 and any(image.beat for image in lab.images().values()))
-    del server.handlers["/image"]
-    others = [start(lab, name="img", url=server.url("/image"), takeover_after=1.5) for _number in range(3)]
-    time.sleep(0.5)
-    first.send_signal(signal.SIGKILL)
-    first.communicate()
-    results = [result_of(process) for process in others]
-    assert sum(result["changed"] for result in results) == 1
-    assert len(server.seen) == 2
-    assert lab.data() == DATA
-    assert len(lab.files()) == 1
 
 
 def test_a_killed_fetch_is_no_image_and_can_be_removed(lab: Lab, server: HostileServer) -> None:
@@ -425,7 +374,7 @@ def test_a_fetch_that_was_only_frozen_notices_that_it_was_given_up(lab: Lab, ser
     del server.handlers["/image"]
     assert lab.run(name="img", url=server.url("/image"), takeover_after=0.6)["changed"]
     first.send_signal(signal.SIGCONT)
-    result = result_of(first)
+    result = image_process.result_of(first)
     assert result["failed"]
     assert lab.data() == DATA
     assert len(lab.files()) == 1
