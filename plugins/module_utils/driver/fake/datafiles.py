@@ -31,15 +31,25 @@ class NewFile:
     """
 
     def __init__(self, folder: str) -> None:
-        self.name = os.urandom(16).hex()
         self.length = 0
         self.allocated = 0
-        folder = os.path.join(folder, FOLDER)
+        self._folder = os.path.join(folder, FOLDER)
         with words_for_os_errors():
-            os.makedirs(folder, FOLDER_MODE, exist_ok=True)
-            self._path = os.path.join(folder, self.name)
-            self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+            self._file = self._make()
+
+    def _make(self) -> int:
+        while True:
+            self.name = os.urandom(16).hex()
+            self._path = os.path.join(self._folder, self.name)
+            os.makedirs(self._folder, FOLDER_MODE, exist_ok=True)
+            try:
+                file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            except FileNotFoundError:  # somebody found the folder empty, and removed it
+                continue
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file).st_nlink:
+                return file
+            os.close(file)  # it was swept away before it was locked
 
     def write(self, segment: Segment) -> None:
         """Add data or a hole; data that is nothing but zeros becomes a hole as well."""
@@ -60,7 +70,7 @@ class NewFile:
         with suppress(FileNotFoundError):
             os.unlink(self._path)
         with suppress(OSError):  # other files keep the folder
-            os.rmdir(os.path.dirname(self._path))
+            os.rmdir(self._folder)
 
     def close(self) -> None:
         """Let go of it."""
@@ -140,7 +150,7 @@ def passing_copy(folder: str, segments: Iterable[Segment]) -> OpenFile:
 
 
 def sweep(store: Store) -> None:
-    """Remove the files that no record needs."""
+    """Remove the files that no record needs, and nobody is writing."""
     if not os.path.isdir(os.path.join(store.folder, FOLDER)):
         return
     with store.writing() as changes:
@@ -150,7 +160,7 @@ def sweep(store: Store) -> None:
         except FileNotFoundError:  # another process has swept meanwhile
             return
         for name in names:
-            if name not in needed:
+            if name not in needed and not is_being_written(store.folder, name):
                 with suppress(FileNotFoundError):
                     os.unlink(_path(store.folder, name))
         with suppress(OSError):  # those that are needed keep the folder

@@ -227,6 +227,26 @@ def test_what_is_made_right_now_is_nobody_elses(storage, root):
     assert data_files(root) == []
 
 
+def test_what_is_being_written_is_not_swept_away(storage, root):
+    class Swept(Given):
+        """Others remove volumes between the pieces, and before the record tells of the file."""
+
+        def segments(self):
+            for part in self.parts:
+                storage.delete_volume(VolumeKey("default", "other"))
+                yield part
+
+    folder = str(Path(root, "hosts", "fake1"))
+    file = NewFile(folder)
+    sweep(Store(folder))
+    assert [path.name for path in data_files(root)] == [file.name]
+    file.close()
+    sweep(Store(folder))
+    assert data_files(root) == []
+    upload(storage, Swept(RANDOM, RANDOM))
+    assert stored(storage) == 2 * RANDOM
+
+
 def test_who_is_overtaken_says_so_and_takes_nothing_away(storage, root):
     class Overtaken(Given):
         def segments(self):
