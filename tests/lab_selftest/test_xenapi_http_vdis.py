@@ -11,6 +11,7 @@ import hashlib
 import http.client
 import os
 import ssl
+import struct
 import threading
 import time
 from urllib.parse import urlencode, urlsplit
@@ -87,6 +88,95 @@ def test_round_trip(xenapi, client, vdi):
     assert hashlib.sha256(exported).digest() == hashlib.sha256(content.ljust(6 * MIB, b"\0")).digest()
     assert xenapi.VDI.get_physical_utilisation(vdi) == str(4 * MIB), "zeros take no room"
     assert xenapi.VDI.get_VBDs(vdi) == []
+
+
+def _chunk(offset, data):
+    return struct.pack("<QI", offset, len(data)) + data
+
+
+def _send_open_ended(client, vdi, body, **query):
+    """A body without a length, as one that says itself where it ends is sent."""
+    connection = client.open()
+    query = {"session_id": client.session, "vdi": vdi, "format": "raw", **query}
+    connection.putrequest("PUT", f"/import_raw_vdi?{urlencode(query)}")
+    connection.endheaders()
+    with contextlib.suppress(OSError):
+        connection.send(body)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def test_pieces(xenapi, client, vdi):
+    """What no piece says stays as it is."""
+    client.put(vdi, b"o" * (6 * MIB))
+    task = xenapi.task.create("upload", "")
+    body = _chunk(4 * MIB, b"a" * 1024) + _chunk(512, b"b" * 512) + _chunk(0, b"")
+    assert _send_open_ended(client, vdi, body, chunked="true", task_id=task) == 200
+    assert _ended(xenapi, task)["status"] == "success"
+    exported = client.get(vdi)[1]
+    assert exported[:1536] == b"o" * 512 + b"b" * 512 + b"o" * 512
+    assert exported[4 * MIB : 4 * MIB + 1025] == b"a" * 1024 + b"o"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(_chunk(6 * MIB, b"x" * 512) + _chunk(0, b""), id="behind the end"),
+        pytest.param(_chunk(100, b"x" * 512) + _chunk(0, b""), id="no sector's place"),
+        pytest.param(_chunk(0, b"x" * 100) + _chunk(0, b""), id="no whole sector"),
+    ],
+)
+def test_bad_pieces(xenapi, client, vdi, body):
+    task = xenapi.task.create("upload", "")
+    assert _send_open_ended(client, vdi, body, chunked="true", task_id=task) == 200
+    record = _ended(xenapi, task)
+    assert (record["status"], "VDI_IO_ERROR" in record["error_info"][1]) == ("failure", True)
+    assert xenapi.VDI.get_VBDs(vdi) == []
+
+
+def test_pieces_without_an_end(xenapi, client, vdi):
+    task = xenapi.task.create("upload", "")
+    connection = client.open()
+    query = {"session_id": client.session, "vdi": vdi, "chunked": "true", "task_id": task}
+    connection.putrequest("PUT", f"/import_raw_vdi?{urlencode(query)}")
+    connection.endheaders()
+    connection.send(_chunk(0, b"x" * 512))
+    connection.close()
+    assert _ended(xenapi, task)["status"] == "failure"
+    assert xenapi.VDI.get_VBDs(vdi) == []
+
+
+def test_vhd_round_trip(xenapi, client, vdi):
+    """Blocks that were never written are left out; the image is what others understand."""
+    content = bytes(2 * MIB) + os.urandom(2 * MIB)
+    client.put(vdi, content)
+    status, image = client.get(vdi, format="vhd")
+    assert status == 200
+    assert image[:8] == image[-512:-504] == b"conectix"
+    assert struct.unpack_from(">Q", image, 48) == (6 * MIB,)
+    assert len(image) < 2 * MIB + 8192
+    other = make_vdi(xenapi, sr_named(xenapi, "shared"), 6 * MIB)
+    task = xenapi.task.create("upload", "")
+    assert client.put(other, image, format="vhd", task_id=task) == 200
+    assert _ended(xenapi, task)["status"] == "success"
+    assert client.get(other)[1] == content.ljust(6 * MIB, b"\0")
+
+
+@pytest.mark.parametrize("damage", ["no image", "footer", "header", "too large"])
+def test_bad_vhd_images(xenapi, client, vdi, damage):
+    client.put(vdi, b"x" * (6 * MIB))
+    image = bytearray(client.get(vdi, format="vhd")[1])
+    target = make_vdi(xenapi, sr_named(xenapi, "shared"), 2 * MIB if damage == "too large" else 6 * MIB)
+    if damage == "no image":
+        image = bytearray(b"x" * 4096)
+    elif damage in ("footer", "header"):
+        image[40 if damage == "footer" else 512 + 20] ^= 1
+    task = xenapi.task.create("upload", "")
+    with contextlib.suppress(OSError):
+        client.put(target, bytes(image), format="vhd", task_id=task)
+    record = _ended(xenapi, task)
+    assert (record["status"], "VDI_IO_ERROR" in record["error_info"][1]) == ("failure", True)
 
 
 def test_uuid_and_password(xenapi, xenapi_server, client, vdi):

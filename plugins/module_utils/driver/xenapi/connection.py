@@ -17,6 +17,8 @@ from .errors import translated
 from .tasks import Task, Tasks
 from .transport import Body, HttpRefused, TransportError
 
+UNKNOWN_FORMAT = 404
+"""The status with which a server answers that does not know an image format."""
 UPLOAD, DOWNLOAD = "Upload of a virtual disk", "Download of a virtual disk"
 _REASON_S = 3.0
 """How long a server is given to say what was wrong with a request that broke."""
@@ -172,8 +174,9 @@ class ConnectionMixin(ComputeDriver):
         try:
             try:
                 yield from self.api.receive("/export_raw_vdi", query)
-            except (TransportError, HttpRefused):
-                self._raise_reason(task)
+            except (TransportError, HttpRefused) as error:
+                if getattr(error, "status", None) != UNKNOWN_FORMAT:
+                    self._raise_reason(task)
                 raise
             self.wait_task(task)
         finally:

@@ -17,14 +17,13 @@ from ...transfer.content import PIECE_BYTES, Content, ImageFacts, Segment
 from ...transfer.progress import Meter
 from ...transfer.sparse import file_segments, length_of, write_segments
 from ..storage import VolumeReader
+from .connection import UNKNOWN_FORMAT
 from .errors import details_of
 from .shelves import ISO, RAW, VHD
 from .sparse import Extent, VhdStream, chunks_of, extents_of
 from .transport import HttpRefused
 from .volumes import VolumesMixin
 
-_NOT_FOUND = 404
-"""How a server that does not know a format answers."""
 _WRITE_FAILED = "VDI_IO_ERROR"
 
 
@@ -136,7 +135,7 @@ class DataMixin(VolumesMixin):
         try:
             yield from VhdStream(self.download(ref, VHD), f"what the server sends of {what}").segments()
         except HttpRefused as refused:
-            if refused.status != _NOT_FOUND:
+            if refused.status != UNKNOWN_FORMAT:
                 raise
             # Servers of ten years ago send raw disks only.
             yield from self.download(ref, RAW)
