@@ -17,7 +17,6 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AlreadyExists,
     AnyvirtError,
     HypervisorUnavailable,
-    InvalidPowerState,
     NotFound,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk
@@ -46,6 +45,7 @@ def each_call_lost(
     platform: XenApiPlatform, when: str, prepare: Operation, operation: Operation
 ) -> Iterator[tuple[str, AnyvirtError | None]]:
     """Carry the operation out again and again, with each of its calls lost in turn; tells what came of it."""
+    empty(platform)
     prepare()
     with platform.calls.recording() as calls:
         operation()
@@ -256,8 +256,7 @@ def test_of_attaching_and_detaching(storage: StorageDriver, platform: XenApiPlat
         with suppress(NotFound):
             storage.detach_volume("user", "xvdc", 5.0)
         assert not has(), told
-        with suppress(InvalidPowerState):
-            attach()
+        attach()
 
 
 @pytest.mark.parametrize("when", WHENS)
