@@ -170,6 +170,26 @@ def test_a_record_whose_volume_somebody_deleted(storage: StorageDriver, platform
     assert platform.volumes() == {"noted"}
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_record_goes_with_a_volume_that_goes_with_its_instance(
+    storage: StorageDriver, platform: QemuPlatform, monkeypatch: Any, killed: bool
+):
+    with changes_nothing(platform):
+        volume = created(platform, storage, "noted", metadata={"owner": "me"})
+        platform.spawned(storage, "one", disks=[Disk(volume=volume.name, pool=volume.pool)])
+        if killed:
+            with monkeypatch.context() as patched:
+                patched.setattr(type(storage), "_remove_companions", _interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    storage.destroy("one", "all")
+            assert platform.volumes() == {"noted.anyvirt-volume", "one.anyvirt-removing"}
+        storage.destroy("one", "all")
+
+
+def _interrupted(*_arguments: object) -> None:
+    raise KeyboardInterrupt
+
+
 def test_metadata_that_is_too_long(storage: StorageDriver, platform: QemuPlatform):
     volume = created(platform, storage, "noted", metadata={"owner": "me"})
     with changes_nothing(platform), pytest.raises(InvalidInput, match="metadata"):

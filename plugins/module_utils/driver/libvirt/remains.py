@@ -14,17 +14,18 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from ...undo import UndoStack
-from .errors import NO_STORAGE_POOL, code_of
+from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, code_of
+from .secrets import SecretsMixin
 from .uses import UsesMixin, Volume
+from .volumerecord import IMAGE_SUFFIX, REMOVAL_SUFFIX, VOLUME_SUFFIX, RecordsMixin
 
 if TYPE_CHECKING:
     import libvirt
 
-SUFFIX = ".anyvirt-removing"
 _MOST_BYTES = 1 << 20
 
 
-class RemainsMixin(UsesMixin):
+class RemainsMixin(SecretsMixin, UsesMixin, RecordsMixin):
     """Notes of what is to be deleted."""
 
     def find_remains(self, names: Collection[str]) -> set[str]:
@@ -40,8 +41,8 @@ class RemainsMixin(UsesMixin):
         """Leave a note, in the pool of the first volume, that these are going to be deleted with an instance."""
         content = json.dumps([[volume.pool, volume.name] for volume in volumes]).encode()
         pool = volumes[0].pool
-        self.remove_volume(pool, name + SUFFIX)
-        note = self.make_volume(pool, name + SUFFIX, len(content), "raw", done)
+        self.remove_volume(pool, name + REMOVAL_SUFFIX)
+        note = self.make_volume(pool, name + REMOVAL_SUFFIX, len(content), "raw", done)
         self.upload(note, content)
         return note
 
@@ -49,7 +50,10 @@ class RemainsMixin(UsesMixin):
         """Delete the volumes that the notes about a removed instance name, then the notes; what was removed."""
         removed: list[str] = []
         for _name, note in [found for found in self._notes() if found[0] == name]:
-            removed += self.delete_all(self.unneeded(self.existing(self._read_note(note)), but=name))
+            noted = self._read_note(note)
+            removed += self.delete_all(self.unneeded(self.existing(noted), but=name))
+            for pool, volume in noted:
+                self._remove_companions(pool, volume)
             self.drop_note(name, note)
         return removed
 
@@ -62,7 +66,26 @@ class RemainsMixin(UsesMixin):
         """Delete volumes; what was removed, in words."""
         for volume in volumes:
             self.remove_volume(volume.pool, volume.name)
+            self._remove_companions(volume.pool, volume.name)
         return [f"volume {volume.pool}/{volume.name}" for volume in volumes]
+
+    def _remove_companions(self, pool: str, name: str) -> None:
+        """Remove what was kept for a volume, once that is gone: its records and the passphrase of an encrypted one."""
+        with self.guard(f"remove the record of the volume {name!r} in the storage pool {pool!r}"):
+            try:
+                handle = self.conn.storagePoolLookupByName(pool)
+                names = set(handle.listVolumes())
+                if name in names:
+                    return
+                for suffix in (VOLUME_SUFFIX, IMAGE_SUFFIX):
+                    if name + suffix in names:
+                        record = handle.storageVolLookupByName(name + suffix)
+                        if (self.read_record(record) or {}).get("encrypted"):
+                            self.remove_secret(record.path()[: -len(suffix)])
+                        self.drop(record)
+            except self.libvirt.libvirtError as error:
+                if code_of(error) not in (NO_STORAGE_POOL, NO_STORAGE_VOL):
+                    raise
 
     def _notes(self) -> list[tuple[str, libvirt.virStorageVol]]:
         """All notes, each with the name of the instance that it is about. One call for each pool."""
@@ -76,7 +99,9 @@ class RemainsMixin(UsesMixin):
                         raise
                     continue  # it has gone meanwhile
                 found += [
-                    (volume.name()[: -len(SUFFIX)], volume) for volume in volumes if volume.name().endswith(SUFFIX)
+                    (volume.name()[: -len(REMOVAL_SUFFIX)], volume)
+                    for volume in volumes
+                    if volume.name().endswith(REMOVAL_SUFFIX)
                 ]
         return found
 

@@ -15,6 +15,7 @@ from ...model.units import MIB, format_size
 from ...transfer.content import ImageFacts
 from .cachedimages import CachedImagesMixin
 from .secrets import CIPHER
+from .syntax import MAX_NAME_BYTES
 from .volumelist import Found, PoolView, VolumeListMixin
 from .volumerecord import is_hidden
 from .volumeuses import VolumeUsesMixin
@@ -48,7 +49,10 @@ class VolumePlansMixin(CachedImagesMixin, VolumeListMixin, VolumeUsesMixin):
     """What can be known before a volume is made."""
 
     def check_volume(self, volume: Volume) -> list[Problem]:
-        return list(_problems(volume))
+        problems = list(_problems(volume))
+        if volume.source is not None and volume.source.snapshot is not None and not self.supports("volume_snapshots"):
+            problems.append(Problem("source.snapshot", "there are none on this kind of connection"))
+        return problems
 
     def complete_volume(self, volume: Volume, facts: ImageFacts | None = None) -> Volume:
         view = self.require_pool_view(volume.pool)
@@ -148,6 +152,8 @@ def _problems(volume: Volume) -> Iterator[Problem]:
     for option, value in (("name", volume.name), ("pool", volume.pool)):
         if not value or value[0] in "." or "/" in value or not value.isprintable():
             yield Problem(option, f"{value!r} cannot be its name")
+        elif len(value.encode()) > MAX_NAME_BYTES:
+            yield Problem(option, f"must not be longer than {MAX_NAME_BYTES} bytes")
     if is_hidden(volume.name):
         yield Problem("name", f"{volume.name!r} ends like the records that the collection keeps beside volumes")
     if volume.format is not None and volume.format not in _FORMATS:

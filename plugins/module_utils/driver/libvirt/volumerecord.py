@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidInput, Problem, VolumeNotFound
 from .errors import NO_STORAGE_VOL, code_of
-from .remains import SUFFIX as REMOVAL_SUFFIX
 from .storage import StorageMixin
 from .volumexml import volume_document
 
@@ -25,6 +24,8 @@ VOLUME_SUFFIX = ".anyvirt-volume"
 IMAGE_SUFFIX = ".anyvirt-image"
 PART_SUFFIX = ".anyvirt-part"
 """Of a passing volume, which another volume is made from."""
+REMOVAL_SUFFIX = ".anyvirt-removing"
+"""Of a note about an instance that is being removed."""
 _HIDDEN = (VOLUME_SUFFIX, IMAGE_SUFFIX, PART_SUFFIX, REMOVAL_SUFFIX)
 
 _MAGIC = b"anyvirt record 1\n"

@@ -13,7 +13,7 @@ from .volumerecord import IMAGE_SUFFIX, PART_SUFFIX, VOLUME_SUFFIX
 from .volumesnapshots import VolumeSnapshotsMixin
 
 
-class VolumeRemovalMixin(VolumeSnapshotsMixin, SecretsMixin):
+class VolumeRemovalMixin(SecretsMixin, VolumeSnapshotsMixin):
     """Removing volumes, whole ones and others."""
 
     def delete_volume(self, key: VolumeKey) -> None:

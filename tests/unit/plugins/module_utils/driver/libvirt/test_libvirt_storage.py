@@ -73,7 +73,8 @@ def test_a_pool_on_demand_is_undone_whole(stubs: Any, folder_is_there: bool):
 
 def test_a_volume_in_the_way_is_left_alone(stubs: Any):
     texts = "volume 'a' exists already", "volume target path '/srv/p/a' already exists"
-    pool = stubs.Recorder(createXML=stubs.Queue([stubs.Error(90, "storage " + texts[0]), stubs.Error(55, texts[1])]))
+    errors = [stubs.Error(90, "storage " + texts[0]), stubs.Error(55, texts[1], 18)]
+    pool = stubs.Recorder(createXML=stubs.Queue(errors))
     driver = stubs.opened(storagePoolLookupByName=pool)
     for _unused in texts:
         with UndoStack() as done:
