@@ -330,3 +330,10 @@ def test_killed_between_any_two_calls(storage: StorageDriver, platform: QemuPlat
         assert platform.snapshot() == without, f"detaching, killed at call {number}"
         assert storage.get_instances(["one"])["one"].pending == {}
     assert number > 5
+
+
+def test_an_instance_made_with_an_encrypted_volume(storage: StorageDriver, platform: QemuPlatform):
+    volume = created(platform, storage, "vault", format="raw", encryption=Encryption(passphrase="open sesame"))
+    guest = booted(storage, platform, "one", disks=[of(volume)])
+    assert guest.said(rf"DISK vda size={SIZE} ")
+    assert disk_of(storage, "one", "vda").encrypted

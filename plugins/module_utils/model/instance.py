@@ -55,6 +55,7 @@ class Disk:
         boot_order: Its place among the devices that the guest boots from, from 1.
         shareable: Several instances may write to it at once.
         passphrase: Opens an encrypted volume; only ever wanted, never read back.
+        encrypted: Its volume is encrypted, and the hypervisor opens it for the guest. Read only; None where it is not.
     """
 
     device: str | None = None
@@ -76,6 +77,7 @@ class Disk:
     shareable: bool | None = None
     limits: IoLimits | None = None
     passphrase: str | None = field(default=None, repr=False)
+    encrypted: bool | None = None
 
 
 @dataclass

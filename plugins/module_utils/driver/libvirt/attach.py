@@ -89,7 +89,8 @@ class AttachMixin(AttachViewMixin, LuksMixin):
         view = self.view_to_change(instance)
         volume = self._require_volume(disk)
         if volume is not None:
-            disk = replace(disk, path=volume.path, format=to_libvirt_format(volume.format or "raw"))
+            data_format = to_libvirt_format(volume.format or "raw")
+            disk = replace(disk, path=volume.path, format=data_format, encrypted=volume.encrypted)
             self._require_attachable(view, disk, volume)
         missing = self._where_missing(view, disk)
         done = UndoStack()
@@ -151,12 +152,12 @@ class AttachMixin(AttachViewMixin, LuksMixin):
         return self.affected(view, *lacks)
 
     def _add(self, view: View, disk: Disk, volume: Volume | None, flags: int, done: UndoStack) -> None:
-        secret, live = None, flags & self.libvirt.VIR_DOMAIN_AFFECT_LIVE
+        live = flags & self.libvirt.VIR_DOMAIN_AFFECT_LIVE
         if live:
             self._require_pluggable(view, disk)
         if volume is not None and volume.encrypted and volume.path is not None:
-            secret = self.secret_of(f"the volume {volume.key}", volume.path, disk.passphrase, done)
-        element = build_disk(disk, view.documents[0].type, secret)
+            self.keep_secret(f"the volume {volume.key}", volume.path, disk.passphrase, done)
+        element = build_disk(disk, view.documents[0].type)
         name, device = view.name, disk.device or ""
         with self.guard(f"attach {device} to instance {name!r}", name):
             self.keep_config(view, done)

@@ -50,18 +50,14 @@ def read_disks(domain: Element, record: Record) -> list[Disk]:
     return disks
 
 
-def build_disk(disk: Disk, domain_type: str, secret: str | None = None) -> Element:
-    """A <disk> for a complete disk, whose path is known.
-
-    Args:
-        secret: UUID of the libvirt secret that opens it; its passphrase is never in here.
-    """
+def build_disk(disk: Disk, domain_type: str) -> Element:
+    """A <disk> for a complete disk, whose path is known."""
     element = make("disk", {"device": disk.kind})
     if domain_type != "lxc":
         # Without the name libxl takes a loop device, which is slow and knows no qcow2.
         driver = {"name": "qemu", "cache": disk.cache, "discard": disk.discard}
         element.append(make("driver", driver))
-    set_source(element, disk.path, disk.format or "raw", secret)
+    set_source(element, disk.path, disk.format or "raw", bool(disk.encrypted))
     element.append(make("target", {"dev": disk.device, "bus": disk.bus}))
     write_limits(element, disk.limits)
     for tag in ("readonly", "shareable"):
@@ -74,8 +70,9 @@ def build_disk(disk: Disk, domain_type: str, secret: str | None = None) -> Eleme
     return element
 
 
-def set_source(element: Element, path: str | None, data_format: str, secret: str | None = None) -> None:
-    """Let a <disk> have its data at a path, or nowhere. The format is always said: libvirt is not to look for it."""
+def set_source(element: Element, path: str | None, data_format: str, encrypted: bool = False) -> None:
+    """Let a <disk> have its data at a path, or nowhere. The format is always said: libvirt is not to look for it. What
+    opens an encrypted one is a secret that libvirt knows by the path."""
     for old in (*element.findall("source"), *element.findall("backingStore")):
         element.remove(old)
     is_block = (path or "").startswith("/dev/")
@@ -86,10 +83,9 @@ def set_source(element: Element, path: str | None, data_format: str, secret: str
     if path is None:
         return
     source = make("source", {"dev" if is_block else "file": path})
-    if secret is not None:
-        SubElement(
-            SubElement(source, "encryption", {"format": "luks"}), "secret", {"type": "passphrase", "uuid": secret}
-        )
+    if encrypted:
+        encryption = SubElement(source, "encryption", {"format": "luks"})
+        SubElement(encryption, "secret", {"type": "passphrase", "usage": path})
     element.insert(1 if driver is not None else 0, source)
 
 
@@ -140,6 +136,7 @@ def _read_disk(element: Element, record: Record) -> Disk:
         boot_order=None if boot_order is None else int(boot_order),
         shareable=True if element.find("shareable") is not None else None,
         limits=read_limits(element),
+        encrypted=True if element.find("source/encryption") is not None else None,
     )
     owned, used = record.owns(device), record.uses(device, path)
     if owned is not None and disk.kind == CDROM and posixpath.basename(path or "") != owned.volume:

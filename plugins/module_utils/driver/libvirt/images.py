@@ -28,10 +28,12 @@ class ImageFacts(NamedTuple):
     Attributes:
         format: As libvirt calls it.
         size_bytes: Size of the disk in it.
+        encrypted: It takes a secret to read it.
     """
 
     format: str
     size_bytes: int
+    encrypted: bool = False
 
 
 class Ends(NamedTuple):
@@ -129,7 +131,9 @@ def volume_facts(volume: libvirt.virStorageVol) -> ImageFacts:
     root = from_libvirt(volume.XMLDesc(0))
     target_format = root.find("target/format")
     return ImageFacts(
-        "raw" if target_format is None else target_format.get("type", "raw"), int(root.findtext("capacity", "0"))
+        "raw" if target_format is None else target_format.get("type", "raw"),
+        int(root.findtext("capacity", "0")),
+        root.find("target/encryption") is not None,
     )
 
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 class LuksMixin(SecretsMixin):
     """Secrets of volumes."""
 
-    def secret_of(self, what: str, path: str, passphrase: str | None, done: UndoStack) -> str:
-        """The UUID of the secret that opens the volume at ``path``; made from the passphrase when there is none. It
-        stays with the volume when that is detached.
+    def keep_secret(self, what: str, path: str, passphrase: str | None, done: UndoStack) -> None:
+        """Make the secret that opens the volume at ``path`` from the passphrase, when there is none. It stays with the
+        volume when that is detached.
 
         Args:
             what: The volume, as messages call it.
@@ -47,7 +47,6 @@ class LuksMixin(SecretsMixin):
                 if value is not None:
                     old, kept = value, secret
                     done.push(f"put back the secret of {what}", lambda: self._set_value(kept, old))
-            return str(secret.UUIDString())
 
     def _value_of(self, secret: libvirt.virSecret) -> bytes | None:
         """What is in it; None when nothing is."""

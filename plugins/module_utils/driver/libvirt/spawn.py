@@ -125,8 +125,9 @@ class SpawnMixin(DestroyMixin, CheckMixin):
                 parts.volumes.append(volume)
                 parts.disks.append(replace(disk, path=path, size_bytes=volume.size_bytes))
             elif disk.volume is not None and disk.pool is not None:
-                found = self.find_volume(disk.pool, disk.volume)
-                parts.disks.append(replace(disk, path=found.path, format=disk.format or found.facts.format))
+                path, facts = self.find_volume(disk.pool, disk.volume)
+                data_format, encrypted = disk.format or facts.format, facts.encrypted or None
+                parts.disks.append(replace(disk, path=path, format=data_format, encrypted=encrypted))
             elif disk.path is not None and not disk.path.startswith("/dev/"):
                 parts.disks.append(replace(disk, format=disk.format or self.image_facts(disk.path).format))
             else:
