@@ -41,7 +41,7 @@ def tell(platform: XenPlatform, name: str, command: str) -> None:
 @pytest.mark.parametrize("machine", ["pv", "pvh"])
 def test_hot_plug(storage: StorageDriver, platform: XenPlatform, machine: str):
     """The guest sees it come and go, and what it writes stays in the volume."""
-    volume = created(platform, storage, "data", format="qcow2")
+    volume = created(platform, storage, "data.qcow2")
     disks, over = [Disk(size_bytes=4 * MIB)], {"hypervisor": platform.hypervisor_of(machine)}
     platform.spawned(storage, "one", power_on=True, disks=disks, **over)
     platform.wait_ready(storage, "one")
