@@ -9,13 +9,14 @@ import time
 from collections.abc import Collection
 from dataclasses import replace
 
-from ...errors import AlreadyExists, InvalidInput, NotFound, Problem, TimeoutExpired, Unsupported
+from ...errors import AlreadyExists, ImageNotFound, InvalidInput, NotFound, Problem, TimeoutExpired, Unsupported
 from ...model import power_state
 from ...model.instance import CDROM, Disk
 from ...undo import Undo
 from .attachchecks import attachment_problems, bus_of
 from .attachrules import AttachRulesMixin, record_of_disk, require_own_place, without_zeros
 from .guest import Look
+from .images import no_image
 from .records import disks_of, plain, volume_key
 from .storage import default_bus, free_device
 from .store import INSTANCES, VOLUMES, Changes, Record
@@ -74,6 +75,8 @@ class AttachMixin(AttachRulesMixin):
             if live:
                 self._require_pluggable(instance, new)
             require_own_place(has.values(), new)
+            if disk.path is not None and self._find_file(disk.path) is None:
+                raise ImageNotFound(no_image(disk.path))
             if "volume" in new:
                 self._require_attachable(changes, instance, disk)
                 self._fill_from_volumes(changes, [new])

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ...errors import HypervisorError, NotFound
+from ...errors import HypervisorError, NotFound, Unsupported
 from ...model import power_state
 from ...model.instance import CDROM
 from ...model.storage import VolumeKey
@@ -40,6 +40,8 @@ class MediaMixin(AttachMixin):
 
     def _medium(self, view: View, key: VolumeKey) -> Record:
         volume = self._volume(view, key)
+        if "lock" in volume:
+            raise Unsupported(f"the volume {key} is encrypted, and CD drives open none; attach it as a disk")
         return {
             "pool": key.pool,
             "volume": key.name,

@@ -179,6 +179,8 @@ class StorageMixin(ImagesMixin):
             if volume is not None and not disk.get("owned"):
                 disk.setdefault("size_bytes", volume["size_bytes"])
                 disk.setdefault("format", volume["format"])
+                if "lock" in volume:
+                    disk["encrypted"] = True
 
     def _require_parts(self, view: View, record: Record) -> None:
         """Raise unless everything is there that a guest is started from."""

@@ -158,7 +158,7 @@ def test_an_encrypted_volume_wants_its_passphrase(storage, files, guest):
             storage.spawn(Instance("web2", memory_mb=64, vcpus=1, disks=disks))
     attached(storage, passphrase=PASSPHRASE)
     [disk] = disks_of(storage)
-    assert disk.passphrase is None
+    assert (disk.passphrase, disk.encrypted) == (None, True)
     storage.force_off(guest)
     storage.power_on(guest)
     assert not any(PASSPHRASE.encode() in content for content in files().values())
