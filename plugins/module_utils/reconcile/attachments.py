@@ -178,7 +178,12 @@ class Attachments:
             return driver.change_media(name, device, item.key)
 
         disk = replace(_emptied(drive), volume=item.key.name, pool=item.key.pool)
-        step = Step(f"insert {item.key} into {device} of {name}", insert)
+        instead = ""
+        if drive.volume is not None:
+            ejected = VolumeKey(drive.pool or "", drive.volume)
+            instead = f", in place of {ejected}"
+            self.world.detached(name, ejected, device, _emptied(drive))
+        step = Step(f"insert {item.key} into {device} of {name}{instead}", insert)
         planned.add(step, "attachments", None, attachment_as_dict(name, disk))
         self.world.attached(name, item.key, disk)
 

@@ -348,7 +348,7 @@ def test_media_are_inserted_and_ejected(volume_module: RunModule, instance_modul
     assert inserted["volume"]["steps"] == ["insert default/one into sda of db2"]
     assert not volume_module(name="one", **disc, state="attached")["changed"]
     swapped = volume_module(name="two", **disc, device="sda", state="attached")
-    assert swapped["volume"]["steps"] == ["insert default/two into sda of db2"]
+    assert swapped["volume"]["steps"] == ["insert default/two into sda of db2, in place of default/one"]
     assert not volume_module(name="one", **disc, eject=True, state="detached")["changed"]
     assert volume_module(name="two", **disc, eject=True, state="detached")["volume"]["steps"] == [
         "eject default/two from sda of db2"
