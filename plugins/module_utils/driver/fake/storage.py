@@ -133,7 +133,7 @@ class StorageMixin(ImagesMixin):
                 leaning = f"{key} cannot be written to, since {', '.join(children)} lean on it"
                 yield Problem(f"{where}.volume", leaning), VolumeInUse
             locked = passphrase_problem(key, volume, disk.passphrase)
-            if locked is not None:
+            if locked is not None and disk.passphrase:  # a new instance has no way to give it: the host knows it
                 yield Problem(f"{where}.passphrase", locked), InvalidInput
 
     def _pool_is_ready(self, pools: dict[str, Any], pool: str, instance: Instance) -> bool:

@@ -154,13 +154,17 @@ def test_an_encrypted_volume_wants_its_passphrase(storage, files, guest):
             attached(storage, name, passphrase=passphrase)
         assert PASSPHRASE not in str(caught.value)
         disks = [Disk(volume=name, pool="default", passphrase=passphrase)]
-        with pytest.raises(InvalidInput, match=complaint):
-            storage.spawn(Instance("web2", memory_mb=64, vcpus=1, disks=disks))
+        if passphrase is not None:
+            with pytest.raises(InvalidInput, match=complaint):
+                storage.spawn(Instance("web2", memory_mb=64, vcpus=1, disks=disks))
     attached(storage, passphrase=PASSPHRASE)
     [disk] = disks_of(storage)
     assert (disk.passphrase, disk.encrypted) == (None, True)
     storage.force_off(guest)
     storage.power_on(guest)
+    storage.destroy(guest)
+    storage.spawn(Instance("web2", memory_mb=64, vcpus=1, disks=[Disk(volume="data", pool="default")]))
+    assert disks_of(storage, "web2")[0].encrypted
     assert not any(PASSPHRASE.encode() in content for content in files().values())
 
 
