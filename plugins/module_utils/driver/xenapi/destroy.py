@@ -127,7 +127,15 @@ class DestroyMixin(RemainsMixin):
                 going.vdis[one] = vdi
             elif is_own or (kept is not None and kept.doomed):
                 going.kept[one] = vdi
+        going.vdis.update(self._snapshots_of(going.vdis))
         return going
+
+    def _snapshots_of(self, vdis: Objects) -> Objects:
+        """The snapshots of volumes, which are of no use without them; those that others made stay."""
+        refs = {ref for vdi in vdis.values() for ref in vdi["snapshots"]} - vdis.keys()
+        found = self.fetch_refs("VDI", refs)
+        records = {ref: read_volume_record(vdi) for ref, vdi in found.items() if not vdi["VBDs"]}
+        return {ref: found[ref] for ref, kept in records.items() if kept is not None and kept.snapshot is not None}
 
     def _read_vdis(self, refs: set[str], vm: Object, record: Record) -> tuple[Objects, Objects]:
         """The virtual disks of these references, and those made for the instance that may hang on nothing: of a spawn

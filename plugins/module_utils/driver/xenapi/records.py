@@ -194,8 +194,11 @@ def _read_disk(vbd: Object, survey: Survey, record: Record | None) -> Disk:
     disk.pool = None if repository is None else repository["name_label"]
     if disk.kind == DISK:
         disk.size_bytes = size_of(vdi, kept)
+        disk.shareable = True if vdi["sharable"] else None
     if kept is not None and record is not None and kept.owner == record.id:
         disk.owned, disk.role, disk.image = True, kept.role, kept.image
+    elif vbd["bootable"]:
+        disk.boot_order = 1
     return disk
 
 

@@ -141,8 +141,9 @@ class PoolStub:
         ref = NULL if vdi is None else self.add("VDI", **{"name_label": f"disk-{position}", "SR": self.sr, **vdi})
         if vdi is not None:
             self.objects["VDI"][ref].setdefault("virtual_size", str(GIB))
+            self.objects["VDI"][ref].setdefault("sharable", False)
         place = {"VM": vm, "VDI": ref, "userdevice": position, "device": "", "currently_attached": True}
-        return self.add("VBD", **{**place, "type": "Disk", "mode": "RW", **fields})
+        return self.add("VBD", **{**place, "type": "Disk", "mode": "RW", "bootable": False, **fields})
 
     def nic(self, vm: str, device: str = "0", **fields: Any) -> str:
         mac = f"52:54:00:00:00:0{device}"

@@ -35,6 +35,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     PermissionDenied,
     PoolNotFound,
     TimeoutExpired,
+    VolumeInUse,
     VolumeNotFound,
 )
 
@@ -71,7 +72,7 @@ def error_for(*details: str, name: str | None = "web1") -> AnyvirtError:
         ),
         (
             ("VDI_IN_USE", VDI, "destroy"),
-            HypervisorError,
+            VolumeInUse,
             "cannot start instance 'web1': volume 'web1.xvdb' is in use (destroy)",
         ),
         (

@@ -70,7 +70,7 @@ def test_values_of_the_wrong_kind_are_left_out():
         {"vm_uuid": "u1", "metadata": [], "locked": "yes", "flavor": {"name": "x"}, "deferred": 1, "size": 9, "id": 3}
     )
     assert read_record({"uuid": "u1", "other_config": {KEY: text}}) == Record(vm_uuid="u1")
-    assert read_volume_record({"other_config": {KEY: '{"owner": "an-id"}'}}) is None
+    assert read_volume_record({"other_config": {KEY: '{"instance": "one"}'}}) is None
 
 
 def test_ids_differ():
