@@ -23,7 +23,7 @@ from itertools import chain
 from ..errors import ChecksumMismatch, TransferError, UnsafeImage
 from ..model.units import format_size
 from .checksum import SHA256, Checksum, Digest, Part, find_checksum, name_in, parse_checksum
-from .content import ImageFacts, Segment
+from .content import Hole, ImageFacts, Segment
 from .decompress import MAGIC_BYTES, compression_of, decompress
 from .download import Download
 from .headers import HEAD_BYTES, ISO, RAW, TAIL_BYTES, inspect
@@ -128,13 +128,14 @@ def _open(options: FetchOptions, progress: Progress, stack: ExitStack) -> OpenCo
     path = options.path or ""
     descriptor = stack.enter_context(open_to_read(path))
     length = os.lseek(descriptor, 0, os.SEEK_END)
-    head = os.pread(descriptor, HEAD_BYTES, 0)
-    if options.decompress and compression_of(head) is not None:
+    if options.decompress and compression_of(os.pread(descriptor, MAGIC_BYTES, 0)) is not None:
         pieces = descriptor_pieces(descriptor, path, 0, length)
         return _of_stream(pieces, length, options, source, progress, stack)
+    # Looked at is what will be stored, and not what the file has at another moment.
+    head, segments = _peek_segments(descriptor_segments(descriptor, path), HEAD_BYTES)
     tail = os.pread(descriptor, TAIL_BYTES, max(length - TAIL_BYTES, 0))
     facts = inspect(head, length, tail, options.max_size_bytes)
-    return _content(descriptor_segments(descriptor, path), facts, length, options, source, stack)
+    return _content(segments, facts, length, options, source, stack)
 
 
 def _of_stream(
@@ -258,6 +259,18 @@ def _peek(pieces: Iterator[bytes], count: int) -> tuple[bytes, Iterator[bytes]]:
         if held >= count:
             break
     return b"".join(first)[:count], chain(first, pieces)
+
+
+def _peek_segments(segments: Iterator[Segment], count: int) -> tuple[bytes, Iterator[Segment]]:
+    """The same of segments."""
+    first: list[Segment] = []
+    head = bytearray()
+    for segment in segments:
+        first.append(segment)
+        head += bytes(min(segment.length, count - len(head))) if isinstance(segment, Hole) else segment
+        if len(head) >= count:
+            break
+    return bytes(head[:count]), chain(first, segments)
 
 
 def _metered(pieces: Iterator[bytes], meter: Meter) -> Iterator[bytes]:
