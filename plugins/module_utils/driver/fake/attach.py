@@ -75,7 +75,7 @@ class AttachMixin(AttachRulesMixin):
             if live:
                 self._require_pluggable(instance, new)
             require_own_place(has.values(), new)
-            if disk.path is not None and self._find_file(disk.path) is None:
+            if disk.path is not None and not self._has_file(disk.path):
                 raise ImageNotFound(no_image(disk.path))
             if "volume" in new:
                 self._require_attachable(changes, instance, disk)

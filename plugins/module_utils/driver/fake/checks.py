@@ -21,7 +21,6 @@ from ...errors import (
 from ...model.instance import Boot, Console, Cpu, Instance, Nic
 from ...model.mac import with_addresses
 from ..imagepath import image_path_problems
-from .images import no_image
 from .records import macs_of
 from .storage import StorageMixin
 from .store import INSTANCES, Record, View, is_file_name
@@ -121,18 +120,14 @@ class ChecksMixin(StorageMixin):
         pools = self._pools(view)
         if instance.pool is not None and not self._pool_is_ready(pools, instance.pool, instance):
             found.append((Problem("pool", f"there is no active pool {instance.pool!r}"), PoolNotFound))
-        if (
-            instance.image is not None
-            and known is None
-            and self._find_image(view, instance.image, instance.pool) is None
-        ):
-            found.append((Problem("image", no_image(instance.image)), ImageNotFound))
-        else:
-            found.extend(self._disk_problems(view, instance, known))
+        no_image: list[Finding] = []
+        if instance.image is not None and known is None:
+            no_image.extend(self._image_findings(view, "image", instance.image, instance.pool, None))
+        found.extend(no_image or self._disk_problems(view, instance, known))
         boot = instance.boot or Boot()
         for option in ("kernel", "initrd"):
             path = getattr(boot, option)
-            if path is not None and self._find_file(path) is None:
+            if path is not None and not self._has_file(path):
                 found.append((Problem(f"boot.{option}", f"there is no file {path!r}"), ImageNotFound))
         found.extend(self._nic_findings(view, instance))
         return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -18,13 +19,14 @@ from ...errors import (
     NetworkNotFound,
     PoolNotFound,
     Problem,
+    UnsafeImage,
     VolumeInUse,
     VolumeNotFound,
 )
 from ...model import power_state
 from ...model.instance import CDROM, Disk, Instance
 from ...model.storage import DIR, VolumeUse
-from ...model.units import GIB, MIB, format_size
+from ...model.units import GIB, MIB
 from ..imagepath import is_path
 from .hostfile import Pool
 from .images import ImagesMixin, no_image
@@ -82,8 +84,9 @@ class StorageMixin(ImagesMixin):
                 disk.format = disk.format or (RAW if disk.role == SEED else kind.formats[0])
                 disk.volume = f"{name}-seed.iso" if disk.role == SEED else f"{name}-{device}.{disk.format}"
                 if disk.image is not None and disk.size_bytes is None:
-                    image = self._find_image(view, disk.image, disk.pool)
-                    disk.size_bytes = image.size_bytes if image else None
+                    with suppress(UnsafeImage):  # which is told when the disk is checked
+                        image = self._find_image(view, disk.image, disk.pool)
+                        disk.size_bytes = image.size_bytes if image else None
             elif disk.path is not None or disk.image is not None:
                 disk.format = disk.format or RAW
             yield disk
@@ -104,15 +107,11 @@ class StorageMixin(ImagesMixin):
             else:
                 whole = replace(disk, pool=disk.pool or instance.pool or self._default_pool(view))
                 found.extend(self._volume_findings(view, where, whole, known))
-            if disk.path is not None and disk.path not in old and self._find_file(disk.path) is None:
+            if disk.path is not None and disk.path not in old and not self._has_file(disk.path):
                 found.append((Problem(f"{where}.path", no_image(disk.path)), ImageNotFound))
             if disk.image is not None and disk.image not in old:
-                image = self._find_image(view, disk.image, disk.pool or instance.pool)
-                if image is None:
-                    found.append((Problem(f"{where}.image", no_image(disk.image)), ImageNotFound))
-                elif (disk.size_bytes or image.size_bytes) < image.size_bytes:
-                    size = format_size(image.size_bytes)
-                    found.append((Problem(f"{where}.size", f"the image {disk.image!r} needs {size}"), InvalidInput))
+                pool = disk.pool or instance.pool
+                found.extend(self._image_findings(view, f"{where}.image", disk.image, pool, disk.size_bytes))
         return found
 
     def _volume_findings(
@@ -195,11 +194,11 @@ class StorageMixin(ImagesMixin):
                 if not disk.get("read_only"):
                     self._require_unused(view, record["name"], disk)
             path = disk.get("path")
-            if path is not None and self._find_file(path) is None:
+            if path is not None and not self._has_file(path):
                 raise ImageNotFound(f"the file {path!r} of disk {disk['device']} is gone")
         boot = config.get("boot", {})
         for path in (boot.get("kernel"), boot.get("initrd")):
-            if path is not None and self._find_file(path) is None:
+            if path is not None and not self._has_file(path):
                 raise ImageNotFound(f"there is no file {path!r} to boot from")
         for nic in config.get("nics", []):
             problem = self._network_problem(nic.get("network"), nic.get("bridge"))
@@ -217,7 +216,7 @@ class StorageMixin(ImagesMixin):
             if key is None:
                 return
             if is_path(key):
-                if self._find_file(key) is None:
+                if not self._has_file(key):
                     raise ImageNotFound(f"the file {key!r} of disk {disk['device']} is gone")
                 return
             volume = view.get(VOLUMES, key)

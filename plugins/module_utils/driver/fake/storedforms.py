@@ -93,18 +93,16 @@ def plain_data(file: NewFile) -> Record:
     return {**known, "data_format": RAW, "data_size_bytes": file.length}
 
 
-def gathered(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """The same in fewer and larger pieces."""
-    waiting: list[bytes] = []
-    length = 0
-    for piece in pieces:
-        if length + len(piece) > PIECE_BYTES:
-            yield b"".join(waiting)
-            waiting, length = [], 0
-        waiting.append(piece)
-        length += len(piece)
+def gathered(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """The same in pieces, each as large as it may be."""
+    waiting = bytearray()
+    for part in parts:
+        waiting += part
+        while len(waiting) >= PIECE_BYTES:
+            yield bytes(waiting[:PIECE_BYTES])
+            del waiting[:PIECE_BYTES]
     if waiting:
-        yield b"".join(waiting)
+        yield bytes(waiting)
 
 
 def _is_of(volume: Record) -> bool:

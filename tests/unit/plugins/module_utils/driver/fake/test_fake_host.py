@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import struct
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake import dial
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.driver import FakeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.qcow2 import encoded
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AlreadyExists,
@@ -276,7 +276,7 @@ def test_flavors_give_disks(driver, make):
 
 def test_real_files_are_images(driver, make, tmp_path):
     qcow2 = tmp_path / "disk.qcow2"
-    qcow2.write_bytes(struct.pack(">4sIQIIQ", b"QFI\xfb", 3, 0, 0, 16, 3 * GIB) + bytes(500))
+    qcow2.write_bytes(b"".join(encoded(3 * GIB, [], lambda _at, _length: b"")))
     raw = tmp_path / "disk.raw"
     raw.write_bytes(bytes(4096))
     driver.spawn(make(disks=[Disk(image=str(qcow2)), Disk(image=str(raw))], cloud_init=None))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake import dial
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake import dial, qcow2
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.faults import KILLED_EXIT_CODE
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.storagedriver import FakeStorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
@@ -21,6 +21,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AlreadyExists,
     ImageNotFound,
     InvalidInput,
+    UnsafeImage,
     VolumeInUse,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk, Instance
@@ -191,6 +192,23 @@ def test_what_is_not_complete_or_no_image_is_not_used(storage, files):
         with pytest.raises(ImageNotFound, match=f"no image '{name}'"):
             storage.spawn(instance(image=name))
     assert files() == before
+
+
+def test_a_file_that_leans_on_others_is_no_image(storage, files, tmp_path):
+    file = tmp_path / "image.qcow2"
+    file.write_bytes(b"".join(qcow2.encoded(MIB, [], lambda _at, _length: b"", backing="/etc/shadow")))
+    for fields in ({"image": str(file)}, {"image": None, "disks": [Disk(image=str(file))]}):
+        with pytest.raises(UnsafeImage, match="/etc/shadow"):
+            storage.spawn(instance(**fields))
+        assert "/etc/shadow" in storage.validate_parameters([instance(**fields)])["web1"][0].message
+    assert files() == {}
+    file.write_bytes(b"".join(qcow2.encoded(MIB, [], lambda _at, _length: b"")))
+    storage.spawn(instance(image=str(file)))
+    assert storage.get_instances()["web1"].disks[0].size_bytes == MIB
+    file.unlink()
+    storage.force_off("web1")
+    with pytest.raises(ImageNotFound):
+        storage.power_on("web1")
 
 
 def test_nobody_writes_to_an_image(storage):
