@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from ...errors import AnyvirtError, HypervisorUnavailable, LibraryMissing, PermissionDenied
 from ..base import ComputeDriver
 from ..uri import ConnectionOptions
+from . import events
 from .errors import translate, translated
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ _HARMLESS = frozenset(
     )
 )
 """The parameters of URIs that libvirt knows; none of them is a secret."""
-
-_events_lock = threading.Lock()
-_events_threads: list[threading.Thread] = []
-"""The one thread that runs libvirt's event loop, once it is started."""
 
 
 def import_library() -> Any:
@@ -94,7 +91,7 @@ class LibvirtBase(ComputeDriver):
         self.libvirt = import_library()
         # Without a handler of ours libvirt writes each error to stderr, also those that are expected.
         self.libvirt.registerErrorHandler(lambda _context, _error: None, None)
-        _start_events(self.libvirt)
+        events.start(self.libvirt)
         connection = self._connect_in_time()
         try:
             with translated(self.libvirt, "watch over the connection"):
@@ -226,18 +223,3 @@ def _without_passwords(text: str, options: ConnectionOptions) -> str:
     for password in filter(None, (options.password, in_uri, unquote(in_uri))):
         text = text.replace(password, _HIDDEN)
     return text
-
-
-def _start_events(library: Any) -> None:
-    """Run libvirt's event loop in a thread, once a process; keepalive and events need it before a connection."""
-    with _events_lock:
-        if not _events_threads:
-            library.virEventRegisterDefaultImpl()
-            thread = threading.Thread(target=_run_events, args=(library,), name="anyvirt-events", daemon=True)
-            thread.start()
-            _events_threads.append(thread)
-
-
-def _run_events(library: Any) -> None:
-    while True:
-        library.virEventRunDefaultImpl()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ...transfer.content import Hole, Segment
 from ...transfer.progress import Meter
 from .errors import ARGUMENT_UNSUPPORTED, INVALID_ARG, NO_SUPPORT, code_of
+from .events import unhurried
 from .folders import FoldersMixin
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class StreamsMixin(FoldersMixin):
             The bytes that were sent, holes included.
         """
         sent = 0
-        with self.guard("write a volume"):
+        with self.guard("write a volume"), unhurried():
             stream, sparse = self._open_stream(volume, "UPLOAD", sparse)
             try:
                 for segment in segments:
@@ -72,7 +73,7 @@ class StreamsMixin(FoldersMixin):
         self, volume: libvirt.virStorageVol, meter: Meter | None = None, sparse: bool = True
     ) -> Iterator[Segment]:
         """All that is in a volume; without ``sparse`` its holes come as zeros."""
-        with self.guard("read a volume"):
+        with self.guard("read a volume"), unhurried():
             stream, sparse = self._open_stream(volume, "DOWNLOAD", sparse)
             flags = self.libvirt.VIR_STREAM_RECV_STOP_AT_HOLE if sparse else 0
             try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt import connection
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt import events
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.driver import LibvirtDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
 
@@ -150,5 +150,5 @@ class Stubs:
 def stubs(monkeypatch: pytest.MonkeyPatch) -> Stubs:
     found = Stubs()
     monkeypatch.setitem(sys.modules, "libvirt", found.library)
-    monkeypatch.setattr(connection, "_events_threads", [threading.current_thread()])  # no event loop is needed
+    monkeypatch.setattr(events, "_threads", [threading.current_thread()])  # no event loop is needed
     return found
