@@ -355,7 +355,7 @@ def invalid_value(lab: Lab) -> None:
 # -- storage --------------------------------------------------------------------------------------------------------
 
 
-@row("VDI_IN_USE", errors.HypervisorError, "delete data", "volume 'data' is in use (destroy)")
+@row("VDI_IN_USE", errors.VolumeInUse, "delete data", "volume 'data' is in use (destroy)")
 def vdi_in_use(lab: Lab) -> None:
     vm, vdi = lab.vm(), lab.vdi()
     lab.vbd(vm, vdi)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,6 +30,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
     EXT,
     ISCSI,
     LVM,
+    Image,
     Pool,
     Volume,
     VolumeKey,
@@ -54,8 +56,14 @@ def foreign_vdi(platform: XenApiPlatform, name: str) -> str:
     with platform.session() as api:
         [sr] = api.SR.get_by_name_label(platform.pool)
         record = {
-            "name_label": name, "name_description": "", "SR": sr, "virtual_size": str(SIZE), "type": "user",
-            "sharable": False, "read_only": False, "other_config": {},
+            "name_label": name,
+            "name_description": "",
+            "SR": sr,
+            "virtual_size": str(SIZE),
+            "type": "user",
+            "sharable": False,
+            "read_only": False,
+            "other_config": {},
         }
         return str(api.VDI.get_uuid(api.VDI.create(record)))
 
@@ -145,6 +153,39 @@ def test_what_is_no_volume(storage: StorageDriver, platform: XenApiPlatform):
     assert names == sorted({*names})
     assert [name for name in names if name.startswith("user")] == ["user.xvda"]
     assert read(storage, key_of(platform, "user.xvda"), snapshots=True).snapshots == []
+
+
+@pytest.mark.parametrize("what", ["image", "volume"])
+def test_one_of_many_gets_a_name(platform: XenApiPlatform, what: str):
+    """Names can be taken twice on XenServer; who sees another steps back."""
+
+    def take(number: int) -> bool:
+        with get_storage_driver(platform.options()) as driver:
+            assert isinstance(driver, StorageDriver)
+            try:
+                if what == "image":
+                    driver.reserve_image(Image("one", platform.pool, claim=f"claim {number}"))
+                else:
+                    driver.create_volume(driver.complete_volume(wanted(platform, "one")))
+            except (AlreadyExists, VolumeNotFound):
+                return False
+            return True
+
+    with ThreadPoolExecutor(6) as threads:
+        won = list(threads.map(take, range(6)))
+    assert won.count(True) <= 1
+    with platform.session() as api:
+        assert len(api.VDI.get_by_name_label("one")) == won.count(True)
+    if not any(won):  # they stepped back from each other all the time
+        assert take(7)
+
+
+def test_an_instance_leaves_no_snapshots(storage: StorageDriver, platform: XenApiPlatform):
+    empty = platform.volumes()
+    platform.spawned(storage, "user", disks=[Disk(size_bytes=SIZE)])
+    storage.create_volume_snapshot(key_of(platform, "user.xvda"), "first")
+    storage.destroy("user")
+    assert platform.volumes() == empty
 
 
 # -- pools -----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from ...transfer.content import Content
 from ...undo import UndoStack
 from .attachments import AttachmentsMixin
 from .data import format_problems
-from .metadata import VolumeRecord, new_id, read_volume_record
+from .metadata import DOOMED, FINISHED, VolumeRecord, is_finished, new_id, read_volume_record
 from .places import Found
 from .shelves import ROUNDED_TO_BYTES, Contents, Shelf, rounded
 from .storage import Made, NewVolume
@@ -76,9 +76,10 @@ class ImageCacheMixin(AttachmentsMixin):
         with self.guard(f"finish the image {image.key}"):
             uuid = self.call("VDI.get_uuid", one.ref)
             kept = read_volume_record(one.record) or VolumeRecord("")
-            cached = {**facts, "claim": "", "beat": 0}
             size_bytes = int(self.call("VDI.get_virtual_size", one.ref))
-            self.write_record(one.ref, replace(kept, unfinished=False, vdi=uuid, size_bytes=size_bytes, cached=cached))
+            self.write_record(one.ref, replace(kept, vdi=uuid, size_bytes=size_bytes, cached=facts))
+        if not self.decide(one.ref, FINISHED):
+            raise ImageNotFound(f"the image {image.key} was taken for an abandoned one")
         self.places().forget_vdis()
 
     def delete_image(self, key: VolumeKey, claim: str = "") -> None:
@@ -87,6 +88,8 @@ class ImageCacheMixin(AttachmentsMixin):
         for one in found:
             if not claim:
                 self._require_needless(place, one)
+            elif not self.decide(one.ref, DOOMED):
+                continue  # it has just become whole
             self.delete_in_use(key, one.ref, "be deleted")
         if found:
             self.clear_marks(place)
@@ -111,8 +114,8 @@ class ImageCacheMixin(AttachmentsMixin):
     def _require_alone(self, place: Place, ref: str) -> None:
         """Make sure that nobody else has reserved the name at the same moment: who sees another steps back, so that
         who sees none is alone."""
-        shelf = self.look_again(place).shelf
-        if any(one.ref != ref for one in shelf.volumes + shelf.leftovers):
+        now = self.look_again(place)
+        if ref not in now.contents.vdis or any(one.ref != ref for one in now.shelf.volumes + now.shelf.leftovers):
             raise Contested(f"the image {place.key.name!r} is being fetched into the pool {place.key.pool!r} already")
 
     def _claimed(self, image: Image) -> Found:
@@ -159,7 +162,9 @@ def _cached(shelf: Shelf) -> list[Found]:
 
 def _facts_of(one: Found) -> dict[str, Any]:
     kept = read_volume_record(one.record)
-    return {} if kept is None or kept.cached is None else kept.cached
+    if kept is None or kept.cached is None:
+        return {}
+    return {**kept.cached, "claim": "", "beat": 0} if is_finished(one.record) else kept.cached
 
 
 def _to_image(one: Found, key: VolumeKey) -> Image:

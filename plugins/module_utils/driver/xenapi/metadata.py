@@ -23,6 +23,11 @@ CLONE_TAG = "anyvirt-clone:"
 """Begins the key that marks a VDI while it is cloned, so that a clone that carries it is known as one cut short; the
 rest of the key is the record's id."""
 
+STATE = "anyvirt-state"
+"""The key in the other_config of VDIs that says what became of an unfinished one. Adding a key fails where it is there
+already, so that of who finishes a VDI and who takes it for a leftover one comes first, and the other knows."""
+FINISHED, DOOMED = "finished", "doomed"
+
 
 @dataclass
 class Record:
@@ -63,7 +68,7 @@ class VolumeRecord:
         making: Tells it from others of its name, when it is looked for because the reply to its making was lost, and
             from then on: a reverted volume keeps it, and its snapshots have it as ``snapshot_of``.
         vdi: The uuid of the VDI that this was written for, where that is known. A copy carries the record too.
-        unfinished: It is still being filled.
+        unfinished: It is still being filled, unless the key ``STATE`` says otherwise.
         parent: The uuid of the VDI that it was cloned from.
         metadata: The user's own keys and values.
         snapshot: The name of a snapshot of the volume that has ``snapshot_of`` as its ``making``.
@@ -127,7 +132,16 @@ def read_record(vm: Mapping[str, Any]) -> Record | None:
 def read_volume_record(vdi: Mapping[str, Any]) -> VolumeRecord | None:
     """The record of a volume, given the VDI's own; None for one made by others, copies of ours among them."""
     record = _read(vdi, VolumeRecord)
-    return None if record is None or record.vdi not in (None, vdi.get("uuid")) else record
+    if record is None or record.vdi not in (None, vdi.get("uuid")):
+        return None
+    if is_finished(vdi):
+        record.unfinished = False
+    return record
+
+
+def is_finished(vdi: Mapping[str, Any]) -> bool:
+    """Whether who made a VDI has said that nothing is missing."""
+    return bool(vdi["other_config"].get(STATE) == FINISHED)
 
 
 def with_record(other_config: Mapping[str, str], record: Record | VolumeRecord | None) -> dict[str, str]:
@@ -148,7 +162,9 @@ def to_text(record: Record | VolumeRecord) -> str:
 
 def foreign_keys(other_config: Mapping[str, str]) -> dict[str, str]:
     """An other_config without what is ours."""
-    return {key: value for key, value in other_config.items() if key != KEY and not key.startswith(CLONE_TAG)}
+    return {
+        key: value for key, value in other_config.items() if key not in (KEY, STATE) and not key.startswith(CLONE_TAG)
+    }
 
 
 def _read(owner: Mapping[str, Any], kind: type[_Kept]) -> _Kept | None:

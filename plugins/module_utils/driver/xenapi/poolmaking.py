@@ -130,7 +130,7 @@ class PoolMakingMixin(PoolsMixin):
         if len(found) > 1:
             several = f"the target has {len(found)} LUNs; give the SCSI id of one of them: {', '.join(found)}"
             raise InvalidInput([Problem("devices", several)])
-        return found[0]
+        return str(found[0])
 
     def _find_new(self, ref: str) -> Repository:
         with self.guard("look up the new storage pool"):

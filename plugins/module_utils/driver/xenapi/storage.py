@@ -28,7 +28,7 @@ from .records import NULL, Object
 from .vmfields import new_vbd
 
 GONE = "HANDLE_INVALID"
-_MARKED_ALREADY = "MAP_DUPLICATE_KEY"
+MARKED_ALREADY = "MAP_DUPLICATE_KEY"
 _BUSY = frozenset({"OTHER_OPERATION_IN_PROGRESS", "VDI_IN_USE", "VM_BAD_POWER_STATE"})
 """What is said of objects with which something is still done, perhaps for a client that is gone."""
 _SECTOR = 512
@@ -273,7 +273,7 @@ class StorageMixin(CheckMixin):
         try:
             self.call("VDI.add_to_other_config", source.ref, mark, source.record["uuid"])
         except self.api.library.Failure as failure:
-            if code_of(failure) != _MARKED_ALREADY:
+            if code_of(failure) != MARKED_ALREADY:
                 raise
             # An earlier run has been killed while it made a clone for the same instance.
             self.settle("VDI.clone")

@@ -25,7 +25,7 @@ from ...model.units import format_size
 from ...transfer.content import Content, ImageFacts
 from ...undo import Undo, UndoStack
 from .data import DataMixin, format_problems
-from .metadata import VolumeRecord, new_id, read_volume_record
+from .metadata import FINISHED, VolumeRecord, new_id, read_volume_record
 from .places import Found
 from .shelves import VHD, is_cached, rounded, to_volume
 from .storage import Made, NewVolume
@@ -209,7 +209,9 @@ class VolumeMakingMixin(DataMixin):
             if new.is_clone:
                 self.call("VDI.set_sharable", ref, new.sharable)
             parent = new.source.record["uuid"] if isinstance(new.source, Found) and new.is_clone else None
-            self.write_record(ref, replace(new.record, unfinished=False, vdi=uuid, parent=parent))
+            self.write_record(ref, replace(new.record, vdi=uuid, parent=parent))
+        if not self.decide(ref, FINISHED):
+            raise AlreadyExists(f"somebody else has begun to make the volume {volume.key} meanwhile")
 
     def claim_name(self, place: Place, ref: str) -> str:
         """Make sure that nobody else has the name of what was just begun; its uuid.
@@ -221,7 +223,8 @@ class VolumeMakingMixin(DataMixin):
         shelf = now.shelf
         if any(one.ref != ref for one in shelf.volumes):
             raise AlreadyExists(f"there is a volume {place.key.name!r} in the storage pool {place.key.pool!r} already")
-        if any(one.ref != ref for one in shelf.leftovers):
+        # Who begins at the same moment may have taken ours for what a killed run has left.
+        if ref not in now.contents.vdis or any(one.ref != ref for one in shelf.leftovers):
             raise Contested(f"a volume {place.key.name!r} is being made in the storage pool {place.key.pool!r} already")
         return str(now.contents.vdis[ref]["uuid"])
 

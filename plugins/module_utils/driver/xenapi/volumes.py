@@ -14,11 +14,12 @@ from ...errors import PoolNotFound, VolumeInUse, VolumeNotFound
 from ...model.storage import Volume, VolumeKey, VolumeUse, VolumeUses
 from ...undo import Undo
 from .errors import code_of
-from .metadata import CLONE_TAG, VolumeRecord, new_id, place_id, read_volume_record, with_record
+from .metadata import CLONE_TAG, DOOMED, STATE, VolumeRecord, new_id, place_id, read_volume_record, with_record
 from .places import Found
 from .pools import PoolsMixin, Repository, nothing, require_active
 from .records import Object, device_uses
 from .shelves import Contents, Shelf, adopted, to_volume, uuids_of
+from .storage import GONE, MARKED_ALREADY
 
 _MAKING = ("VDI.create", "VDI.clone", "VDI.snapshot", "VDI.copy")
 _IN_USE = "VDI_IN_USE"
@@ -211,8 +212,25 @@ class VolumesMixin(PoolsMixin):
             if kept is not None and kept.replaces is not None:
                 old = next(ref for ref, vdi in place.contents.vdis.items() if vdi["uuid"] == kept.replaces)
                 self.seat(kept.moves, old, one.ref)
-        for one in shelf.leftovers + shelf.waiting:
+        for one in shelf.leftovers:
+            if self.decide(one.ref, DOOMED):
+                self.when_free(partial(self.delete_vdi, one.ref, str(place.key)))
+        for one in shelf.waiting:
             self.when_free(partial(self.delete_vdi, one.ref, str(place.key)))
+
+    def decide(self, ref: str, state: str) -> bool:
+        """Say that an unfinished virtual disk is ``FINISHED`` or ``DOOMED``; False when somebody has said the other
+        already, or taken it away."""
+        with self.guard("say what becomes of a virtual disk"):
+            try:
+                self.call("VDI.add_to_other_config", ref, STATE, state)
+            except self.api.library.Failure as failure:
+                if code_of(failure) == GONE:
+                    return False
+                if code_of(failure) != MARKED_ALREADY:
+                    raise
+                return bool(self.call("VDI.get_other_config", ref).get(STATE) == state)
+        return True
 
     def seat(self, moves: Sequence[Mapping[str, Any]], vdi: str, instead_of: str) -> None:
         """Let machines that are off have one virtual disk in the place of another.
