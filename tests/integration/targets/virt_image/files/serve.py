@@ -15,11 +15,11 @@ import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 LONGEST_S = 600
-BROKEN = set()
+BROKEN: set[str] = set()
 
 
 class Handler(SimpleHTTPRequestHandler):
-    def do_GET(self):
+    def do_GET(self) -> None:
         if not self.path.startswith("/breaks/"):
             super().do_GET()
             return
@@ -29,21 +29,21 @@ class Handler(SimpleHTTPRequestHandler):
         if "Range" in self.headers:
             start = int(self.headers["Range"].partition("=")[2].rstrip("-"))
             self.send_response(206)
-            self.send_header("Content-Range", "bytes {0}-{1}/{2}".format(start, len(data) - 1, len(data)))
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         else:
             self.send_response(200)
-        self.send_header("ETag", '"{0}"'.format(len(data)))
+        self.send_header("ETag", f'"{len(data)}"')
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
         end = len(data) if self.path in BROKEN else len(data) // 2
         BROKEN.add(self.path)
         self.wfile.write(data[start:end])
 
-    def log_message(self, *words):
+    def log_message(self, *_words: object) -> None:
         pass
 
 
-def main():
+def main() -> None:
     folder = sys.argv[1]
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=folder))
     server.timeout = 0.2
