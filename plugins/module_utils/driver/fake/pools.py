@@ -13,6 +13,7 @@ from ...model import power_state
 from ...model.storage import Pool
 from ...undo import Undo
 from ..imagepath import is_path
+from .datafiles import sweep
 from .hostfile import Device
 from .poolkinds import pool_problems
 from .poolrecords import definition_in, definition_of, new_pool_record, to_pool
@@ -59,6 +60,7 @@ class PoolsMixin(StorageMixin):
             if before is not None and definition_in(before) != definition_of(pool):
                 self._drop_volumes(changes, name)  # what was left in the place of an older pool of the name
             changes.put(POOLS, name, after)
+        sweep(self._store)
         return lambda: self._remove_made_pool(name, before)
 
     def start_pool(self, name: str) -> Undo:
