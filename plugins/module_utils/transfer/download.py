@@ -33,6 +33,24 @@ class _Broken(Exception):
         super().__init__(reason)
 
 
+class _Patience:
+    """With a server that sends, but so little that it would never end."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._until = time.monotonic() + timeout_s
+        self._held = 0
+
+    def came(self, count: int) -> None:
+        """So many bytes more. Raises _Broken when they were too few for too long."""
+        self._held += count
+        now = time.monotonic()
+        if now > self._until:
+            if self._held < _SLOWEST_BYTES:
+                raise _Broken(f"fewer than {_SLOWEST_BYTES} bytes came in {self._timeout_s:g} s")
+            self._until, self._held = now + self._timeout_s, 0
+
+
 class Download:
     """What a URL leads to, read once from the beginning to the end. Use it as a context manager.
 
@@ -161,13 +179,14 @@ class Download:
         self.length = self.length if total is None else total
 
     def _skip(self, response: HTTPResponse) -> None:
-        left = self._at
+        left, patience = self._at, _Patience(self._options.timeout_s)
         try:
             while left:
                 skipped = len(response.read1(min(left, PIECE_BYTES)))
                 if not skipped:
                     raise _Broken("the connection broke")
                 left -= skipped
+                patience.came(skipped)
         except (OSError, HTTPException) as error:
             raise _Broken(why(error)) from error
 
@@ -175,8 +194,7 @@ class Download:
 
     def _read(self, response: HTTPResponse) -> bytes:
         """The next piece; a short one rather than one that comes late, since others wait for it. Empty at the end."""
-        begin = time.monotonic()
-        patience, seen = begin + self._options.timeout_s, 0
+        late, patience = time.monotonic() + _LONGEST_PIECE_S, _Patience(self._options.timeout_s)
         parts: list[bytes] = []
         held = 0
         while held < PIECE_BYTES:
@@ -194,12 +212,8 @@ class Download:
                 break
             parts.append(part)
             held += len(part)
-            now = time.monotonic()
-            if now > patience:
-                if held - seen < _SLOWEST_BYTES:
-                    raise _Broken(f"fewer than {_SLOWEST_BYTES} bytes came in {self._options.timeout_s:g} s")
-                patience, seen = now + self._options.timeout_s, held
-            if held >= _SLOWEST_BYTES and now > begin + _LONGEST_PIECE_S:
+            patience.came(len(part))
+            if held >= _SLOWEST_BYTES and time.monotonic() > late:
                 break
         return b"".join(parts) if len(parts) != 1 else parts[0]
 
