@@ -183,6 +183,14 @@ def test_the_instances_own_pool_comes_first(storage):
     assert len(storage.volume_uses([VolumeKey("other", "debian")])[VolumeKey("other", "debian")].children) == 2
 
 
+def test_a_volume_does_not_take_the_name_of_an_image_that_is_fetched(storage, files):
+    storage.reserve_image(IMAGE)
+    before = files()
+    with pytest.raises(AlreadyExists, match="reserved for an image"):
+        storage.create_volume(storage.complete_volume(Volume(IMAGE.name, IMAGE.pool, size_bytes=MIB)))
+    assert files() == before
+
+
 def test_what_is_not_complete_or_no_image_is_not_used(storage, files):
     storage.reserve_image(IMAGE)
     storage.create_volume(storage.complete_volume(Volume("plain", "default", size_bytes=MIB)))
