@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from dataclasses import replace
 from xml.etree.ElementTree import Element
@@ -22,8 +23,8 @@ from .volumexml import to_libvirt_format
 
 _TRAY = "tray"
 """In what libvirt says of one that does not open."""
-_JUST_CLOSED = "Tray of the device is not open"
-"""A guest that starts shuts the tray just when libvirt puts something in."""
+_JUST_CLOSED = re.compile(r"Tray of (the )?device\b.* is not open")
+"""A guest that starts shuts the tray just when libvirt puts something in, or takes it out."""
 _PATIENCE_S = 5.0
 _ASK_AGAIN_S = 0.2
 
@@ -71,7 +72,7 @@ class MediaMixin(AttachMixin):
                 return
             except self.libvirt.libvirtError as error:
                 text = str(error)
-                if _JUST_CLOSED not in text or time.monotonic() > deadline:
+                if _JUST_CLOSED.search(text) is None or time.monotonic() > deadline:
                     if view.running is None or _TRAY not in text.lower():
                         raise
                     raise HypervisorError(
