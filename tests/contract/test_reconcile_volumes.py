@@ -216,6 +216,8 @@ def test_one_failure_does_not_hide_the_others(storage: StorageDriver, platform: 
 @pytest.mark.parametrize("what", ["blank", "filled"])
 def test_each_call_fails_once(storage: StorageDriver, platform: Platform, tmp_path: Path, what: str):
     """A volume is made, described, and attached: all of it or nothing."""
+    if what == "blank" and platform.name == "libvirt":
+        return  # all that it takes is part of the other, and takes its time
     platform.spawned(storage, "user")
     params: dict[str, Any] = {"name": "one", "instance": "user", "state": "attached"}
     if what == "filled":
@@ -242,6 +244,7 @@ def test_each_call_fails_once(storage: StorageDriver, platform: Platform, tmp_pa
     assert number > 3
 
 
+@pytest.mark.on("fake", "xenapi")  # encrypting takes seconds on libvirt, where test_volumes does it
 def test_a_passphrase_is_in_no_result(storage: StorageDriver, platform: Platform):
     params = {"name": "one", "size": f"{SIZE}", "encryption": {"passphrase": "very-secret-words"}}
     outcome = run(platform, **params)
