@@ -18,6 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import ModuleType
 from unittest import mock
 
 import pytest
@@ -303,6 +304,31 @@ def test_not_unpacked_when_not_wanted(tmp_path: Path, kind: str) -> None:
 def test_an_unsafe_image_in_a_compressed_file(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UnsafeImage, match="VMDK"):
         unpack(tmp_path, COMPRESSORS[kind](b"KDMV" + bytes(5000)))
+
+
+def test_zstd_of_the_standard_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module of Python 3.14 has the ways of lzma, which stands in for it here."""
+    library = ModuleType("compression.zstd")
+    library.ZstdError = lzma.LZMAError
+    library.DecompressionParameter = mock.Mock(window_log_max="window_log_max")
+    limits = []
+
+    def decompressor(options: dict[str, int]) -> lzma.LZMADecompressor:
+        limits.append(options)
+        return lzma.LZMADecompressor()
+
+    library.ZstdDecompressor = decompressor
+    package = ModuleType("compression")
+    package.zstd = library
+    monkeypatch.setitem(sys.modules, "compression", package)
+    monkeypatch.setitem(sys.modules, "compression.zstd", library)
+    packed = lzma.compress(DATA[:MIB], preset=0) + lzma.compress(DATA[MIB:], preset=0)
+    assert joined(zstd.unpack(iter([packed[:1000], packed[1000:]]), "it")) == DATA
+    assert limits == [{"window_log_max": 27}] * 2
+    with pytest.raises(TransferError, match="ends in the middle"):
+        joined(zstd.unpack(iter([packed[:-5]]), "it"))
+    with pytest.raises(TransferError, match="damaged"):
+        joined(zstd.unpack(iter([b"rubbish" * 10]), "it"))
 
 
 def test_zstd_that_nothing_here_can_read(tmp_path: Path) -> None:
