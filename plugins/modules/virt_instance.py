@@ -103,8 +103,8 @@ options:
       image: &image
         description:
           - Absolute path of an image file on the hypervisor's host, or the name of an image that
-            M(anyvirt.compute.virt_image) has fetched; that of O(pool) comes before those of other pools. The root disk is
-            a copy-on-write child of it.
+            M(anyvirt.compute.virt_image) has fetched; that of O(pool) comes before those of other pools. The root disk
+            is a copy-on-write child of it.
           - On XenServer and XCP-ng it is the path of a raw image file where the module runs, which is uploaded, or the
             name of a virtual disk of the pool, which is cloned, copy on write where its storage can do that.
           - An instance that exists is never given another image; asking for one is an error.

@@ -44,7 +44,7 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
             if existing.is_image or not existing.unfinished:
                 raise AlreadyExists(f"there is a volume {volume.name!r} in the storage pool {volume.pool!r} already")
             self.remove_all_of(view, volume.name)
-        remembered = _remembered(volume)
+        remembered = _remembered(volume, view)
         with UndoStack() as done:
             record = None
             if remembered or _takes_time(volume):
@@ -188,9 +188,11 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
                 self.when_idle(lambda: volume.resize(size_bytes, 0))
 
 
-def _remembered(volume: Volume) -> Payload:
+def _remembered(volume: Volume, view: PoolView) -> Payload:
     """What a volume's record says when it is done; nothing is a record that need not be."""
     payload: Payload = {}
+    if volume.format == RAW and view.has_files:
+        payload["format"] = RAW  # libvirt would take it for what its guest makes it look like
     if volume.metadata:
         payload["metadata"] = dict(volume.metadata)
     if volume.shareable:

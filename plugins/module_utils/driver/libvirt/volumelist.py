@@ -16,7 +16,7 @@ from .folders import refresh_unless_busy
 from .qcow2table import read_snapshots
 from .storage import FOLDER_POOLS
 from .volumerecord import IMAGE_SUFFIX, VOLUME_SUFFIX, RecordsMixin, is_hidden
-from .volumexml import VolumeFacts, read_volume
+from .volumexml import VolumeFacts, read_volume, to_libvirt_format
 from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
@@ -46,11 +46,17 @@ class PoolView(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A volume that is there and whole."""
+    """A volume that is there and whole.
+
+    Attributes:
+        misread: libvirt, which looks at what is in it, takes it for another format than it has: a guest can write what
+            it likes into its raw disk, also the header of a qcow2 file that names any file of the host.
+    """
 
     view: PoolView
     handle: libvirt.virStorageVol
     facts: VolumeFacts
+    misread: bool = False
 
     @property
     def key(self) -> VolumeKey:
@@ -123,7 +129,13 @@ class VolumeListMixin(RecordsMixin):
                 f"the volume {key.name!r} in the storage pool {key.pool!r} is half made; make it again or remove it"
             )
         with self.guard(f"read the volume {key.name!r} in the storage pool {key.pool!r}"):
-            return Found(view, handle, read_volume(handle.XMLDesc(0)))
+            facts = read_volume(handle.XMLDesc(0))
+        misread = is_misread(volume.format, facts)
+        if misread:
+            facts = facts._replace(
+                format=volume.format or facts.format, size_bytes=volume.size_bytes or facts.size_bytes, backing=None
+            )
+        return Found(view, handle, facts, misread)
 
     def describe(self, view: PoolView, name: str, snapshots: bool = False) -> Volume | None:
         """A volume, or what is left of one; None when there is nothing of it."""
@@ -151,9 +163,13 @@ class VolumeListMixin(RecordsMixin):
         )
         if handle is not None and facts is not None:
             volume.size_bytes, volume.allocation_bytes = facts.size_bytes, facts.allocation_bytes
-            volume.format, volume.path = (fetched or {}).get("format") or facts.format, facts.path
+            known = (fetched or {}).get("format") or (remembered or {}).get("format")
+            volume.format, volume.path = known or facts.format, facts.path
             volume.encrypted = facts.encrypted
-            volume.backing = None if facts.backing is None else self._name_of(view, facts.backing)
+            if is_misread(known, facts):
+                volume.size_bytes = self.length_of(handle)
+            elif facts.backing is not None:
+                volume.backing = self._name_of(view, facts.backing)
             if snapshots:
                 volume.snapshots = self.snapshots_in(handle, facts)
         return volume
@@ -201,3 +217,8 @@ class VolumeListMixin(RecordsMixin):
                 return None
             with self.guard(f"look up the volume at {path!r}"):
                 raise
+
+
+def is_misread(known: str | None, facts: VolumeFacts) -> bool:
+    """Whether a volume has another format than libvirt takes it for."""
+    return known is not None and to_libvirt_format(known) != to_libvirt_format(facts.format)

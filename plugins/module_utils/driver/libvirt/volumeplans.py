@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
-from ...errors import ImageNotFound, InvalidInput, Problem, SnapshotNotFound, Unsupported
+from ...errors import ImageNotFound, InvalidInput, Problem, SnapshotNotFound, UnsafeImage, Unsupported
 from ...model.storage import FALLOC, FULL, METADATA, OFF, Volume, VolumeKey, VolumeSource
 from ...model.units import MIB, format_size
 from ...transfer.content import ImageFacts
@@ -113,6 +113,8 @@ class VolumePlansMixin(CachedImagesMixin, VolumeListMixin, VolumeUsesMixin):
                 f"the libvirt driver cannot copy the encrypted volume {str(key)!r}, since its passphrase cannot be "
                 "read; copy what is in it from inside a guest"
             )
+        if not source.copy_on_write:  # a child is told the format of what it leans on
+            require_well_read(found)
         if source.snapshot is not None and source.snapshot not in self.snapshot_names(found):
             raise SnapshotNotFound(f"the volume {key} has no snapshot {source.snapshot!r}")
         self.require_no_writer(key, "copied")
@@ -127,6 +129,15 @@ class VolumePlansMixin(CachedImagesMixin, VolumeListMixin, VolumeUsesMixin):
                 raise ImageNotFound(f"there is no image {name!r} in the cache of the pool {pool!r}")
             image = found
         return Origin(self.require_whole(image.key), to_libvirt_format(image.format or RAW))
+
+
+def require_well_read(found: Found) -> None:
+    """Raise UnsafeImage when libvirt would follow what a guest has written into a raw volume."""
+    if found.misread:
+        raise UnsafeImage(
+            f"the volume {str(found.key)!r} is {found.facts.format}, and a guest has made its beginning look like "
+            "another format, which libvirt would believe; clear that, or copy the data from inside a guest"
+        )
 
 
 def _fitted(volume: Volume, facts: ImageFacts | None) -> Volume:

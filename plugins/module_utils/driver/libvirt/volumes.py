@@ -17,6 +17,7 @@ from ...undo import Undo, UndoStack
 from .growattached import GrowAttachedMixin
 from .volumecreation import VolumeCreationMixin
 from .volumelist import Found
+from .volumeplans import require_well_read
 from .volumerecord import PART_SUFFIX, VOLUME_SUFFIX, Payload
 from .volumeuses import some
 from .volumexml import volume_document
@@ -57,6 +58,7 @@ class VolumesMixin(VolumeCreationMixin, GrowAttachedMixin):
             if users:
                 sizes = f"from {format_size(before)} to {format_size(size_bytes)}"
                 raise VolumeInUse(f"{what} cannot be made smaller, {sizes}: {some(users)} needs it")
+        require_well_read(found)
         if not found.view.has_files:
             raise Unsupported(
                 f"libvirt cannot give volumes another size in pools of type {found.view.kind}, such as {key.pool!r}; "
