@@ -10,6 +10,7 @@ import time
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake import dial
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.storagedriver import FakeStorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AlreadyExists,
     HypervisorError,
@@ -38,20 +39,20 @@ def guest(storage):
     return "web1"
 
 
-def volume(storage, name="data", **fields) -> Volume:
+def volume(storage: FakeStorageDriver, name="data", **fields) -> Volume:
     completed = storage.complete_volume(Volume(name, "default", **{"size_bytes": MIB, **fields}))
     storage.create_volume(completed)
     return completed
 
 
-def attached(storage, name="data", instance="web1", **fields) -> Disk:
+def attached(storage: FakeStorageDriver, name="data", instance="web1", **fields) -> Disk:
     disk = storage.complete_attachment(instance, Disk(volume=name, pool="default", **fields))
     storage.attach_volume(instance, disk)
     return disk
 
 
-def disks_of(storage, instance="web1") -> list[Disk]:
-    return storage.get_instances([instance])[instance].disks
+def disks_of(storage: FakeStorageDriver, instance="web1") -> list[Disk]:
+    return storage.get_instances([instance])[instance].disks or []
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class Pieces:
         yield Hole(MIB)
 
 
-def fetched(storage, image: Image = IMAGE) -> Image:
+def fetched(storage: FakeStorageDriver, image: Image = IMAGE) -> Image:
     storage.reserve_image(image)
     storage.write_image(image, Pieces())
     storage.finish_image(image)
