@@ -116,8 +116,8 @@ class CreationMixin(VolumeDataMixin):
             raise AlreadyExists(f"there is a volume {name!r} in the pool {pool!r} already")
         if "image" in record:
             raise AlreadyExists(
-                f"the name {name!r} in the pool {pool!r} is reserved for an image; fetch it to its end with virt_image, "
-                "or remove it there (state: absent)"
+                f"the name {name!r} in the pool {pool!r} is reserved for an image; fetch it to its end "
+                "with virt_image, or remove it there (state: absent)"
             )
         if is_being_written(self.folder, record["making"]):
             raise AlreadyExists(f"the volume {name!r} in the pool {pool!r} is being made right now, by somebody else")
