@@ -171,6 +171,28 @@ def test_a_record_whose_volume_somebody_deleted(storage: StorageDriver, platform
     assert platform.volumes() == {"noted"}
 
 
+def test_nor_one_that_was_made_with_the_instance(storage: StorageDriver, platform: QemuPlatform):
+    """No record tells of it, but the instance does."""
+    made = platform.spawned(storage, "guest", disks=[Disk(size_bytes=SIZE, format="raw")])
+    assert made.disks is not None
+    key = VolumeKey(platform.pool, str(made.disks[0].volume))
+    _write_window(platform, key.name)
+    storage.refresh_pool(platform.pool)
+    with pytest.raises(UnsafeImage, match="raw"):
+        make(storage, Volume("copy", key.pool, source=VolumeSource(volume=key.name, copy_on_write=False)))
+    with pytest.raises(UnsafeImage, match="raw"), storage.open_volume(key):
+        pass
+
+
+def _write_window(platform: QemuPlatform, name: str) -> None:
+    """What a malicious guest writes to the beginning of its disk."""
+    header = bytearray(qcow2_image(64 * MIB).file)
+    header[8:20] = (512).to_bytes(8, "big") + (11).to_bytes(4, "big")
+    header[512:523] = b"/etc/shadow"
+    with platform.lab.outer_path(f"{platform.pool_folder}/{name}").open("r+b") as disk:
+        disk.write(header)
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_record_goes_with_a_volume_that_goes_with_its_instance(
     storage: StorageDriver, platform: QemuPlatform, monkeypatch: Any, killed: bool
@@ -205,12 +227,7 @@ def test_metadata_that_is_too_long(storage: StorageDriver, platform: QemuPlatfor
 def test_a_guest_cannot_make_its_raw_disk_a_window_to_the_host(storage: StorageDriver, platform: QemuPlatform):
     """libvirt looks into files and believes what it finds; the record says what the volume really is."""
     volume = created(platform, storage, "raw", format="raw")
-    header = bytearray(qcow2_image(64 * MIB).file)
-    header[8:20] = (512).to_bytes(8, "big") + (11).to_bytes(4, "big")
-    header[512:523] = b"/etc/shadow"
-    file = platform.lab.outer_path(f"{platform.pool_folder}/raw")
-    with file.open("r+b") as disk:
-        disk.write(header)
+    _write_window(platform, "raw")
     storage.refresh_pool(platform.pool)
     found = read(storage, volume.key)
     assert (found.format, found.size_bytes, found.backing) == ("raw", SIZE, None)

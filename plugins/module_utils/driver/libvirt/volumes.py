@@ -17,7 +17,6 @@ from ...undo import Undo, UndoStack
 from .growattached import GrowAttachedMixin
 from .volumecreation import VolumeCreationMixin
 from .volumelist import Found
-from .volumeplans import require_well_read
 from .volumerecord import PART_SUFFIX, VOLUME_SUFFIX, Payload
 from .volumeuses import some
 from .volumexml import volume_document
@@ -58,7 +57,7 @@ class VolumesMixin(VolumeCreationMixin, GrowAttachedMixin):
             if users:
                 sizes = f"from {format_size(before)} to {format_size(size_bytes)}"
                 raise VolumeInUse(f"{what} cannot be made smaller, {sizes}: {some(users)} needs it")
-        require_well_read(found)
+        self.require_well_read(found)
         if not found.view.has_files:
             raise Unsupported(
                 f"libvirt cannot give volumes another size in pools of type {found.view.kind}, such as {key.pool!r}; "
@@ -109,6 +108,7 @@ class VolumesMixin(VolumeCreationMixin, GrowAttachedMixin):
             passing.take_back(f"the passing copy of the volume {key}")
 
     def _whole_copy(self, found: Found, done: UndoStack) -> libvirt.virStorageVol:
+        self.require_well_read(found)
         name, size_bytes = found.key.name + PART_SUFFIX, found.facts.size_bytes
         self.drop(found.view.volumes.get(name))
         with self.progress.measure(f"copy {found.key}", size_bytes) as meter:

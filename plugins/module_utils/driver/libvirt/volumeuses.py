@@ -27,6 +27,7 @@ class DiskUse(NamedTuple):
 
     Attributes:
         pool, volume: Where the domain names them instead of a path.
+        format: As the hypervisor is told, in its words.
         chain: The path of its data, then those of the files that this leans on, as far as the domain tells.
     """
 
@@ -36,6 +37,7 @@ class DiskUse(NamedTuple):
     read_only: bool
     pool: str | None
     volume: str | None
+    format: str | None
     chain: tuple[str, ...]
 
 
@@ -136,7 +138,7 @@ def some(names: Iterable[str]) -> str:
 
 def _disks_of(domain: Element, instance: str, active: bool) -> Iterator[DiskUse]:
     for disk in domain.iterfind("devices/disk"):
-        source, target = disk.find("source"), disk.find("target")
+        source, target, driver = disk.find("source"), disk.find("target"), disk.find("driver")
         paths = [found.get("file") or found.get("dev") for found in disk.iter("source")]
         yield DiskUse(
             instance,
@@ -145,6 +147,7 @@ def _disks_of(domain: Element, instance: str, active: bool) -> Iterator[DiskUse]
             disk.find("readonly") is not None,
             None if source is None else source.get("pool"),
             None if source is None else source.get("volume"),
+            None if driver is None else driver.get("type"),
             tuple(path for path in paths if path),
         )
 
