@@ -165,10 +165,9 @@ class VolumeMakingMixin(DataMixin):
         if any(is_cached(one) for one in shelf.leftovers):
             words = f"an image {place.key.name!r} is being fetched into the storage pool {place.key.pool!r}"
             raise AlreadyExists(f"{words}; removing the image takes away what is left of it")
-        if shelf.leftovers or shelf.waiting:
+        # Where a source is marked, a clone of it may still be on its way.
+        if shelf.leftovers or shelf.waiting or place.contents.marked_sources(place.mark):
             self.clear_leftovers(place)
-        elif place.contents.marked_sources(place.mark):
-            self.clear_marks(place)
 
     def _plan_new(self, volume: Volume, place: Place, content: Content | None) -> NewVolume:
         source: Found | None = None

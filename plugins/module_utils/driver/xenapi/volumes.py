@@ -15,7 +15,7 @@ from ...model.storage import Volume, VolumeKey, VolumeUse, VolumeUses
 from ...undo import Undo
 from .errors import code_of
 from .metadata import CLONE_TAG, DOOMED, STATE, VolumeRecord, new_id, place_id, read_volume_record, with_record
-from .places import Found
+from .places import Found, is_unclaimed
 from .pools import PoolsMixin, Repository, nothing, require_active
 from .records import Object, device_uses
 from .shelves import Contents, Shelf, adopted, to_volume, uuids_of
@@ -213,7 +213,8 @@ class VolumesMixin(PoolsMixin):
                 old = next(ref for ref, vdi in place.contents.vdis.items() if vdi["uuid"] == kept.replaces)
                 self.seat(kept.moves, old, one.ref)
         for one in shelf.leftovers:
-            if self.decide(one.ref, DOOMED):
+            # A clone of which nothing was written has what its source has, where this is said already.
+            if is_unclaimed(one.record) or self.decide(one.ref, DOOMED):
                 self.when_free(partial(self.delete_vdi, one.ref, str(place.key)))
         for one in shelf.waiting:
             self.when_free(partial(self.delete_vdi, one.ref, str(place.key)))
