@@ -58,6 +58,7 @@ def test_hot_plug(storage: StorageDriver, platform: XenPlatform, machine: str):
         undo()
         assert eventually(lambda: sees(platform, "one") == first, 30)
     storage.attach_volume("one", disk)
+    assert eventually(lambda: "xvdb" in sees(platform, "one"), 30)
     assert storage.get_instances(["one"])["one"].pending == {}
     storage.detach_volume("one", "xvdb", TIMEOUT_S)
     assert [found.device for found in storage.get_instances(["one"])["one"].disks] == ["xvda"]

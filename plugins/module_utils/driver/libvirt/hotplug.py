@@ -29,7 +29,7 @@ UNPLUG_TIMEOUT_S = 60.0
 _ASK_AGAIN_S = 5.0
 """A guest that is still booting misses the request."""
 
-_UNDER_WAY = "in the process of unplug"
+_LATER = ("in the process of unplug", "libxenlight failed to detach")
 _ANOTHER_TIME = ("alias", "address", "target", "link", "backend")
 """What libvirt chose for a device while it was plugged in."""
 
@@ -107,8 +107,8 @@ class HotplugMixin(WatchMixin):
             else:
                 handle.detachDeviceFlags(text_of_device(device), flag)
         except self.libvirt.libvirtError as error:
-            # It is at it since an earlier request, or has just done it.
-            if code_of(error) != DEVICE_MISSING and _UNDER_WAY not in str(error):
+            # It is at it since an earlier request, or has just done it, or (on Xen) has not come to know the device yet.
+            if code_of(error) != DEVICE_MISSING and not any(sign in str(error) for sign in _LATER):
                 raise
 
 
