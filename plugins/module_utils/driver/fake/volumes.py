@@ -16,7 +16,7 @@ from .records import volume_key
 from .store import INSTANCES, VOLUMES, Changes, Record, View
 from .storedforms import guest_segments, is_plain, plain_data
 from .volumechecks import VolumeChecksMixin, rounded_up
-from .volumerecords import DATA, is_complete, to_volume
+from .volumerecords import DATA, data_of, is_complete, to_volume
 
 
 class VolumesMixin(VolumeChecksMixin):
@@ -62,10 +62,11 @@ class VolumesMixin(VolumeChecksMixin):
             self._require_resizable(changes, key, volume, size_bytes)
             data = {field: volume[field] for field in DATA if field in volume}
             if size_bytes < before:
-                volume = self._shortened(volume, size_bytes)
+                volume = self._shortened(changes, volume, size_bytes)
             self._set_size(changes, key, volume, size_bytes)
+            made = volume.get("data")
         sweep(self._store)
-        return lambda: self._resize_back(key, before, data)
+        return lambda: self._resize_back(key, before, data, made)
 
     def set_volume_metadata(self, key: VolumeKey, metadata: Mapping[str, str]) -> Undo:
         with self._read("volumes") as view:
@@ -120,24 +121,26 @@ class VolumesMixin(VolumeChecksMixin):
         for name, record in changes.all(INSTANCES).items():
             changes.put(INSTANCES, name, _with_size(record, str(key), size_bytes))
 
-    def _shortened(self, volume: Record, size_bytes: int) -> Record:
+    def _shortened(self, view: View, volume: Record, size_bytes: int) -> Record:
         """A volume's record after all that is beyond this size is lost."""
-        if is_plain(volume):
+        data = data_of(view, volume, volume["backing"])
+        if is_plain(volume) and ("data" in volume or not data):
             had = [field for field in ("data_bytes", "allocated_bytes") if field in volume]
             return {**volume, **{field: min(volume[field], size_bytes) for field in had}}
         file = NewFile(self.folder)
         try:
-            for segment in guest_segments(self.folder, volume, size_bytes):
+            for segment in guest_segments(self.folder, data, size_bytes):
                 file.write(segment)
         finally:
             file.close()
         return {**volume, **plain_data(file)}
 
-    def _resize_back(self, key: VolumeKey, size_bytes: int, data: Record) -> None:
+    def _resize_back(self, key: VolumeKey, size_bytes: int, data: Record, made: str | None) -> None:
+        """Take back a change of size; ``data`` is what the volume had, ``made`` the file that it had after it."""
         with self._write("volume_resize") as changes:
             volume = self._volume(changes, key)
-            if volume.get("data") == data.get("data"):
-                volume = {**volume, **data}
+            if volume.get("data") == made and data.get("data") in (made, None):  # else it was written to meanwhile
+                volume = {**{field: value for field, value in volume.items() if field not in DATA}, **data}
             self._set_size(changes, key, volume, size_bytes)
 
 

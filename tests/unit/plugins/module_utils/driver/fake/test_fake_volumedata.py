@@ -142,6 +142,25 @@ def test_what_is_resized_has_the_form_of_its_new_size(storage, root):
     assert dial.read_volume(root, KEY) == DISK[:MIB] + bytes(MIB)
 
 
+def test_what_a_child_loses_is_not_brought_back_by_its_parent(storage, root):
+    upload(storage, Given(DISK))
+    child = Volume("child", "default", source=VolumeSource(volume=KEY.name, copy_on_write=True))
+    storage.create_volume(storage.complete_volume(child))
+    storage.resize_volume(child.key, MIB)()
+    assert dial.read_volume(root, child.key) == DISK
+    storage.resize_volume(child.key, MIB)
+    storage.resize_volume(child.key, 4 * MIB)
+    assert dial.read_volume(root, child.key) == DISK[:MIB] + bytes(3 * MIB)
+
+
+def test_what_was_written_since_it_grew_stays_when_that_is_taken_back(storage, root):
+    storage.create_volume(storage.complete_volume(Volume(KEY.name, KEY.pool, size_bytes=MIB)))
+    undo = storage.resize_volume(KEY, 2 * MIB)
+    dial.write_volume(root, KEY, 0, RANDOM)
+    undo()
+    assert dial.read_volume(root, KEY) == RANDOM + bytes(MIB - len(RANDOM))
+
+
 def test_an_upload_into_something_larger_is_larger(storage, root):
     image = stored_qcow2(storage, MIB)
     upload(storage, Given(image, facts=ImageFacts("qcow2", MIB)), size_bytes=3 * MIB)
