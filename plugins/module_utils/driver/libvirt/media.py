@@ -72,7 +72,13 @@ class MediaMixin(AttachMixin):
                 return
             except self.libvirt.libvirtError as error:
                 text = str(error)
-                if _JUST_CLOSED.search(text) is None or time.monotonic() > deadline:
+                just_closed = _JUST_CLOSED.search(text) is not None
+                if not just_closed or time.monotonic() > deadline:
+                    if just_closed:  # a reset of the drive shuts it, and nobody tells libvirt
+                        raise HypervisorError(
+                            f"the guest of instance {view.name!r} shut the tray of its CD drive as it started, and "
+                            f"libvirt takes it for open ever since: stop and start the instance ({text})"
+                        ) from error
                     if view.running is None or _TRAY not in text.lower():
                         raise
                     raise HypervisorError(
