@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -295,9 +296,7 @@ def measure(repeats: int, size_mb: int = 1024) -> None:
         driver = get_storage_driver(ConnectionOptions(host.uri))
         with driver:
             bench = StorageBench(host, driver, guest, repeats, size_mb)
-            print_table(bench.data(Path(name)))
-            print_table(bench.children(Path(name)))
-            print_table(bench.attaching())
+            print_table(chain(bench.data(Path(name)), bench.children(Path(name)), bench.attaching()))
 
 
 def main() -> None:
