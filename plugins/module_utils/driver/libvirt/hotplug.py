@@ -107,7 +107,7 @@ class HotplugMixin(WatchMixin):
             else:
                 handle.detachDeviceFlags(text_of_device(device), flag)
         except self.libvirt.libvirtError as error:
-            # It is at it since an earlier request, or has just done it, or (on Xen) has not come to know the device yet.
+            # It is at it since an earlier request, or has just done it, or (on Xen) does not know the device yet.
             if code_of(error) != DEVICE_MISSING and not any(sign in str(error) for sign in _LATER):
                 raise
 
