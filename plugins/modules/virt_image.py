@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: virt_image
 short_description: Fetch images into a storage pool's cache, clean it up, and export volumes into files
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Keeps images in storage pools, from where instances and volumes are made as copy-on-write children at once.
   - An image is fetched once, however many tasks want it at the same time. The others wait until it is there; when the

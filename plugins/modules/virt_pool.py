@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: virt_pool
 short_description: Create, start, stop and remove storage pools
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Keeps the places where volumes and images are as declared, such as folders, file systems, volume groups, and
     exports of NFS and iSCSI servers. They are storage pools in libvirt's words, storage repositories in XenServer's.

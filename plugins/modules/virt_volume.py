@@ -8,7 +8,7 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 module: virt_volume
 short_description: Create, grow, attach, detach, snapshot and remove volumes
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - Keeps the virtual disks in storage pools as declared, and the disks that instances have of them, also while these
     run. On XenServer and XCP-ng they are virtual disk images in storage repositories.
