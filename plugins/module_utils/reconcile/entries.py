@@ -13,6 +13,7 @@ from ..errors import Problem
 from .validate import Reader
 
 _OPTION = re.compile(r"\w+")
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 
 
 def read_entries(
@@ -74,6 +75,19 @@ def read_metadata(reader: Reader) -> dict[str, str | None] | None:
         else:
             metadata[str(key)] = inner.text(str(key), lines=True) or ""
     return metadata
+
+
+def read_headers(reader: Reader, option: str) -> dict[str, str]:
+    """Header fields of requests; their values may be secret, so that no message has them."""
+    headers: dict[str, str] = {}
+    for name, value in (reader.mapping(option) or {}).items():
+        if not _HEADER_NAME.fullmatch(str(name)):
+            reader.complain(option, f"{name!r} cannot be the name of a header")
+        elif value is None or not str(value).isprintable() or not str(value).isascii():
+            reader.complain(option, f"the value of {name} has something in it that no header may have")
+        else:
+            headers[str(name)] = str(value)
+    return headers
 
 
 def without_none(given: Mapping[str, Any]) -> dict[str, Any]:

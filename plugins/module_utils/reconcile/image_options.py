@@ -17,7 +17,7 @@ from ..model.storage import VolumeKey
 from ..model.units import TIB
 from ..transfer.checksum import parse_checksum
 from ..transfer.options import FetchOptions, url_problem
-from .entries import read_entries, told_once
+from .entries import read_entries, read_headers, told_once
 from .validate import Reader
 
 PRESENT = "present"
@@ -35,7 +35,6 @@ _OF_URLS = ("username", "password", "headers", "validate_certs", "ca_path", "tim
 _OF_FETCHING = ("path", "url", "checksum", "format", "max_size", "decompress", *(f"url_{name}" for name in _OF_URLS))
 _AGE = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", re.ASCII)
 _AGE_FACTORS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 
 
 @dataclass
@@ -183,7 +182,7 @@ def _read_fetch(reader: Reader) -> FetchOptions | None:
         max_size_bytes=reader.size("max_size") or DEFAULT_MAX_SIZE_BYTES,
         username=reader.text("url_username"),
         password=reader.text("url_password"),
-        headers=_read_headers(reader),
+        headers=read_headers(reader, "url_headers"),
         validate_certs=validate_certs is not False,
         ca_path=_local_path(reader, "url_ca_path"),
         timeout_s=reader.seconds("url_timeout") or defaults.timeout_s,
@@ -192,19 +191,6 @@ def _read_fetch(reader: Reader) -> FetchOptions | None:
         with_sha256=True,
     )
     return fetch if reader.given("url") or reader.given("path") or checksum is not None else None
-
-
-def _read_headers(reader: Reader) -> dict[str, str]:
-    """Header fields; their values may be secret, so that no message has them."""
-    headers: dict[str, str] = {}
-    for name, value in (reader.mapping("url_headers") or {}).items():
-        if not _HEADER_NAME.fullmatch(str(name)):
-            reader.complain("url_headers", f"{name!r} cannot be the name of a header")
-        elif value is None or not str(value).isprintable() or not str(value).isascii():
-            reader.complain("url_headers", f"the value of {name} has something in it that no header may have")
-        else:
-            headers[str(name)] = str(value)
-    return headers
 
 
 def _local_path(reader: Reader, option: str) -> str | None:

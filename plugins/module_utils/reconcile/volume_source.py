@@ -8,6 +8,7 @@ from __future__ import annotations
 from ..model.storage import VolumeSource
 from ..transfer.checksum import parse_checksum
 from ..transfer.options import FetchOptions, url_problem
+from .entries import read_headers
 from .validate import Reader
 
 _KINDS = ("volume", "image", "path", "url")
@@ -67,7 +68,7 @@ def _complain_about_strangers(reader: Reader, kind: str) -> None:
 
 
 def _read_fetch(reader: Reader, source: VolumeSource) -> FetchOptions | None:
-    headers = reader.mapping("headers")
+    headers = read_headers(reader, "headers")
     username, password = reader.text("username"), reader.text("password")
     validate_certs, ca_path = reader.truth("validate_certs"), reader.path("ca_path")
     timeout_s, decompress = reader.seconds("timeout"), reader.truth("decompress")
@@ -80,7 +81,7 @@ def _read_fetch(reader: Reader, source: VolumeSource) -> FetchOptions | None:
         checksum=source.checksum,
         username=username,
         password=password,
-        headers={str(key): str(value) for key, value in (headers or {}).items()},
+        headers=headers,
         validate_certs=validate_certs is not False,
         ca_path=ca_path,
         timeout_s=timeout_s or defaults.timeout_s,

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import TransferError
 from .content import Hole, Segment
+from .options import url_problem
 from .sparse import ZEROS
 
 SHA256 = "sha256"
@@ -53,7 +54,10 @@ def parse_checksum(text: str) -> Checksum:
     value = value.strip()
     if not colon or algorithm not in ALGORITHMS:
         raise ValueError(f"has to be ALGORITHM:HEX or ALGORITHM:URL, with one of {', '.join(ALGORITHMS)}")
-    if urlsplit(value).scheme in ("http", "https"):
+    if value.lower().startswith(("http:", "https:")):
+        problem = url_problem(value)
+        if problem is not None:
+            raise ValueError(f"its URL {problem}")
         return Checksum(algorithm, url=value)
     if not _SOLE_LINE.fullmatch(value):
         raise ValueError(f"{value!r} is neither a hexadecimal number nor the http or https URL of a file of checksums")

@@ -57,6 +57,7 @@ def test_fetched_once_as_foretold(image_module: RunModule, source: str) -> None:
         ({"name": "img", "path": "/x", "checksum": "sha256:abc"}, ["checksum"]),
         ({"name": "img", "path": "/x", "checksum": "crc32:" + "0" * 8}, ["checksum"]),
         ({"name": "img", "path": "/x", "checksum": "md5:ftp://host/SUMS"}, ["checksum"]),
+        ({"name": "img", "path": "/x", "checksum": "md5:http://me:secret@host/SUMS"}, ["checksum"]),
         ({"name": "img", "path": "/x", "max_size": "huge"}, ["max_size"]),
         ({"name": "img", "path": "/x", "takeover_after": 0}, ["takeover_after"]),
         ({"name": "img", "url": "http://host/x", "url_headers": {"a b": "c", "d": "e\nf"}}, ["url_headers"] * 2),
