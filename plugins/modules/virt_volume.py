@@ -13,8 +13,9 @@ description:
   - Keeps the virtual disks in storage pools as declared, and the disks that instances have of them, also while these
     run. On XenServer and XCP-ng they are virtual disk images in storage repositories.
   - With O(volumes) many are handled in one task. They share one connection and one read, and are changed side by side;
-    those of one instance are attached one after the other, in the order of the task. One that fails does not keep the
-    others from being done; the task fails at the end and names it.
+    those of one instance are attached one after the other, in the order of the task, and so are those made from each
+    other. One that fails does not keep the others from being done, but those that change or need the same volume; the
+    task fails at the end and names it.
 author:
   - anyvirt contributors (@anyvirt)
 extends_documentation_fragment:

@@ -52,6 +52,8 @@ class Attachments:
         if half:
             self._plan_attach(planned, instance, replace(whole, passphrase=item.disk.passphrase))
         else:
+            if current.read_only and not whole.read_only:
+                self._refuse_use_elsewhere(item)
             self._plan_update(planned, instance, current, whole)
 
     def _completed(self, item: DesiredVolume, name: str) -> Disk:

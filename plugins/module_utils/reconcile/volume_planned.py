@@ -29,7 +29,8 @@ class PlannedVolume:
         users: The instances whose disk it is, or is to be or not to be; None where the task does not ask about them.
         before, after: In the words of the module's options; None when it does not exist.
         changes: Option, value before, value after.
-        touches: The volumes and instances that its plan changes or needs.
+        touches: The volumes and instances that its plan changes.
+        reads: Volumes that have to stay as they are until it is done: what others read as well does no harm.
         error: Why it cannot be done, or why it failed.
     """
 
@@ -41,6 +42,7 @@ class PlannedVolume:
     plan: Plan = field(default_factory=Plan)
     changes: list[tuple[str, Any, Any]] = field(default_factory=list)
     touches: set[VolumeKey | str] = field(default_factory=set)
+    reads: set[VolumeKey] = field(default_factory=set)
     error: AnyvirtError | None = None
 
     def add(self, step: Step, option: str, old: Any, new: Any) -> None:

@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from ..driver.storage import StorageDriver
-from ..errors import InvalidInput, Problem, VolumeInUse, VolumeNotFound
+from ..errors import HypervisorError, InvalidInput, Problem, VolumeInUse, VolumeNotFound
 from ..model.storage import Volume, VolumeKey, VolumeSnapshot
 from ..model.units import format_size
 from ..transfer.content import ImageFacts
 from ..transfer.fetch import open_content
+from ..undo import Undo
 from .attachments import Attachments, say_users
 from .plan import Step
 from .volume_desired import ABSENT, ATTACHED, DETACHED, PRESENT, DesiredVolume
@@ -53,6 +54,8 @@ class VolumePlanner:
             if item.state == ATTACHED:
                 self.attachments.plan_attached(planned)
         self.snapshots.plan_lost(planned)
+        for key in [key for key in planned.touches if isinstance(key, VolumeKey)]:
+            planned.touches |= self.world.freed.get(key, set())
 
     # -- volumes that are to be there -------------------------------------------------------------------------------
 
@@ -79,6 +82,9 @@ class VolumePlanner:
         if not item.makes:
             message = f"is missing: there is no volume {item.key}, and a new one needs size or source"
             raise InvalidInput([Problem(f"{item.where}size", message)])
+        origin = _origin_of(item.volume)
+        if origin is not None:
+            planned.reads.add(origin)
         driver.require("volumes")
         self.world.require_pool(item.key.pool)
         metadata = {key: value for key, value in (item.metadata or {}).items() if value is not None}
@@ -102,18 +108,17 @@ class VolumePlanner:
         made = replace(foreseen, source=None, encryption=None, encrypted=encrypted, snapshots=snapshots)
         source = foreseen.source
         if source is not None and source.copy_on_write:
-            made.backing = str(VolumeKey(source.pool or made.pool, source.volume or source.image or ""))
+            made.backing = str(_origin_of(foreseen))
         self.world.made(made)
 
     def _foreseen(self, planned: PlannedVolume, asked: Volume) -> Volume:
         """The volume as the driver will make it, as far as that can be told now."""
         item = planned.wanted
-        source = asked.source
-        if source is not None and source.volume is not None:
-            key = VolumeKey(source.pool or asked.pool, source.volume)
-            if key in self.world.to_come:  # nobody can look it up yet
-                planned.touches.add(key)
-                return asked
+        origin = _origin_of(asked)
+        if origin in self.world.left:
+            raise VolumeNotFound(f"{item.where}source: {origin} is removed before, by this same task")
+        if origin in self.world.to_come:  # nobody can look it up yet
+            return asked
         facts: ImageFacts | None = None
         if item.fetch is not None and item.fetch.path is not None:
             with open_content(item.fetch) as content:
@@ -151,7 +156,12 @@ class VolumePlanner:
             self._refuse_shrinking(item, now)
         self.world.refuse_locked(item, [use.instance for use in self.world.users(key)])
         verb = "shrink" if size_bytes < now else "grow"
-        step = Step(f"{verb} {key} {sizes}", lambda: driver.resize_volume(key, size_bytes))
+
+        def resize() -> Undo:
+            take_back = driver.resize_volume(key, size_bytes)
+            return _only_its_size(key, take_back) if size_bytes < now else take_back
+
+        step = Step(f"{verb} {key} {sizes}", resize)
         planned.add(step, "size", format_size(now), format_size(size_bytes))
         self.world.volumes[key] = replace(self.world.volumes[key], size_bytes=size_bytes)
 
@@ -206,8 +216,9 @@ class VolumePlanner:
                     "detach_first: true"
                 )
             for name in dict.fromkeys(use.instance for use in users):
+                instance = self.world.instance(name)
                 for disk in self.world.disks_with(key, name):
-                    self.attachments.plan_detach(planned, key, self.world.instance(name), disk)
+                    self.attachments.plan_detach(planned, key, instance, disk)
         for key in leaving:
             what = ", which was left unfinished" if volume.unfinished else ""
             planned.add(Step(f"delete {key}{what}", _removing(driver, key)), _state_of(key, item), PRESENT, ABSENT)
@@ -243,12 +254,29 @@ def _removing(driver: StorageDriver, key: VolumeKey) -> Any:
     return lambda: driver.delete_volume(key)
 
 
+def _only_its_size(key: VolumeKey, take_back: Undo) -> Undo:
+    """How to take back that a volume has shrunk, which says what cannot be."""
+
+    def undo() -> None:
+        take_back()
+        raise HypervisorError(f"{key} has its old size again, but what was beyond the smaller one is lost")
+
+    return undo
+
+
 def _state_of(key: VolumeKey, item: DesiredVolume) -> str:
     return "state" if key == item.key else f"{key}.state"
 
 
 def _is_image(key: VolumeKey) -> str:
     return f"{key} is an image of the image cache, which virt_image manages"
+
+
+def _origin_of(volume: Volume) -> VolumeKey | None:
+    """The volume or image that a new one is made from."""
+    source = volume.source
+    name = None if source is None else source.volume or source.image
+    return None if source is None or name is None else VolumeKey(source.pool or volume.pool, name)
 
 
 def _say_source(volume: Volume) -> str:

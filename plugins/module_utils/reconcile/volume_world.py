@@ -28,6 +28,8 @@ class World:
         uses: Who needs the volumes for which that matters.
         to_come: Volumes that the task is going to make.
         coming: Instance -> the devices that it is going to get.
+        left: Volumes that the task is going to remove.
+        freed: Volume -> those that lean on it no more once the task has removed them.
     """
 
     driver: StorageDriver
@@ -37,6 +39,8 @@ class World:
     uses: dict[VolumeKey, VolumeUses] = field(default_factory=dict)
     to_come: set[VolumeKey] = field(default_factory=set)
     coming: dict[str, set[str]] = field(default_factory=dict)
+    left: set[VolumeKey] = field(default_factory=set)
+    freed: dict[VolumeKey, set[VolumeKey]] = field(default_factory=dict)
     _pools: dict[str, Pool] | None = None
 
     def volume(self, key: VolumeKey) -> Volume | None:
@@ -109,12 +113,15 @@ class World:
             uses=uses,
             to_come=set(self.to_come),
             coming={name: set(devices) for name, devices in self.coming.items()},
+            left=set(self.left),
+            freed={key: set(children) for key, children in self.freed.items()},
         )
 
     def become(self, earlier: World) -> None:
         """As it was when that copy was made: a plan that it has been changed for is given up."""
         self.volumes, self.instances = earlier.volumes, earlier.instances
         self.uses, self.to_come, self.coming = earlier.uses, earlier.to_come, earlier.coming
+        self.left, self.freed = earlier.left, earlier.freed
 
     # -- what will be -----------------------------------------------------------------------------------------------
 
@@ -150,8 +157,11 @@ class World:
     def gone(self, key: VolumeKey) -> None:
         """The volume will not be there any more."""
         self.volumes.pop(key, None)
-        for uses in self.uses.values():
-            uses.children = [child for child in uses.children if child != str(key)]
+        self.left.add(key)
+        for parent, uses in self.uses.items():
+            if str(key) in uses.children:
+                uses.children = [child for child in uses.children if child != str(key)]
+                self.freed.setdefault(parent, set()).add(key)
 
 
 def read_world(driver: StorageDriver, wanted: Sequence[DesiredVolume]) -> World:
@@ -183,6 +193,8 @@ def _needs_uses(item: DesiredVolume, world: World) -> bool:
     if volume is None or volume.unfinished:
         return False
     if item.state == ABSENT or (item.state == ATTACHED and not found):
+        return True
+    if item.state == ATTACHED and item.disk.read_only is False:
         return True
     other_size = item.volume.size_bytes not in (None, volume.size_bytes)
     return item.state in (PRESENT, ATTACHED) and (other_size or item.revert_to is not None)

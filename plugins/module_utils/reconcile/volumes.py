@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..driver.storage import StorageDriver
-from ..errors import AnyvirtError, InvalidInput, Problem, Unsupported
+from ..errors import AnyvirtError, InvalidInput, Problem, Unsupported, VolumeInUse
 from ..model.storage import VolumeKey
 from .outcome import add_failure, outcome_of
 from .plan import Plan
@@ -39,13 +39,14 @@ def reconcile_volumes(task: Task) -> dict[str, Any]:
         if not task.check_mode:
             workers = task.params.get("workers") or DEFAULT_WORKERS
             todo = [item for item in planned if item.error is None and item.plan]
-            run_chains(chains_of(todo), _run, min(workers, driver.max_workers or workers))
+
+            def run(item: PlannedVolume) -> None:
+                _refuse_after_failure(item, todo)
+                item.plan.run()
+
+            run_chains(chains_of(todo), run, min(workers, driver.max_workers or workers))
             _look_again(driver, todo, task)
         return _result(planned, task)
-
-
-def _run(item: PlannedVolume) -> None:
-    item.plan.run()
 
 
 # -- checking -------------------------------------------------------------------------------------------------------
@@ -120,6 +121,7 @@ def _plan(driver: StorageDriver, wanted: Sequence[DesiredVolume], world: World) 
         earlier = world.copy()
         try:
             planner.fill(one)
+            _refuse_after_failure(one, planned)
             one.after = planner.show(one)
         except InvalidInput as error:
             problems += error.problems
@@ -141,20 +143,40 @@ def _users(item: DesiredVolume, world: World) -> list[str] | None:
 
 
 def chains_of(planned: Sequence[PlannedVolume]) -> list[list[PlannedVolume]]:
-    """What is done side by side. Those that share a volume or an instance are done one after the other."""
-    chains: list[tuple[set[VolumeKey | str], list[PlannedVolume]]] = []
+    """What is done side by side. Those that share an instance, or a volume that one of them changes, are done one after
+    the other."""
+    chains: list[tuple[set[VolumeKey | str], set[VolumeKey], list[PlannedVolume]]] = []
     for item in planned:
-        touches, chain = set(item.touches), [item]
+        touches, reads, chain = set(item.touches), set(item.reads), [item]
         apart = []
-        for others, earlier in chains:
-            if touches.isdisjoint(others):
-                apart.append((others, earlier))
+        for others, other_reads, earlier in chains:
+            if others.isdisjoint(item.touches | item.reads) and other_reads.isdisjoint(item.touches):
+                apart.append((others, other_reads, earlier))
             else:
                 touches |= others
+                reads |= other_reads
                 chain = [*earlier, *chain]
-        chains = [*apart, (touches, chain)]
+        chains = [*apart, (touches, reads, chain)]
     order = {id(item): number for number, item in enumerate(planned)}
-    return [sorted(chain, key=lambda item: order[id(item)]) for _touches, chain in chains]
+    return [sorted(chain, key=lambda item: order[id(item)]) for _touches, _reads, chain in chains]
+
+
+def _refuse_after_failure(item: PlannedVolume, others: Sequence[PlannedVolume]) -> None:
+    """Raise when what the task does before, with the same volumes, has failed: a volume must not be removed after its
+    copy could not be made, nor before what leans on it is gone. To detach it does no harm."""
+    if not item.plan or item.wanted.state == DETACHED:
+        return
+    for earlier in others:
+        if earlier is item:
+            return
+        if earlier.error is not None and _share_a_volume(item, earlier):
+            raise VolumeInUse(f"not tried, since {earlier.wanted.key}, which the task has before it, failed")
+
+
+def _share_a_volume(one: PlannedVolume, other: PlannedVolume) -> bool:
+    """Whether one changes a volume that the other needs."""
+    ours, theirs = ({key for key in item.touches if isinstance(key, VolumeKey)} for item in (one, other))
+    return not (ours.isdisjoint(theirs | other.reads) and theirs.isdisjoint(one.reads))
 
 
 # -- results --------------------------------------------------------------------------------------------------------

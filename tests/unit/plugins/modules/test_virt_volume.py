@@ -85,6 +85,15 @@ def test_shrinking_has_to_be_allowed(volume_module: RunModule, db1: None) -> Non
     assert volume_module(name="data", size="1M", allow_shrink=True)["volume"]["after"]["size"] == "1M"
 
 
+def test_what_a_shrunken_volume_lost_is_not_called_undone(volume_module: RunModule, folder: Path) -> None:
+    volume_module(name="data", size="2M")
+    dial(folder, faults=[{"operation": "volume_metadata", "error": "hypervisor_error", "message": "no"}])
+    failed = volume_module(name="data", size="1M", allow_shrink=True, metadata={"a": "b"})
+    assert failed["error"]["rolled_back"] is False
+    assert "is lost" in failed["error"]["not_undone"][0]
+    assert failed["volume"]["after"]["size"] == "2M"
+
+
 def test_what_cannot_be_changed_is_refused_by_name(volume_module: RunModule) -> None:
     volume_module(name="data", size="1M", format="qcow2", shareable=False)
     refused = volume_module(name="data", format="raw", encryption={"passphrase": SECRET})
@@ -103,6 +112,84 @@ def test_a_password_in_a_url_is_refused_and_shown_nowhere(volume_module: RunModu
     refused = volume_module(volumes=[{"name": "data", "source": {"url": "https://me:hunter22@example.com/x"}}])
     assert options_of(refused) == ["volumes[0].source.url"]
     assert "hunter22" not in json.dumps(refused)
+
+
+@pytest.mark.parametrize("fault", [{}, {"faults": [{"operation": "volume_copy", "error": "hypervisor_error"}]}])
+def test_no_volume_is_removed_after_its_copy_failed(
+    volume_module: RunModule, folder: Path, tmp_path: Path, fault: dict[str, Any]
+) -> None:
+    content = tmp_path / "content"
+    content.write_bytes(b"data" * 1024)
+    volume_module(name="base", source={"path": str(content)})
+    moved = {
+        "pool": None if fault else "nowhere",
+        "volumes": [
+            {"name": "copy", "source": {"volume": "base", "pool": "default"}},
+            {"name": "base", "pool": "default", "state": "absent"},
+        ],
+    }
+    dial(folder, **fault)
+    failed = volume_module(**moved)
+    assert ["msg" in item for item in failed["volumes"]] == [True, True]
+    assert "not tried" in failed["volumes"][1]["msg"]
+    dial(folder)
+    assert volume_module(name="base")["volume"]["after"] is not None
+    moved["pool"] = "default"
+    assert [item["after"] is None for item in volume_module(**moved)["volumes"]] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("source", "wrong"),
+    [
+        ({"url": "http://127.0.0.1:1/x", "headers": {"X-Token": "hunter22\nx"}}, "headers"),
+        ({"url": "http://127.0.0.1:1/x", "headers": {"X Token": "hunter22"}}, "headers"),
+        ({"path": "/x", "checksum": "sha256:http://me:hunter22@127.0.0.1/SUMS"}, "checksum"),
+    ],
+)
+def test_secrets_where_they_cannot_be_are_shown_nowhere(
+    volume_module: RunModule, source: dict[str, Any], wrong: str
+) -> None:
+    refused = volume_module(name="data", source=source)
+    assert options_of(refused) == [f"source.{wrong}"]
+    assert "hunter22" not in json.dumps(refused)
+
+
+def test_no_volume_is_removed_before_what_leans_on_it(volume_module: RunModule, folder: Path) -> None:
+    volume_module(name="base", size="1M")
+    volume_module(name="child", source={"volume": "base", "copy_on_write": True})
+    both = {"volumes": [{"name": "child"}, {"name": "base"}], "state": "absent"}
+    dial(folder, faults=[{"operation": "volume_delete", "error": "hypervisor_error", "times": 1}])
+    failed = volume_module(**both)
+    assert [item["changed"] for item in failed["volumes"]] == [False, False]
+    assert "not tried" in failed["volumes"][1]["msg"]
+    dial(folder)
+    assert [item["after"] for item in volume_module(**both)["volumes"]] == [None, None]
+
+
+def test_nothing_is_made_from_what_the_task_removes_before(volume_module: RunModule) -> None:
+    volume_module(name="base", size="1M")
+    wrong = volume_module(
+        volumes=[{"name": "base", "state": "absent"}, {"name": "copy", "source": {"volume": "base"}}],
+        _ansible_check_mode=True,
+    )
+    assert [item.get("error", {}).get("kind") for item in wrong["volumes"]] == [None, "volume_not_found"]
+
+
+def test_what_was_read_only_is_not_written_to_by_many(
+    volume_module: RunModule, image_module: RunModule, instance_module: RunModule, tmp_path: Path
+) -> None:
+    content = tmp_path / "content"
+    content.write_bytes(b"data" * 1024)
+    image_module(name="img", path=str(content))
+    volume_module(name="base", size="1M")
+    volume_module(name="child", source={"volume": "base", "copy_on_write": True})
+    instance_module(name="off1", memory_mb=64, root_gb=1, state="stopped")
+    for name in ("img", "base"):
+        assert volume_module(name=name, instance="off1", state="attached", read_only=True)["changed"]
+        refused = volume_module(name=name, instance="off1", state="attached", read_only=False)
+        assert kind(refused) == "volume_in_use"
+    volume_module(name="child", state="absent")
+    assert volume_module(name="base", instance="off1", state="attached", read_only=False)["changed"]
 
 
 def test_a_child_of_a_volume_of_the_same_task(volume_module: RunModule) -> None:

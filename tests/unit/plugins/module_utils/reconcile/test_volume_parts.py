@@ -6,25 +6,34 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AnyvirtError,
     HypervisorUnavailable,
+    InstanceAmbiguous,
     InvalidInput,
     Problem,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk, Instance, IoLimits
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import Volume, VolumeKey
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import (
+    Volume,
+    VolumeKey,
+    VolumeUse,
+    VolumeUses,
+)
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.attachments import merged_limits
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.entries import told_once
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.plan import Plan, Step
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volume_desired import DesiredVolume
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volume_desired import ABSENT, DesiredVolume
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volume_options import read_volumes
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volume_planned import PlannedVolume
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volume_plans import VolumePlanner
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volume_world import (
+    World,
     all_disks,
     child_key,
     is_half_attached,
@@ -158,6 +167,16 @@ def test_a_disk_that_the_running_guest_lacks_is_half_attached() -> None:
 )
 def test_children(name: str, key: VolumeKey | None) -> None:
     assert child_key(name) == key
+
+
+def test_nothing_is_removed_from_under_an_instance_that_cannot_be_told() -> None:
+    key = VolumeKey("vms", "data")
+    uses = {key: VolumeUses([VolumeUse("twin", "vdb", active=False, read_only=False)])}
+    driver = cast(StorageDriver, None)
+    world = World(driver, {key: Volume("data", "vms")}, failed={"twin": InstanceAmbiguous("two")}, uses=uses)
+    wanted = DesiredVolume("", Volume("data", "vms"), ABSENT, detach_first=True)
+    with pytest.raises(InstanceAmbiguous):
+        VolumePlanner(driver, world).fill(PlannedVolume(wanted))
 
 
 # -- side by side ---------------------------------------------------------------------------------------------------
