@@ -73,6 +73,7 @@ METHODS: dict[str, tuple[str, Callable[[StorageDriver], object]]] = {
     "update_attachment": ("attach", lambda storage: storage.update_attachment("ghost", Disk(device="vdb"), ["limits"])),
     "change_media": ("cdrom_media", lambda storage: storage.change_media("ghost", "sda", None)),
     "get_images": ("images", lambda storage: storage.get_images()),
+    "check_image": ("images", lambda storage: storage.check_image("nowhere", sparse().facts)),
     "reserve_image": ("images", lambda storage: storage.reserve_image(Image("i", "nowhere", claim="me"))),
     "beat_image": ("images", lambda storage: storage.beat_image(Image("i", "nowhere", claim="me"))),
     "write_image": ("images", lambda storage: storage.write_image(Image("i", "nowhere", claim="me"), sparse())),
