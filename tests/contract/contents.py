@@ -48,6 +48,7 @@ class TestContent:
         stretches: Where there is data, in order; all else is holes.
         ends: ``well``; ``wrong``, its checksum turns out so; ``killed``: who reads it dies of SIGKILL, in its middle.
         told_length: Whether it says beforehand how long it is.
+        told_size: Whether that of the disk in it is known beforehand; not of raw data that is still to be unpacked.
     """
 
     __test__ = False
@@ -56,11 +57,12 @@ class TestContent:
     stretches: tuple[Stretch, ...] = ()
     ends: str = WELL
     told_length: bool = True
+    told_size: bool = True
     what: str = "test content"
 
     @property
     def facts(self) -> ImageFacts:
-        return ImageFacts("raw", self.length_bytes)
+        return ImageFacts("raw", self.length_bytes if self.told_size else None)
 
     @property
     def length(self) -> int | None:

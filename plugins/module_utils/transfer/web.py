@@ -112,6 +112,11 @@ class _Redirects(HTTPRedirectHandler):
             raise TransferError(
                 f"{without_secrets(req.full_url)} leads on to {new.scheme or 'nothing'}, not to http or https"
             )
+        if "@" in new.netloc:
+            raise TransferError(
+                f"{without_secrets(req.full_url)} leads on to {without_secrets(newurl)} with a user or password in the "
+                "address, which is not followed; ask for that one, with the options for user and password"
+            )
         if old.scheme == "https" and new.scheme == "http" and not self._downgrade:
             raise TransferError(
                 f"{without_secrets(req.full_url)} leads on from https to {without_secrets(newurl)}, where "

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from ...errors import AlreadyExists, HypervisorError, InvalidInput, Problem
 from ...model.storage import Volume
@@ -45,6 +46,7 @@ class CreationMixin(VolumeDataMixin):
             self._add_volume(volume, uuid, {"making": file.name, "reserved_bytes": reserved}, done)
             data = self._receive("volume_write", key, uuid, content, file)
             size_bytes = volume.size_bytes or file.length
+            fitted(replace(volume, size_bytes=size_bytes), content.facts._replace(size_bytes=data["data_size_bytes"]))
             self._finish_volume(key, uuid, {**data, "size_bytes": size_bytes})
         except BaseException:
             file.discard()

@@ -227,6 +227,13 @@ def test_a_redirect_leads_nowhere_else(server: HostileServer, target: str) -> No
         fetch(server)
 
 
+def test_a_redirect_with_a_password_is_not_followed_nor_told(server: HostileServer) -> None:
+    server.redirects["/image"] = "http://me:hunter22@localhost/image"
+    with pytest.raises(TransferError, match="leads on to http://localhost/image with a user") as caught:
+        fetch(server, retries=0)
+    assert "hunter22" not in str(caught.value)
+
+
 def test_secrets_stay_with_their_host(server: HostileServer) -> None:
     with HostileServer().running() as other:
         other.files["/image"] = File(DATA, breaks=[100000])
