@@ -13,8 +13,8 @@ description:
   - Keeps images in storage pools, from where instances and volumes are made as copy-on-write children at once.
   - An image is fetched once, however many tasks want it at the same time. The others wait until it is there; when the
     one that fetches it dies, another takes over.
-  - Nothing is stored in between. What comes is verified, unpacked and looked at on its way into the pool. It can be
-    used only when it is whole; what turns out wrong is deleted.
+  - Nothing is stored in between, except to replace an image with O(force). What comes is verified, unpacked and looked
+    at on its way into the pool. It can be used only when it is whole; what turns out wrong is deleted.
   - An image whose header names other files is refused, because a guest could read its host's files with it.
   - With O(images) many are handled in one task, side by side. One that fails does not keep the others from being done;
     the task fails at the end and names it.
@@ -103,7 +103,10 @@ options:
       force: &force
         description:
           - Fetch an image again although one of that name is there. With a O(checksum) only where that differs.
-          - The old one is removed first, once it is known that the other can be fetched, and only if nobody needs it.
+          - Only if nobody needs the old one. It stays until the new one is whole and verified in a temporary file where
+            the module runs, and the pool has room for it; then it is removed and the new one written.
+          - That needs room for the unpacked image in the folder that the environment variable E(TMPDIR) names where the
+            module runs, else in C(/tmp). Several images at once need it all at the same time.
           - With O(state=exported), write the file without looking at what is in it.
         type: bool
       dest: &dest

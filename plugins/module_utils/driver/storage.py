@@ -278,6 +278,11 @@ class StorageDriver(ComputeDriver):
         """The images in the caches of these pools, or of all active ones; also those still being fetched."""
         raise self._refusal("images")
 
+    def check_image(self, pool: str, facts: ImageFacts) -> list[Problem]:
+        """Why ``write_image`` would refuse such content in this pool, so that nothing has to be given up for it before
+        that is known."""
+        raise self._refusal("images")
+
     def reserve_image(self, image: Image) -> None:
         """Take the image's name, for the fetch that calls itself ``image.claim``: atomic, among all processes and
         hosts that share the pool.

@@ -37,3 +37,8 @@ def format_size(size_bytes: int) -> str:
         if size_bytes and size_bytes % factor == 0:
             return f"{size_bytes // factor}{unit}"
     return str(size_bytes)
+
+
+def format_shortage(needed_bytes: int, free_bytes: int) -> str:
+    """``12M, and 7M are free``: in whole MiB, rounded so that it still is a shortage."""
+    return f"{format_size(-(-needed_bytes // MIB) * MIB)}, and {format_size(free_bytes // MIB * MIB)} are free"

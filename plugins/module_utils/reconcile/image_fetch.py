@@ -14,18 +14,20 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 from ..driver.storage import StorageDriver
 from ..errors import AlreadyExists, AnyvirtError, ImageNotFound, TransferError
 from ..model.storage import Image, VolumeKey
 from ..transfer.content import Content, ImageFacts, Segment
-from ..transfer.fetch import OpenContent, open_content
+from ..transfer.fetch import OpenContent
 from ..transfer.headers import ISO, RAW
-from ..transfer.options import FetchOptions
 from ..undo import UndoStack
 from .image_options import DesiredImage
+
+Opening = Callable[[], "AbstractContextManager[OpenContent]"]
 
 _BEATS = 6
 """Signs of life in the time after which a fetch without any counts as dead."""
@@ -40,8 +42,12 @@ class Fetched(NamedTuple):
     by_us: bool
 
 
-def fetch_image(driver: StorageDriver, wanted: DesiredImage, options: FetchOptions) -> Fetched:
+def fetch_image(driver: StorageDriver, wanted: DesiredImage, source: str, opening: Opening) -> Fetched:
     """Have the image in its pool's cache.
+
+    Args:
+        source: Where it comes from, without anything secret.
+        opening: Opens what it is filled with; called once for each attempt.
 
     Raises:
         TransferError and its kin: it cannot be had, or is not what it should be; nothing of it is left.
@@ -49,7 +55,7 @@ def fetch_image(driver: StorageDriver, wanted: DesiredImage, options: FetchOptio
         PoolNotFound, InsufficientCapacity: as they say.
     """
     while True:
-        image = _fetch_first(driver, wanted, options)
+        image = _fetch_first(driver, wanted, source, opening)
         if image is not None:
             return Fetched(image, by_us=True)
         image = _wait_for_another(driver, wanted)
@@ -62,7 +68,7 @@ def is_dead(driver: StorageDriver, image: Image, patience_s: float) -> bool:
     gone. Returns as soon as there is a sign, or it is finished."""
     until = time.monotonic() + patience_s
     while True:
-        now = _look(driver, image.key)
+        now = look_at_image(driver, image.key)
         if now is None:
             return True
         if now.complete or (now.claim, now.beat) != (image.claim, image.beat):
@@ -75,10 +81,10 @@ def is_dead(driver: StorageDriver, image: Image, patience_s: float) -> bool:
 # -- the one who fetches --------------------------------------------------------------------------------------------
 
 
-def _fetch_first(driver: StorageDriver, wanted: DesiredImage, options: FetchOptions) -> Image | None:
+def _fetch_first(driver: StorageDriver, wanted: DesiredImage, source: str, opening: Opening) -> Image | None:
     """The image, fetched; None where another is there already."""
     claim = f"{socket.gethostname()}:{os.getpid()}:{os.urandom(8).hex()}"
-    image = Image(wanted.name, wanted.pool, source=options.what, claim=claim, fetched_s=time.time())
+    image = Image(wanted.name, wanted.pool, source=source, claim=claim, fetched_s=time.time())
     with UndoStack() as done:
         # Before it is reserved: a reservation whose reply is lost is ours all the same.
         done.push(f"delete what has come of the image {image.name}", lambda: driver.delete_image(image.key, claim))
@@ -86,13 +92,13 @@ def _fetch_first(driver: StorageDriver, wanted: DesiredImage, options: FetchOpti
             driver.reserve_image(image)
         except AlreadyExists:
             return None
-        return _fetch(driver, image, wanted, options)
+        return _fetch(driver, image, wanted, opening)
 
 
-def _fetch(driver: StorageDriver, image: Image, wanted: DesiredImage, options: FetchOptions) -> Image:
+def _fetch(driver: StorageDriver, image: Image, wanted: DesiredImage, opening: Opening) -> Image:
     with _SignsOfLife(driver, image, wanted.takeover_s / _BEATS) as signs:
-        with open_content(options, driver.progress) as content:
-            _require_format(content, wanted)
+        with opening() as content:
+            require_format(content, wanted)
             written = driver.write_image(image, _Watched(content, signs))
             _require_end(content)
         signs.require()
@@ -118,15 +124,21 @@ def _fetch(driver: StorageDriver, image: Image, wanted: DesiredImage, options: F
 def _is_there(driver: StorageDriver, image: Image) -> bool:
     """Whether just this image is there, though the hypervisor's reply to that was lost."""
     try:
-        found = _look(driver, image.key)
+        found = look_at_image(driver, image.key)
     except AnyvirtError:
         return False
     return found is not None and found.complete and found.fetched_s == image.fetched_s
 
 
-def _require_format(content: OpenContent, wanted: DesiredImage) -> None:
+def is_format(found: str, wanted: DesiredImage) -> bool:
+    """Whether an image of this format is what is asked for; a CD's is raw data too."""
+    return wanted.format in (None, found) or (wanted.format, found) == (RAW, ISO)
+
+
+def require_format(content: OpenContent, wanted: DesiredImage) -> None:
+    """Raise TransferError when the content has another format than is asked for."""
     found = content.facts.format
-    if wanted.format not in (None, found) and (wanted.format, found) != (RAW, ISO):
+    if not is_format(found, wanted):
         raise TransferError(f"{wanted.where}format: {content.what} is {found}, not {wanted.format}")
 
 
@@ -196,14 +208,14 @@ class _Watched(Content):
 
 def _wait_for_another(driver: StorageDriver, wanted: DesiredImage) -> Image | None:
     """The image that another has fetched; None when its name is free again, and there is another chance."""
-    seen = _look(driver, wanted.key)
+    seen = look_at_image(driver, wanted.key)
     if seen is None and wanted.key in driver.get_volumes([wanted.key]):
         raise taken_by_a_volume(wanted)
     while seen is not None and not seen.complete:
         if is_dead(driver, seen, wanted.takeover_s):
             driver.delete_image(wanted.key, seen.claim)
             return None
-        seen = _look(driver, wanted.key)
+        seen = look_at_image(driver, wanted.key)
     return seen
 
 
@@ -215,7 +227,8 @@ def taken_by_a_volume(wanted: DesiredImage) -> AlreadyExists:
     )
 
 
-def _look(driver: StorageDriver, key: VolumeKey) -> Image | None:
+def look_at_image(driver: StorageDriver, key: VolumeKey) -> Image | None:
+    """The image as it is now, finished or not; None when there is none."""
     return driver.get_images([key.pool]).get(key)
 
 

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ..driver.storage import StorageDriver
 from ..errors import AlreadyExists, AnyvirtError, InvalidInput, PoolNotFound, Problem, VolumeInUse, VolumeNotFound
@@ -17,8 +18,9 @@ from ..transfer.fetch import known_checksum, open_content
 from ..transfer.options import FetchOptions
 from ..undo import Undo
 from .image_export import Exported, already_exported, dest_problem, export_volume, taken_back
-from .image_fetch import fetch_image, is_dead, taken_by_a_volume
+from .image_fetch import Fetched, fetch_image, is_dead, is_format, taken_by_a_volume
 from .image_options import ABSENT, EXPORTED, CleanUp, DesiredImage
+from .image_replace import Replacement
 from .plan import Plan, Step
 
 
@@ -104,7 +106,6 @@ class ImagePlanner:
         wanted = planned.wanted
         if current is None and wanted.key in self.world.volumes:
             raise taken_by_a_volume(wanted)
-        replaced = current is not None and current.complete
         if current is not None and current.complete:
             difference = self._difference(current, wanted)
             if difference is None:
@@ -115,20 +116,20 @@ class ImagePlanner:
                     "give the other one another name"
                 )
         options = _source_of(wanted)
-        steps = planned.plan.steps
-        if replaced:
+        if current is not None and current.complete:
             self._refuse_needed(wanted.key)
-            # Before anything is lost, it is known that there is something to come in its place.
-            steps.append(Step(f"look whether {options.what} can be fetched", lambda: self._look_at(options)))
-            steps.append(self._removal(wanted, f"remove the image {wanted.name} that is there"))
-        steps.append(
-            Step(f"fetch the image {wanted.name} from {options.what}", lambda: self._fetch(planned, wanted, options))
-        )
+            self._plan_replacement(planned, Replacement(self.driver, wanted, current, options))
+        else:
+            planned.plan.steps.append(
+                Step(
+                    f"fetch the image {wanted.name} from {options.what}", lambda: self._fetch(planned, wanted, options)
+                )
+            )
         planned.after = Image(wanted.name, wanted.pool, format=wanted.format, source=options.what)
 
     def _difference(self, image: Image, wanted: DesiredImage) -> str | None:
         """What tells the image that is there from the wanted one, in words; None when nothing does."""
-        if wanted.format is not None and image.format is not None and wanted.format != image.format:
+        if image.format is not None and not is_format(image.format, wanted):
             return f"it is {image.format}, not {wanted.format}"
         if wanted.fetch is None:
             return None
@@ -145,20 +146,34 @@ class ImagePlanner:
             return f"it is from {image.source}"
         return None
 
-    def _look_at(self, options: FetchOptions) -> Undo:
-        with open_content(options):
-            return lambda: None
+    def _plan_replacement(self, planned: PlannedImage, replacement: Replacement) -> None:
+        wanted, what = planned.wanted, replacement.options.what
+
+        def write() -> None:
+            fetched = replacement.write()
+            self._note(planned, wanted, fetched, fetched.by_us or replacement.removed)
+
+        planned.plan.steps += [
+            Step(f"fetch the image {wanted.name} from {what} into a temporary file", replacement.fetch),
+            Step(f"remove the image {wanted.name} that is there", replacement.remove),
+            Step(f"write the image {wanted.name} from the temporary file", write),
+        ]
 
     def _fetch(self, planned: PlannedImage, wanted: DesiredImage, options: FetchOptions) -> Undo:
-        fetched = fetch_image(self.driver, wanted, options)
+        opening = partial(open_content, options, self.driver.progress)
+        fetched = fetch_image(self.driver, wanted, options.what, opening)
+        self._note(planned, wanted, fetched, fetched.by_us)
+        return (lambda: self.driver.delete_image(wanted.key)) if fetched.by_us else (lambda: None)
+
+    def _note(self, planned: PlannedImage, wanted: DesiredImage, fetched: Fetched, changed: bool) -> None:
+        """Raise AlreadyExists when another run has put something else into the image's place."""
         planned.after = fetched.image
+        planned.by_another = not changed
         if fetched.by_us:
-            return lambda: self.driver.delete_image(wanted.key)
-        planned.by_another = True
+            return
         difference = self._difference(fetched.image, replace(wanted, force=False))
         if difference is not None:
             raise AlreadyExists(f"another run has just fetched the image {wanted.key}, and {difference}")
-        return lambda: None
 
     # -- absent -----------------------------------------------------------------------------------------------------
 

@@ -176,7 +176,7 @@ def write_segments(path: str, segments: Iterable[Segment]) -> int:
     """
     try:
         with _part_of(path) as (descriptor, part):
-            length = _fill(descriptor, segments)
+            length = fill(descriptor, segments)
             os.fsync(descriptor)
             os.replace(part, path)
             _sync_folder(path)
@@ -187,7 +187,8 @@ def write_segments(path: str, segments: Iterable[Segment]) -> int:
     return length
 
 
-def _fill(descriptor: int, segments: Iterable[Segment]) -> int:
+def fill(descriptor: int, segments: Iterable[Segment]) -> int:
+    """Write an empty file, sparse; returns its length. Raises OSError, and whatever ``segments`` raises."""
     at = 0
     for segment in segments:
         if isinstance(segment, Hole):

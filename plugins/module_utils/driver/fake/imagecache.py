@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from ...errors import AlreadyExists, ImageNotFound, InvalidInput, Problem, VolumeInUse
 from ...model.storage import Image, VolumeKey
-from ...transfer.content import Content
+from ...transfer.content import Content, ImageFacts
 from .creation import CreationMixin
 from .datafiles import NewFile, sweep
 from .poolkinds import KINDS
@@ -33,6 +33,13 @@ class ImageCacheMixin(CreationMixin):
                 for record in view.all(VOLUMES).values()
                 if "image" in record and record["pool"] in wanted
             }
+
+    def check_image(self, pool: str, facts: ImageFacts) -> list[Problem]:
+        with self._read("images") as view:
+            formats = KINDS[self._require_active_pool(view, pool).kind].formats
+        if facts.format in formats:
+            return []
+        return [Problem("pool", f"{pool!r} holds {' and '.join(formats)}, and the image is {facts.format}")]
 
     def reserve_image(self, image: Image) -> None:
         key = str(image.key)
@@ -66,10 +73,9 @@ class ImageCacheMixin(CreationMixin):
         key = str(image.key)
         with self._read("images") as view:
             uuid = self._claimed(view, image)["uuid"]
-            formats = KINDS[self._require_active_pool(view, image.pool).kind].formats
-        if content.facts.format not in formats:
-            held = " and ".join(formats)
-            raise InvalidInput([Problem("pool", f"{image.pool!r} holds {held}, and {content.what} is neither")])
+        problems = self.check_image(image.pool, content.facts)
+        if problems:
+            raise InvalidInput(problems)
         file = NewFile(self.folder)
         try:
             self._reserve(key, uuid, content.length or 0)

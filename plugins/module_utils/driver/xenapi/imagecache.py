@@ -12,9 +12,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ...errors import AlreadyExists, ImageNotFound, InvalidInput, NotFound, VolumeInUse
+from ...errors import AlreadyExists, ImageNotFound, InvalidInput, NotFound, Problem, VolumeInUse
 from ...model.storage import Image, VolumeKey
-from ...transfer.content import Content
+from ...transfer.content import Content, ImageFacts
 from ...undo import UndoStack
 from .attachments import AttachmentsMixin
 from .data import format_problems
@@ -45,6 +45,9 @@ class ImageCacheMixin(AttachmentsMixin):
                 images[VolumeKey(pool, name)] = _to_image(one, VolumeKey(pool, name))
         return dict(sorted(images.items()))
 
+    def check_image(self, pool: str, facts: ImageFacts) -> list[Problem]:
+        return list(format_problems(facts, "source"))
+
     def reserve_image(self, image: Image) -> None:
         for turn in range(TURNS):
             try:
@@ -59,7 +62,7 @@ class ImageCacheMixin(AttachmentsMixin):
         self._write_facts(image, self._claimed(image), beat=image.beat)
 
     def write_image(self, image: Image, content: Content) -> int:
-        problems = list(format_problems(content.facts, "source"))
+        problems = self.check_image(image.pool, content.facts)
         if problems:
             raise InvalidInput(problems)
         with self.measured(content, None) as measured:

@@ -9,20 +9,14 @@ import gzip
 import hashlib
 import json
 import os
-import random
 import signal
-import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError, ImageNotFound, InvalidInput
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import (
     Image,
@@ -30,14 +24,9 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
     VolumeKey,
     VolumeSource,
 )
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.images import reconcile_images
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
 from contract import image_process
+from contract.image_lab import DATA, KEY, SHA256, Lab, dial, slowly, start, wait_for
 from lab.hostile import File, HostileServer
-
-DATA = random.Random(4).randbytes(300000) + bytes(1 << 20) + b"end".ljust(1000, b"\1")
-SHA256 = hashlib.sha256(DATA).hexdigest()
-KEY = VolumeKey("default", "img")
 
 
 @pytest.fixture
@@ -45,54 +34,6 @@ def server() -> Iterator[HostileServer]:
     with HostileServer().running() as running:
         running.files["/image"] = File(DATA)
         yield running
-
-
-class Lab:
-    """A fake hypervisor in a folder, and tasks for it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.uri = f"fake://{folder}"
-        self.source = folder.parent / "source.img"
-        self.source.write_bytes(DATA)
-
-    def driver(self) -> StorageDriver:
-        return get_storage_driver(ConnectionOptions(self.uri))
-
-    def run(self, check: bool = False, **params: Any) -> dict[str, Any]:
-        params.setdefault("images", None)
-        return reconcile_images(Task(params, check, True, self.driver, lambda warning: None))
-
-    def done(self, **params: Any) -> dict[str, Any]:
-        """In check mode, for real and again; the result of the real run, for a single image."""
-        before = self.images()
-        expected = self.run(check=True, **params)
-        assert self.images() == before
-        result = self.run(**params)
-        assert "failed" not in result, result["msg"]
-        assert [each["steps"] for each in expected["images"]] == [each["steps"] for each in result["images"]]
-        assert not self.run(**params)["changed"]
-        return result
-
-    def images(self) -> dict[VolumeKey, Image]:
-        with self.driver() as driver:
-            images: dict[VolumeKey, Image] = driver.get_images()
-            return images
-
-    def data(self, key: VolumeKey = KEY) -> bytes:
-        target = self.folder.parent / "read"
-        self.run(name=key.name, pool=key.pool, state="exported", dest=str(target), force=True)
-        return target.read_bytes()
-
-    def files(self) -> list[str]:
-        data = self.folder / "hosts" / "fake1" / "data"
-        return sorted(os.listdir(data)) if data.exists() else []
-
-    def child(self, name: str = "child") -> None:
-        with self.driver() as driver:
-            driver.create_volume(
-                driver.complete_volume(Volume(name, "default", source=VolumeSource(image="img", copy_on_write=True)))
-            )
 
 
 @pytest.fixture
@@ -169,30 +110,6 @@ def test_another_image_of_the_name_is_not_taken_for_it(lab: Lab, server: Hostile
     with lab.driver() as driver:
         driver.create_volume(driver.complete_volume(Volume("vol", "default", size_bytes=1 << 20)))
     assert lab.run(name="vol", path=str(lab.source))["error"]["kind"] == "already_exists"
-
-
-def test_force_replaces_what_nobody_needs(lab: Lab) -> None:
-    lab.done(name="img", path=str(lab.source), checksum=f"sha256:{SHA256}", force=True)
-    new = DATA + b"more"
-    lab.source.write_bytes(new)
-    checksum = f"sha256:{hashlib.sha256(new).hexdigest()}"
-    result = lab.done(name="img", path=str(lab.source), checksum=checksum, force=True)
-    assert len(result["image"]["steps"]) == 3
-    assert lab.data() == new
-    assert lab.run(name="img", path=str(lab.source), force=True)["changed"]  # nothing tells that it is the same
-    lab.child()
-    result = lab.run(name="img", path=str(lab.source), force=True)
-    assert result["error"]["kind"] == "volume_in_use"
-    assert "default/child" in result["msg"]
-    assert lab.data() == new
-
-
-def test_force_loses_nothing_to_a_source_that_is_not_there(lab: Lab) -> None:
-    lab.done(name="img", path=str(lab.source))
-    lab.source.unlink()
-    result = lab.run(name="img", path=str(lab.source), force=True)
-    assert result["error"]["step"].startswith("look whether")
-    assert lab.data() == DATA
 
 
 def test_many_at_once_and_one_fails(lab: Lab, server: HostileServer) -> None:
@@ -319,27 +236,6 @@ def test_exporting_what_cannot_be(lab: Lab, tmp_path: Path) -> None:
 # -- many processes -------------------------------------------------------------------------------------------------
 
 
-def start(lab: Lab, **params: Any) -> subprocess.Popen[bytes]:
-    return image_process.start(ConnectionOptions(lab.uri), **params)
-
-
-def slowly(seconds: float) -> Callable[[Any], None]:
-    """Sends the image, and takes its time."""
-
-    def answer(request: Any) -> None:
-        request.send_response(200)
-        request.send_header("Content-Length", str(len(DATA)))
-        request.end_headers()
-        try:
-            request.wfile.write(DATA[:200000])
-            time.sleep(seconds)
-            request.wfile.write(DATA[200000:])
-        except OSError:
-            pass  # it was killed
-
-    return answer
-
-
 def test_one_who_wants_something_else_is_told(lab: Lab, server: HostileServer) -> None:
     server.handlers["/image"] = slowly(1.0)
     first = start(lab, name="img", url=server.url("/image"))
@@ -387,10 +283,6 @@ POINTS = [
 ]
 
 
-def dial(lab: Lab, **fault: Any) -> None:
-    (lab.folder / "faults.json").write_text(json.dumps({"faults": [{"times": 1, **fault}]}))
-
-
 @pytest.mark.parametrize(("operation", "when"), POINTS)
 def test_an_error_at_each_point_leaves_nothing(lab: Lab, operation: str, when: str) -> None:
     dial(lab, operation=operation, when=when, error="hypervisor_error", message="no")
@@ -427,10 +319,3 @@ def test_no_room_in_the_pool(lab: Lab) -> None:
     assert result["error"]["kind"] == "insufficient_capacity"
     assert lab.images() == {}
     assert lab.files() == []
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
