@@ -94,8 +94,11 @@ options:
           V(false).
         type: bool
       overwrite: &overwrite
-        description: Whether O(devices) that hold something already may be overwritten when the pool is made. When it is
-          not given, V(false), and such a device is an error.
+        description:
+          - Whether O(devices) that hold something already may be overwritten when the pool is made. When it is not
+            given, V(false), and such a device is an error.
+          - XenServer does not tell what else than storage repositories is on a device or an iSCSI LUN. Each new pool of
+            V(ext), V(lvm) or V(iscsi) needs it there, unless it takes a repository that is there already.
         type: bool
       delete_data: &delete_data
         description: With V(absent), remove what it is made of too (the folder, the volume group). It has to be empty.

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from ...errors import AlreadyExists, InvalidInput, NotFound, Problem
-from ...model.storage import ISCSI, Pool
+from ...model.storage import EXT, ISCSI, LVM, Pool
 from ...undo import Undo, UndoStack
 from .errors import code_of, details_of
 from .metadata import new_id
@@ -43,16 +43,9 @@ class PoolMakingMixin(PoolsMixin):
             config["SCSIid"] = self._only_lun(host, kind, config)
         everything = [one for found in named.values() for one in found]
         self._require_free(pool, kind, config, host if kind.is_local else None)
-        there = self._probe(host, kind, config) if kind.can_be_probed else []
-        known = {one.record["uuid"]: one.name for one in everything}
-        taken = sorted(known[uuid] for uuid in there if uuid in known)
-        if taken:
-            raise AlreadyExists(f"where the pool {pool.name!r} is to be, there is the pool {', '.join(taken)} already")
-        if there and not overwrite and len(there) > 1:
-            raise AlreadyExists(
-                f"where the pool {pool.name!r} is to be, there are {len(there)} storage repositories of others "
-                f"({', '.join(sorted(there))}); give it another place"
-            )
+        there = self._look_there(pool, host, kind, config, {one.record["uuid"]: one.name for one in everything})
+        if not overwrite:
+            _require_harmless(pool, config, there)
         shared = not kind.is_local and not pool.path if pool.shared is None else pool.shared
         token = f"{MARK} {new_id()}"
         made = Made()
@@ -109,10 +102,27 @@ class PoolMakingMixin(PoolsMixin):
                     f"where the pool {pool.name!r} is to be, there is the pool {sr['name_label']!r} already"
                 )
 
-    def _probe(self, host: str, kind: Kind, config: DeviceConfig) -> list[str]:
-        """The uuids of the repositories that are there already."""
+    def _look_there(
+        self, pool: Pool, host: str, kind: Kind, config: DeviceConfig, known: Mapping[str, str]
+    ) -> list[str]:
+        """The uuids of the repositories of this kind that are there already, and none of which is a pool's.
+
+        Args:
+            known: The pools' names by their uuid.
+        """
+        if not kind.can_be_probed:
+            return []
+        # A driver finds those of its own kind. A device may have other names, which only that tells.
+        found = {its: self._probe(host, its, config) for its in ({EXT, LVM} if kind.is_local else {str(pool.kind)})}
+        taken = sorted(known[uuid] for uuids in found.values() for uuid in uuids if uuid in known)
+        if taken:
+            raise AlreadyExists(f"where the pool {pool.name!r} is to be, there is the pool {', '.join(taken)} already")
+        return found[str(pool.kind)]
+
+    def _probe(self, host: str, kind: str, config: DeviceConfig) -> list[str]:
+        """The uuids of the repositories of this kind that are there already."""
         with self.guard("look what is where the storage pool is to be"):
-            told = self.call("SR.probe", host, config, kind.sr_type, {})
+            told = self.call("SR.probe", host, config, KINDS[kind].sr_type, {})
         return sorted({uuid.lower() for uuid in _UUID.findall(told)})
 
     def _only_lun(self, host: str, kind: Kind, config: DeviceConfig) -> str:
@@ -148,3 +158,18 @@ class PoolMakingMixin(PoolsMixin):
             with self.guard("remove the storage pool again"):
                 self.run_task("SR.destroy" if with_data else "SR.forget", ref)
         self.forget_places()
+
+
+def _require_harmless(pool: Pool, config: DeviceConfig, there: Collection[str]) -> None:
+    """Refuse to make a repository where that may overwrite something, or where several are."""
+    where = config.get("device") or config.get("SCSIid")
+    if len(there) > 1:
+        raise AlreadyExists(
+            f"where the pool {pool.name!r} is to be, there are {len(there)} storage repositories of others "
+            f"({', '.join(sorted(there))}); give it another place"
+        )
+    if where and not there:
+        raise AlreadyExists(
+            f"no storage repository of kind {pool.kind} is on {where}, and XenAPI cannot see what else is on it; the "
+            f"new pool {pool.name!r} would take its place: say overwrite: true when nothing on it is needed"
+        )

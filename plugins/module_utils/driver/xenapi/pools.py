@@ -214,9 +214,11 @@ class PoolsMixin(DeviceChangesMixin, StorageDriver):
             vdis, vbds, vms = self.fetch("VDI"), self.fetch("VBD"), self.fetch("VM")
         its = {ref: vdi for ref, vdi in vdis.items() if vdi["SR"] == pool.ref}
         uses = [use for those in device_uses(its, vbds, vms).values() for use in those]
-        names = sorted({use.instance for use in uses if use.active or not only_active})
+        names = {use.instance for use in uses if use.active or not only_active}
+        # What a suspended machine had in its memory is lost with the virtual disk that keeps it.
+        names |= {vm["name_label"] for vm in vms.values() if vm["suspend_VDI"] in its and not vm["is_a_snapshot"]}
         if names:
-            raise VolumeInUse(f"the storage pool {pool.name!r} has disks of {', '.join(names)}")
+            raise VolumeInUse(f"the storage pool {pool.name!r} has disks of {', '.join(sorted(names))}")
 
     def _require_empty(self, pool: Repository) -> None:
         with self.guard(f"see what is in the storage pool {pool.name!r}"):
