@@ -157,6 +157,26 @@ def test_what_is_wrong_leaves_nothing(
         assert outcome.result["error"]["rolled_back"] is True
 
 
+@pytest.mark.parametrize("kind", ["checksum_mismatch", "unsafe_image", "transfer_error"])
+def test_what_is_wrong_replaces_nothing(
+    ready: StorageDriver, platform: Platform, source: Path, server: HostileServer, kind: str
+):
+    done(platform, name="one", path=str(source))
+    with changes_nothing(platform):
+        outcome = run(platform, name="one", force=True, **wrong(source, server)[kind])
+        assert outcome.kind == kind
+        assert not outcome.changed
+
+
+def test_replacing(ready: StorageDriver, platform: Platform, source: Path, tmp_path: Path):
+    done(platform, name="one", path=str(source))
+    data = bytearray(source.read_bytes())
+    data[:4] = b"new!"
+    source.write_bytes(data)
+    done(platform, name="one", path=str(source), checksum=f"sha256:{sha256_of(source)}", force=True)
+    assert sha256_of(exported(platform, tmp_path)) == sha256_of(source)
+
+
 def test_needed_by_a_child(ready: StorageDriver, platform: Platform, source: Path):
     if not ready.supports("volume_copy_on_write"):
         pytest.skip("no children here")
@@ -202,6 +222,30 @@ def test_each_call_of_a_fetch_fails_in_turn(ready: StorageDriver, platform: Plat
         else:
             assert outcome.result["error"]["not_undone"] == [], told
         assert platform.snapshot() == before, told
+
+
+@pytest.mark.slow
+def test_each_call_of_a_replacement_fails_in_turn(ready: StorageDriver, platform: Platform, source: Path):
+    params = {"name": "one", "path": str(source), "takeover_after": 600}
+    run(platform, **params)
+    before = platform.snapshot()
+    whole = run(platform, force=True, **params)
+    assert whole.changed
+    for number in range(1, len(whole.calls) + 1):
+        told = f"call {number} of {len(whole.calls)}: {whole.calls[number - 1].name}"
+        run(platform, name="one", state="absent")
+        run(platform, **params)
+        old = ready.get_images([platform.pool])
+        outcome = run(platform, force=True, fail_at=number, **params)
+        now = ready.get_images([platform.pool])
+        if outcome.kind is None:
+            assert next(iter(now.values())).complete, told
+        elif outcome.result["error"]["not_undone"]:
+            assert now == {}, told
+        else:
+            assert now == old, told
+    run(platform, **params)
+    assert len(platform.snapshot()) == len(before)
 
 
 def test_a_full_disk_where_the_module_runs(ready: StorageDriver, platform: Platform, tmp_path: Path):

@@ -76,19 +76,17 @@ class Replacement:
     def _require_room(self) -> None:
         """Raise InsufficientCapacity when the pool will not have room for the new image without the old one either."""
         staged, key = self._ready(), self._wanted.key
-        for look_again in (False, True):
-            if look_again:  # some hypervisors know only what was free when they last looked
-                self._driver.refresh_pool(key.pool)
-            pool = self._driver.get_pools()[key.pool]
-            if pool.available_bytes is None:
-                return
-            needed = staged.data_bytes
-            if pool.kind in _THICK_KINDS:
-                needed = max(staged.length, staged.facts.size_bytes or 0)
-            old = self._driver.get_volumes([key]).get(key)
-            free = pool.available_bytes + ((old.allocation_bytes or 0) if old is not None else 0)
-            if needed <= free:
-                return
+        self._driver.refresh_pool(key.pool)  # some hypervisors know only what was free when they last looked
+        pool = self._driver.get_pools()[key.pool]
+        if pool.available_bytes is None:
+            return
+        needed = staged.data_bytes
+        if pool.kind in _THICK_KINDS:
+            needed = max(staged.length, staged.facts.size_bytes or 0)
+        old = self._driver.get_volumes([key]).get(key)
+        free = pool.available_bytes + ((old.allocation_bytes or 0) if old is not None else 0)
+        if needed <= free:
+            return
         raise InsufficientCapacity(
             f"{self._wanted.where}pool: the new image {key} needs {format_shortage(needed, free)} in {key.pool!r} even "
             "without the one that is there, which stays"

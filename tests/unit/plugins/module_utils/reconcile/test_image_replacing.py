@@ -12,6 +12,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -258,6 +259,22 @@ def test_a_pool_that_cannot_hold_the_format_keeps_what_it_has(lab: Lab) -> None:
 # -- others ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_child_made_meanwhile_keeps_the_old_one(lab: Lab, server: HostileServer) -> None:
+    """After the plan was made, while the new one comes."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        lab.child()
+        del server.handlers["/image"]
+        server.answer(request)
+
+    server.handlers["/image"] = answer
+    result = replaced(lab, path=None, url=server.url("/image"))
+    assert result["error"]["kind"] == "volume_in_use"
+    assert result["error"]["rolled_back"] is True
+    assert not result["changed"]
+    require_old(lab)
+
+
 Overtake = Callable[[Callable[[], object]], None]
 
 
@@ -295,14 +312,6 @@ def test_what_another_run_put_there_meanwhile_may_be_wrong(lab: Lab, overtake: O
     assert "another run" in result["msg"]
     assert not result["changed"]
     assert lab.data() == other.read_bytes()
-
-
-def test_an_image_that_became_needed_meanwhile_stays(lab: Lab, overtake: Overtake) -> None:
-    overtake(lab.child)
-    result = replaced(lab)
-    assert result["error"]["kind"] == "volume_in_use"
-    assert result["error"]["rolled_back"] is True
-    assert lab.data() == OLD
 
 
 def test_an_image_that_was_removed_meanwhile_is_there_again(lab: Lab, overtake: Overtake) -> None:
