@@ -162,7 +162,7 @@ options:
     description:
       - With O(state=absent), removes all images of the pool's cache that were fetched longer ago than this, such as
         V(30d), V(2w), V(12h) or a number of seconds, and what interrupted fetches left.
-      - Images that volumes or instances still need are kept, and the result says why.
+      - Images that volumes or instances still need, or that are just being fetched, are kept, and the result says why.
     type: str
   workers:
     description: How many images are handled at the same time.

@@ -224,6 +224,7 @@ class ImagePlanner:
             item.kept = self._need(key) and f"it is needed by {self._need(key)}"
             if not item.kept:
                 self._plan_removal(item, image)
+                item.plan = Plan([replace(step, do=partial(_remove_or_keep, item, step)) for step in item.plan.steps])
             planned.append(item)
         return planned
 
@@ -251,6 +252,14 @@ class ImagePlanner:
             return lambda: taken_back(wanted.dest, was_there)
 
         planned.plan.steps.append(Step(f"export {wanted.key} to {wanted.dest}", export))
+
+
+def _remove_or_keep(planned: PlannedImage, step: Step) -> None:
+    """An image that somebody has begun to need meanwhile, or that turns out to be just being fetched, is no failure."""
+    try:
+        step.do()
+    except VolumeInUse as error:
+        planned.plan, planned.kept = Plan(), str(error)
 
 
 def _is_older(image: Image, than_s: float) -> bool:

@@ -112,6 +112,26 @@ def test_all_documented_age_units(image_module: RunModule, source: str) -> None:
     assert image_module(state="absent", older_than="0s")["changed"]
 
 
+def test_a_clean_up_keeps_what_is_needed_by_now(image_module: RunModule, source: str, folder: Path) -> None:
+    image_module(name="img", path=source)
+    faults = [{"operation": "image_delete", "error": "volume_in_use", "message": "it has a child by now"}]
+    (folder / "faults.json").write_text(json.dumps({"faults": faults}))
+    kept = image_module(state="absent", older_than="0s")
+    assert not kept["changed"]
+    assert not kept.get("failed")
+    assert [(image["kept"], image["steps"]) for image in kept["images"]] == [("it has a child by now", [])]
+    assert kept["images"][0]["after"]["state"] == "present"
+
+
+def test_a_disc_is_raw_data_too(image_module: RunModule, tmp_path: Path) -> None:
+    disc = tmp_path / "disc"
+    disc.write_bytes(bytes(32769) + b"CD001" + bytes(100000))
+    options = {"name": "img", "path": str(disc), "format": "raw"}
+    assert image_module(**options)["image"]["after"]["format"] == "iso"
+    again = image_module(**options)
+    assert (again["changed"], again.get("failed")) == (False, None)
+
+
 def test_documentation_and_options_agree() -> None:
     documented = yaml.safe_load(virt_image.DOCUMENTATION)["options"]
     assert set(documented) == set(virt_image.ARGUMENT_SPEC)
