@@ -113,10 +113,10 @@ class Watched:
         return self.content.length
 
     def segments(self) -> Iterator[Segment]:
-        segments = self.content.segments()
-        yield next(segments)
-        self.happens()
-        yield from segments
+        for number, segment in enumerate(self.content.segments()):
+            yield segment
+            if number == 0:
+                self.happens()
 
 
 def sparse(length: int = 8 * MIB, ends: str = WELL, told_length: bool = True) -> TestContent:

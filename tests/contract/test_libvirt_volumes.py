@@ -324,10 +324,10 @@ def test_many_uploads_at_once_into_one_pool(storage: StorageDriver, platform: Qe
         what, facts, length = "outer", dense(MIB).facts, MIB
 
         def segments(self) -> Any:
-            pieces = dense(MIB).segments()
-            yield next(pieces)
-            found.append(created(platform, storage, "inner", first, metadata={"a": "b"}))
-            yield from pieces
+            for number, piece in enumerate(dense(MIB).segments()):
+                yield piece
+                if number == 0:
+                    found.append(created(platform, storage, "inner", first, metadata={"a": "b"}))
 
     storage.create_volume(volume, Nested())
     assert [(one.format, one.size_bytes, one.metadata) for one in found] == [("qcow2", GIB // 4, {"a": "b"})]
