@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -377,6 +378,21 @@ def test_more_than_there_is_room_for(storage: StorageDriver, platform: XenApiPla
         created(platform, storage, "big", dense(32 * MIB), pool=pool)
 
 
+def test_data_of_a_pool_that_the_master_does_not_reach(storage: StorageDriver, platform: XenApiPlatform):
+    """The master sends who uploads to another host as soon as it is asked; content that can be read once is not read
+    for nothing."""
+    with get_storage_driver(replace(platform.options(), uri=f"{platform.uri}?host=xen2")) as far:
+        assert isinstance(far, StorageDriver)
+        volume = far.complete_volume(Volume("far", "Local storage", source=SOMEWHERE), sparse().facts)
+        content = Once(dense(SIZE))
+        far.create_volume(volume, content)
+        with far.open_volume(volume.key) as reader:
+            assert total(reader.segments())[:2] == total(dense(SIZE).segments())[:2]
+        image = Image("far-image", "Local storage", claim="me")
+        far.reserve_image(image)
+        assert far.write_image(image, Once(dense(SIZE))) == SIZE
+
+
 def test_over_tls(platform: XenApiPlatform):
     with XenApiServer(tls=True) as server:
         options = ConnectionOptions(server.uri, server.username, server.password, ca_path=str(server.ca_file))
@@ -433,6 +449,18 @@ def test_a_guest_that_keeps_its_disk(storage: StorageDriver, platform: XenApiPla
     with changes_nothing(platform), pytest.raises(TimeoutExpired):
         storage.detach_volume("user", str(disk.device), 0.5)
     platform.server.faults.clear()
+
+
+class Once:
+    """What comes from a server, which sends it once."""
+
+    def __init__(self, content: TestContent) -> None:
+        self.what, self.facts, self.length = content.what, content.facts, content.length
+        self._segments = content.segments()
+
+    def segments(self):
+        segments, self._segments = self._segments, None
+        return segments
 
 
 class VhdContent:

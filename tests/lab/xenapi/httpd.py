@@ -221,7 +221,7 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         except Exception as error:
             log.exception("%s %s failed", request.method, request.path)
             failed = Failure("INTERNAL_ERROR", repr(error))
-        if call.task != NULL:
+        if call.task != NULL and not request.redirected:
             if failed:
                 call.pool.tasks.fail(call.task, failed)
             else:

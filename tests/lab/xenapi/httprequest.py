@@ -29,11 +29,13 @@ class HttpRequest:
         self.host_number = host_number
         self.method: str = connection.command
         self.path: str = url.path
+        self.target: str = connection.path
         self.query: dict[str, str] = dict(parse_qsl(url.query, keep_blank_values=True))
         self.headers = connection.headers
         self.rfile = connection.rfile
         self.call: Call
         self.responded = False
+        self.redirected = False  # another host goes on with the task
         length = self.headers.get("Content-Length")
         # Bytes of the body that have not been read; None: up to the end of the connection.
         self._left: int | None = int(length) if length is not None else None
@@ -68,6 +70,11 @@ class HttpRequest:
         if len(data) < length:
             raise ConnectionError("the body ended early")
         return data
+
+    def redirect(self, address: str) -> None:
+        """Send the client to another host, before anything of its body is read."""
+        self.redirected = True
+        self.respond(302, {"Location": f"https://{address}{self.target}"})
 
     def discard_body(self) -> None:
         """Read what is left of a body that is not too large, so that its sender gets to see the answer."""

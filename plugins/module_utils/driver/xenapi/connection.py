@@ -146,17 +146,23 @@ class ConnectionMixin(ComputeDriver):
         """
         self._send_disk(vdi, content, length, {})
 
-    def upload_sparse(self, vdi: str, content: Body) -> None:
+    def upload_sparse(self, vdi: str, content: Body, address: str | None = None) -> None:
         """Write into a virtual disk, to be used within ``guard``. Nothing is written where ``content``, a body of
-        ``sparse.chunks_of``, has nothing."""
-        self._send_disk(vdi, content, None, {"chunked": "true"})
+        ``sparse.chunks_of``, has nothing.
 
-    def _send_disk(self, vdi: str, content: Body, length: int | None, how: dict[str, str]) -> None:
+        Args:
+            address: Of the host that is asked; None for the master.
+        """
+        self._send_disk(vdi, content, None, {"chunked": "true"}, address)
+
+    def _send_disk(
+        self, vdi: str, content: Body, length: int | None, how: dict[str, str], address: str | None = None
+    ) -> None:
         task = self.tasks.create(UPLOAD)
         query = {"vdi": vdi, "format": "raw", "task_id": task.ref, **how}
         try:
             try:
-                self.http_request("PUT", "/import_raw_vdi", query, content, length)
+                self.http_request("PUT", "/import_raw_vdi", query, content, length, address)
             except (TransportError, HttpRefused):
                 self._raise_reason(task)
                 raise

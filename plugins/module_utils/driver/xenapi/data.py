@@ -83,11 +83,15 @@ class _Arriving:
 
     def __init__(self, content: Content, meter: Meter) -> None:
         self.length = 0
+        self._begun = False
         self._content = content
         self._meter = meter
 
     def segments(self) -> Iterator[Segment]:
         """All of it, once, in order."""
+        if self._begun:
+            raise TransferError(f"the pool sends who uploads {self._content.what} from host to host; try again")
+        self._begun = True
         for segment in self._content.segments():
             self.length += length_of(segment)
             self._meter.advance(length_of(segment))
@@ -163,15 +167,24 @@ class DataMixin(VolumesMixin):
             InsufficientCapacity: the pool is full.
         """
         with self.guard(f"write {what}"), self.progress.measure(f"upload of {what}", content.length) as meter:
-            size_bytes = int(self.call("VDI.get_virtual_size", ref))
+            vdi = self.call("VDI.get_record", ref)
+            size_bytes = int(vdi["virtual_size"])
             arriving = _Arriving(content, meter)
             try:
-                self.upload_sparse(ref, lambda: chunks_of(arriving.extents(size_bytes)))
+                self.upload_sparse(ref, lambda: chunks_of(arriving.extents(size_bytes)), self._address_near(vdi["SR"]))
             except self.api.library.Failure as failure:
                 if any(_WRITE_FAILED in told for told in details_of(failure)) and self._is_full(ref):
                     raise InsufficientCapacity(f"cannot write {what}: its storage pool is full") from failure
                 raise
         return arriving.length
+
+    def _address_near(self, repository: str) -> str | None:
+        """The address of a host that has the repository at hand; None where the master has. A master that has it not
+        would send us there, which content that can be read once does not bear."""
+        near = self.places().hosts_of(repository)
+        if not near or self.places().pool.record["master"] in near:
+            return None
+        return str(self.places().hosts[min(near)]["address"])
 
     def _is_full(self, ref: str) -> bool:
         """Whether the repository has less room than the virtual disk may still need."""

@@ -21,7 +21,7 @@ from lab.xenapi.database import Database, Ref
 from lab.xenapi.failures import Failure, HttpFailure
 from lab.xenapi.httprequest import HttpRequest
 from lab.xenapi.registry import Call, http_handler
-from lab.xenapi.srs import check_attached, check_room
+from lab.xenapi.srs import check_attached, check_room, is_visible
 from lab.xenapi.vdi_store import BLOCK, store_of
 
 RAW, VHD = "raw", "vhd"
@@ -40,6 +40,8 @@ def import_raw_vdi(request: HttpRequest) -> None:
     """
     call = request.call
     vdi = _vdi(call.db, request)
+    if _is_sent_elsewhere(request, vdi):
+        return
     image_format, chunked = _format_of(request), _is_chunked(request)
     if image_format != RAW and chunked:
         raise HttpFailure(404, "INTERNAL_ERROR", f"Cannot handle chunked {image_format.upper()}")
@@ -47,7 +49,7 @@ def import_raw_vdi(request: HttpRequest) -> None:
         raise HttpFailure(404, "INTERNAL_ERROR", f"Cannot handle encoding: {request.headers['Transfer-Encoding']}")
     if image_format == RAW and not chunked and request.headers.get("Content-Length") is None:
         raise Failure("IMPORT_ERROR", "the request does not say how long its body is")
-    with _attached(call, vdi, "RW"):
+    with _attached(call, vdi, "RW", _host(request)):
         request.respond(200, {"Content-Type": _STREAM, "task-id": call.task})
         if chunked:
             _receive_pieces(request, vdi, _chunks(request))
@@ -135,8 +137,10 @@ def _io_error() -> Failure:
 def export_raw_vdi(request: HttpRequest) -> None:
     call, db = request.call, request.call.db
     vdi = _vdi(db, request)
+    if _is_sent_elsewhere(request, vdi):
+        return
     image_format = _format_of(request)
-    with _attached(call, vdi, "RO"):
+    with _attached(call, vdi, "RO", _host(request)):
         size, name = db.get("VDI", vdi, "virtual_size"), volumes.content_name(db, vdi)
         headers = {
             "Content-Type": _TYPES[image_format],
@@ -181,15 +185,31 @@ def _is_chunked(request: HttpRequest) -> bool:
     return "chunked" in request.query or "chunked" in http.cookies.SimpleCookie(request.headers.get("Cookie", ""))
 
 
+def _host(request: HttpRequest) -> Ref:
+    """The host that was asked."""
+    return request.call.db.refs("host")[request.host_number]
+
+
+def _is_sent_elsewhere(request: HttpRequest, vdi: Ref) -> bool:
+    """Send the client to a host that has the VDI at hand, where the one that was asked has not."""
+    db = request.call.db
+    sr = db.get("VDI", vdi, "SR")
+    check_attached(db, sr)
+    if is_visible(db, sr, _host(request)):
+        return False
+    request.redirect(next(db.get("host", host, "address") for host in db.refs("host") if is_visible(db, sr, host)))
+    return True
+
+
 @contextmanager
-def _attached(call: Call, vdi: Ref, mode: str) -> Iterator[None]:
-    """The VDI, attached to the control domain of the master meanwhile, so that nobody else writes or destroys it."""
+def _attached(call: Call, vdi: Ref, mode: str, host: Ref) -> Iterator[None]:
+    """The VDI, attached to the control domain of a host meanwhile, so that nobody else writes or destroys it."""
     db = call.db
     with db.lock:
         check_attached(db, db.get("VDI", vdi, "SR"))
         vbd = db.create(
             "VBD",
-            VM=_control_domain(db),
+            VM=_control_domain(db, host),
             VDI=vdi,
             userdevice=f"transfer-{uuid.uuid4()}",
             mode=mode,
@@ -209,7 +229,6 @@ def _attached(call: Call, vdi: Ref, mode: str) -> Iterator[None]:
             vm_devices.destroy_vbd(db, vbd)
 
 
-def _control_domain(db: Database) -> Ref:
-    (pool,) = db.refs("pool")
-    (domain,) = db.find("VM", is_control_domain=True, resident_on=db.get("pool", pool, "master"))
+def _control_domain(db: Database, host: Ref) -> Ref:
+    (domain,) = db.find("VM", is_control_domain=True, resident_on=host)
     return domain
