@@ -226,7 +226,7 @@ def test_each_call_of_a_fetch_fails_in_turn(ready: StorageDriver, platform: Plat
 
 @pytest.mark.slow
 def test_each_call_of_a_replacement_fails_in_turn(ready: StorageDriver, platform: Platform, source: Path):
-    params = {"name": "one", "path": str(source), "takeover_after": 600}
+    params = {"name": "one", "path": str(source), "takeover_after": 0.3}
     run(platform, **params)
     before = platform.snapshot()
     whole = run(platform, force=True, **params)

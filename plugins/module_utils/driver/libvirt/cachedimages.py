@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from ...errors import ImageNotFound
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = ("name", "pool", "path")
 """What a record does not say, since it is where it is."""
+
+NOBODY = "?"
+"""The claim of what nobody is fetching."""
 
 
 class CachedImagesMixin(RecordsMixin):
@@ -68,11 +71,13 @@ class CachedImagesMixin(RecordsMixin):
 
 
 def to_image(pool: str, name: str, path: str | None, payload: Payload | None) -> Image:
-    """The image that a record tells of; one that was never written is somebody's who is gone."""
+    """The image that a record tells of. One that was never written is somebody's who is gone, and so is one whose data
+    is gone, since a removal was cut short before its record was."""
     if payload is None:
-        return Image(name, pool, claim="?")
+        return Image(name, pool, claim=NOBODY)
     known = {field: value for field, value in payload.items() if field in Image.__dataclass_fields__}
-    return Image(**{**known, "name": name, "pool": pool, "path": path})
+    image = Image(**{**known, "name": name, "pool": pool, "path": path})
+    return replace(image, claim=NOBODY) if path is None and image.complete else image
 
 
 def to_payload(image: Image) -> Payload:

@@ -43,11 +43,20 @@ def test_an_image_comes_back():
 
 
 def test_a_later_version_may_know_more_of_an_image():
-    assert to_image("p", "img", None, {"format": "raw", "colour": "blue"}) == Image("img", "p", "raw")
+    assert to_image("p", "img", "/p/img", {"format": "raw", "colour": "blue"}) == Image(
+        "img", "p", "raw", path="/p/img"
+    )
 
 
 def test_an_image_without_a_record_is_not_complete():
     assert not to_image("p", "img", None, None).complete
+
+
+def test_image_whose_removal_was_cut_short_is_not_complete():
+    whole = to_payload(Image("img", "p", "raw", fetched_s=1.0))
+    assert to_image("p", "img", "/p/img", whole).complete
+    assert not to_image("p", "img", None, whole).complete
+    assert to_image("p", "img", None, {**whole, "claim": "me"}).claim == "me"
 
 
 def test_only_our_own_volumes_are_hidden():
