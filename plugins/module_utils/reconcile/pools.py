@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +19,7 @@ from .plan import Plan, Step
 from .pool_options import ABSENT, PRESENT, RUNNING, STOPPED, DesiredPool, read_pools
 from .storage import storage_driver
 from .task import Task
+from .volume_world import child_key
 from .workers import DEFAULT_WORKERS, run_chains
 
 _FIXED = ("kind", "path", "devices", "fs_type", "server", "export", "target", "port", "volume_group", "shared")
@@ -119,14 +120,19 @@ class _Contents:
         for name in leaving:
             with suppress(PoolNotFound):  # it went meanwhile
                 self._volumes[name] = [volume.key for volume in driver.list_volumes(name)]
-        keys = [key for found in self._volumes.values() for key in found]
-        self._uses = driver.volume_uses(keys) if keys else {}
+        level = [key for found in self._volumes.values() for key in found]
+        while level:  # volumes of other pools may lean on those, and have instances of their own
+            self._uses.update(driver.volume_uses(level))
+            level = [key for key in self._children(level) if key not in self._uses]
 
     def refuse(self, item: DesiredPool) -> None:
         """Raise when a pool cannot be stopped or removed for what is in it."""
         keys = self._volumes.get(item.name, [])
         users = {
-            use.instance for key in keys for use in self._uses[key].instances if use.active or item.state == ABSENT
+            use.instance
+            for key in self._with_all_children(keys)
+            for use in self._uses[key].instances
+            if use.active or item.state == ABSENT
         }
         if users:
             whose = "disks of" if item.state == ABSENT else "disks of these active instances:"
@@ -139,6 +145,18 @@ class _Contents:
             raise PoolNotEmpty(
                 f"{item.where}delete_data: in the pool {item.name!r} are volumes: {names}; remove them first"
             )
+
+    def _with_all_children(self, keys: Sequence[VolumeKey]) -> set[VolumeKey]:
+        found: set[VolumeKey] = set()
+        level = set(keys)
+        while level:
+            found |= level
+            level = self._children(level) - found
+        return found
+
+    def _children(self, keys: Collection[VolumeKey]) -> set[VolumeKey]:
+        children = {child_key(name) for key in keys for name in self._uses[key].children}
+        return {key for key in children if key is not None}
 
 
 def _is_ended(item: DesiredPool, now: Pool | None) -> bool:

@@ -142,3 +142,24 @@ def test_documentation_and_options_agree() -> None:
     assert set(entries) == set(virt_pool.POOL_OPTIONS) | {"name"}
     for name, spec in virt_pool.POOL_OPTIONS.items():
         assert entries[name].get("choices") == spec.get("choices"), name
+
+
+@pytest.mark.parametrize("state", ["absent", "stopped"])
+def test_a_pool_that_disks_in_other_pools_lean_on(
+    pool_module: RunModule,
+    image_module: RunModule,
+    instance_module: RunModule,
+    folder: Path,
+    tmp_path: Path,
+    state: str,
+) -> None:
+    content = tmp_path / "content"
+    content.write_bytes(b"data" * 1024)
+    pool_module(name="images", kind="dir", path=str(folder / "images"), state="running")
+    image_module(name="img", path=str(content), pool="images")
+    instance_module(name="web1", memory_mb=64, image="img", pool="default", state="running")
+    for check_mode in (True, False):
+        refused = pool_module(name="images", state=state, _ansible_check_mode=check_mode)
+        assert refused["error"]["kind"] == "volume_in_use"
+        assert refused["error"]["step"] is None
+        assert "web1" in refused["msg"]
