@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..driver.storage import StorageDriver
@@ -13,6 +14,7 @@ from ..errors import AlreadyExists, InvalidInput, Problem, VolumeInUse, VolumeNo
 from ..model import power_state
 from ..model.instance import CDROM, SEED, Disk, Instance, IoLimits
 from ..model.storage import VolumeKey, VolumeUse
+from ..undo import Undo
 from .plan import Step
 from .volume_desired import DesiredVolume
 from .volume_options import BANDWIDTHS, OPERATIONS
@@ -216,10 +218,12 @@ class Attachments:
         else:
             driver.require("attach")
             self._verify_hotplug(instance, disk)
-            step = Step(
-                f"detach {key} from {name}, where it is {device}",
-                lambda: driver.detach_volume(name, device, item.detach_timeout_s),
-            )
+
+            def detach() -> Undo:
+                take_back = driver.detach_volume(name, device, item.detach_timeout_s)
+                return partial(_unless_gone, driver, key, take_back)
+
+            step = Step(f"detach {key} from {name}, where it is {device}", detach)
         planned.add(step, "attachments", attachment_as_dict(name, disk), None)
         planned.touches.add(name)
         self.world.detached(name, key, device, _emptied(disk) if item.eject else None)
@@ -228,6 +232,13 @@ class Attachments:
         if instance.power_state not in power_state.OFF:
             self.driver.require("attach_live")
             self.driver.verify_hotplug(instance.name, disk)
+
+
+def _unless_gone(driver: StorageDriver, key: VolumeKey, take_back: Undo) -> None:
+    """Undo a detachment: an instance whose disk is a volume that was deleted meanwhile could not start any more."""
+    if key not in driver.get_volumes([key]):
+        raise VolumeNotFound(f"volume {key} is gone")
+    take_back()
 
 
 def say_users(users: list[VolumeUse]) -> str:

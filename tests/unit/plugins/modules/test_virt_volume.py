@@ -166,6 +166,23 @@ def test_no_volume_is_removed_before_what_leans_on_it(volume_module: RunModule, 
     assert [item["after"] for item in volume_module(**both)["volumes"]] == [None, None]
 
 
+def test_no_instance_gets_a_disk_back_that_is_deleted(
+    volume_module: RunModule, instance_module: RunModule, folder: Path
+) -> None:
+    instance_module(name="off1", memory_mb=64, root_gb=1, state="stopped")
+    volume_module(name="base", size="1M")
+    volume_module(name="child", source={"volume": "base", "copy_on_write": True}, instance="off1", state="attached")
+    removal = {"name": "base", "state": "absent", "delete_children": True, "detach_first": True}
+    dial(folder, faults=[{"operation": "volume_delete", "error": "hypervisor_error", "skip": 1}])
+    failed = volume_module(**removal)
+    assert "delete default/base" in failed["error"]["step"]
+    assert [words.split(": ")[1].split()[0] for words in failed["error"]["not_undone"]] == ["delete", "detach"]
+    dial(folder)
+    assert volume_module(name="child", state="detached")["volume"]["after"] is None
+    assert instance_module(name="off1", state="running")["changed"]
+    assert volume_module(**removal)["volume"]["after"] is None
+
+
 def test_nothing_is_made_from_what_the_task_removes_before(volume_module: RunModule) -> None:
     volume_module(name="base", size="1M")
     wrong = volume_module(
