@@ -130,6 +130,19 @@ def test_a_copy_by_another_tool_is_not_ours(storage: StorageDriver, platform: Xe
     assert (copied.metadata, copied.snapshots) == ({}, [])
 
 
+def test_a_copy_of_an_instances_volume_does_not_have_its_snapshots(storage: StorageDriver, platform: XenApiPlatform):
+    """Its record names no virtual disk, so that copies by other tools look like it."""
+    [disk] = platform.spawned(storage, "one", disks=[Disk(size_bytes=SIZE)]).disks
+    key = key_of(platform, str(disk.volume))
+    storage.create_volume_snapshot(key, "first")
+    with platform.session() as api:
+        [vdi] = [ref for ref in api.VDI.get_by_name_label(key.name) if not api.VDI.get_is_a_snapshot(ref)]
+        api.VDI.set_name_label(api.VDI.clone(vdi, {}), "copy")
+    storage.delete_volume(key_of(platform, "copy"))
+    snapshots = read(storage, key, snapshots=True).snapshots
+    assert [snapshot.name for snapshot in snapshots or []] == ["first"]
+
+
 def test_two_repositories_of_one_name(storage: StorageDriver, platform: XenApiPlatform):
     """As the hosts' local ones are; a host in the URI tells which is meant."""
     assert "Local storage" not in storage.get_pools()

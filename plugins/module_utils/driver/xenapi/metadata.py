@@ -68,6 +68,7 @@ class VolumeRecord:
         making: Tells it from others of its name, when it is looked for because the reply to its making was lost, and
             from then on: a reverted volume keeps it, and its snapshots have it as ``snapshot_of``.
         vdi: The uuid of the VDI that this was written for, where that is known. A copy carries the record too.
+        holder: The uuid of the VDI that has the snapshots of ``making``, where ``vdi`` is not known.
         unfinished: It is still being filled, unless the key ``STATE`` says otherwise.
         parent: The uuid of the VDI that it was cloned from.
         metadata: The user's own keys and values.
@@ -86,6 +87,7 @@ class VolumeRecord:
     doomed: bool = False
     making: str | None = None
     vdi: str | None = None
+    holder: str | None = None
     unfinished: bool = False
     parent: str | None = None
     metadata: dict[str, str] = field(default_factory=dict)

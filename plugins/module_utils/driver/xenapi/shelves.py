@@ -115,7 +115,7 @@ class Contents:
     def snapshots_of(self, volume: Object) -> list[Found]:
         """Its snapshots, oldest first."""
         kept = read_volume_record(volume)
-        if kept is None or kept.making is None:
+        if kept is None or kept.making is None or volume["uuid"] not in (kept.vdi, kept.holder):
             return []
         return sorted(self._snapshots.get(kept.making, []), key=_age)
 
@@ -145,7 +145,8 @@ class Contents:
         """The volume that was made so; while it is being reverted there are two."""
         for ref, vdi in self.vdis.items():
             kept = read_volume_record(vdi)
-            if making and kept is not None and kept.making == making and not vdi["is_a_snapshot"]:
+            is_it = kept is not None and kept.making == making and vdi["uuid"] in (kept.vdi, kept.holder)
+            if making and is_it and not vdi["is_a_snapshot"]:
                 yield Found(ref, vdi)
 
     def _name(self, vdi: Object) -> str:
@@ -201,13 +202,14 @@ def is_cached(one: Found) -> bool:
 
 
 def adopted(one: Found, repository: Object, making: str) -> VolumeRecord:
-    """The record of a volume, made for one that has none of its own or none that names it."""
+    """The record of a volume, made for one that has none of its own or none that names it. Copies of an instance's
+    volume have all that it has: what is made for this one alone is not theirs."""
     vdi = one.record
     kept = read_volume_record(vdi)
     if kept is None:
         kept = VolumeRecord(place_id(repository["uuid"], vdi["name_label"]))
-    if kept.making is None:
-        kept.making = making
+    if kept.making is None or vdi["uuid"] not in (kept.vdi, kept.holder):
+        kept.making, kept.holder = making, vdi["uuid"]
     return kept
 
 
