@@ -101,6 +101,23 @@ def test_from_each_state(storage: StorageDriver, platform: Platform, before: str
     assert not done(platform, **params).changed
 
 
+def test_in_the_order_of_the_task(storage: StorageDriver, platform: Platform):
+    """What a volume is made from is needed until then, and what leans on a volume goes before it."""
+    content = sparse()
+    base = created(platform, storage, "base", content)
+    volumes: list[dict[str, Any]] = [{"name": f"copy{number}", "source": {"volume": "base"}} for number in range(3)]
+    done(platform, name=None, volumes=[*volumes, {"name": "base", "state": "absent"}])
+    copies = [key(platform, item["name"]) for item in volumes]
+    assert list(storage.get_volumes([*copies, base.key])) == copies
+    for copy in copies:
+        assert platform.storage.data(copy) == content.data()
+    if storage.supports("volume_copy_on_write"):
+        make(storage, child_of(read(storage, copies[0]), "child"))
+        leaving = [{"name": name, "state": "absent"} for name in ("child", "copy0", "copy1", "copy2")]
+        done(platform, name=None, volumes=leaving)
+        assert not storage.get_volumes(copies)
+
+
 def test_in_use_but_wanted_gone(storage: StorageDriver, platform: Platform):
     platform.spawned(storage, "user")
     with changes_nothing(platform):
