@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..driver.storage import StorageDriver
@@ -91,11 +92,13 @@ class VolumePlanner:
         asked = replace(item.volume, metadata=metadata if item.metadata is not None else None)
         foreseen = self._foreseen(planned, asked)
 
-        def create() -> Any:
+        def create() -> Undo:
             if item.fetch is None:
-                return driver.create_volume(driver.complete_volume(asked) if foreseen is asked else foreseen)
+                whole = driver.complete_volume(asked) if foreseen is asked else foreseen
+                return partial(_unless_used, driver, item.key, driver.create_volume(whole))
             with open_content(item.fetch, driver.progress) as content:
-                return driver.create_volume(driver.complete_volume(asked, content.facts), content)
+                take_back = driver.create_volume(driver.complete_volume(asked, content.facts), content)
+            return partial(_unless_used, driver, item.key, take_back)
 
         known = [format_size(foreseen.size_bytes)] if foreseen.size_bytes is not None else []
         known += [foreseen.format] if foreseen.format is not None else []
@@ -252,6 +255,15 @@ def named_as_options(where: str, problems: list[Problem]) -> list[Problem]:
 
 def _removing(driver: StorageDriver, key: VolumeKey) -> Any:
     return lambda: driver.delete_volume(key)
+
+
+def _unless_used(driver: StorageDriver, key: VolumeKey, take_back: Undo) -> None:
+    """Undo that a volume was made: not when an instance has it in spite of the failure, as when only the reply to its
+    attachment was lost, nor when somebody else has begun to need it."""
+    uses = driver.volume_uses([key])[key]
+    if uses.instances or uses.children:
+        raise VolumeInUse(f"it is needed by {say_users(uses.instances) or ', '.join(sorted(uses.children))} by now")
+    take_back()
 
 
 def _only_its_size(key: VolumeKey, take_back: Undo) -> Undo:

@@ -183,6 +183,20 @@ def test_no_instance_gets_a_disk_back_that_is_deleted(
     assert volume_module(**removal)["volume"]["after"] is None
 
 
+def test_a_new_volume_stays_when_only_the_reply_to_its_attachment_is_lost(
+    volume_module: RunModule, folder: Path, db1: None
+) -> None:
+    data = {"name": "data", "size": "1M", "instance": "db1", "state": "attached"}
+    dial(folder, faults=[{"operation": "attach", "error": "hypervisor_error", "when": "after"}])
+    failed = volume_module(**data)
+    assert failed["changed"]
+    assert "db1" in failed["error"]["not_undone"][0]
+    dial(folder)
+    again = volume_module(**data)
+    assert not again["changed"]
+    assert again["volume"]["device"] == "vdb"
+
+
 def test_nothing_is_made_from_what_the_task_removes_before(volume_module: RunModule) -> None:
     volume_module(name="base", size="1M")
     wrong = volume_module(
