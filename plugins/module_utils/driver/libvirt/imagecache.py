@@ -9,8 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...errors import AlreadyExists, ImageNotFound, Problem, Unsupported, VolumeInUse
-from ...model.storage import Image, VolumeKey
+from ...errors import AlreadyExists, ImageNotFound, InvalidInput, Problem, Unsupported, VolumeInUse
+from ...model.storage import Image, Volume, VolumeKey
 from ...transfer.content import Content, ImageFacts
 from ...undo import UndoStack
 from .cachedimages import to_image, to_payload
@@ -42,6 +42,9 @@ class ImageCacheMixin(VolumeCreationMixin):
         return []  # pools of files, which alone have images, take whatever can be read
 
     def reserve_image(self, image: Image) -> None:
+        problems = self.check_volume(Volume(image.name, image.pool))
+        if problems:
+            raise InvalidInput(problems)
         view = self.require_pool_view(image.pool)
         if not view.has_files:
             raise Unsupported(

@@ -78,6 +78,10 @@ class ImagesMixin(StreamsMixin):
         parts = self.options.split()
         return not parts.netloc and parts.scheme.partition("+")[2] in ("", "unix")
 
+    def real_path(self, path: str) -> str:
+        """The path without symbolic links, as far as they can be seen from here: one file can have many names."""
+        return os.path.realpath(path) if self.shares_our_kernel else posixpath.normpath(path)
+
     def _ask(self, path: str, ask: Callable[[libvirt.virStorageVol], _T]) -> _T:
         """Ask for what is at a path through libvirt, which shows files as volumes only."""
         try:

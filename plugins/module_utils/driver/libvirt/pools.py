@@ -276,9 +276,10 @@ class PoolsMixin(VolumeUsesMixin):
 
     def _require_no_users(self, handle: libvirt.virStoragePool, what: str, only_active: bool) -> None:
         name = handle.name()
-        volumes = {volume.path() for volume in handle.listAllVolumes(0)} if handle.isActive() else set()
+        handles = handle.listAllVolumes(0) if handle.isActive() else []
+        volumes = {self.real_path(volume.path()) for volume in handles}
         root = from_libvirt(handle.XMLDesc(0))
-        folder = root.findtext("target/path", "") if root.get("type") != "iscsi" else None
+        folder = self.real_path(root.findtext("target/path", "")) if root.get("type") != "iscsi" else None
         users = {
             disk.instance
             for disk in self.all_disks()

@@ -17,7 +17,7 @@ from ...undo import UndoStack
 from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, code_of
 from .secrets import SecretsMixin
 from .uses import UsesMixin, Volume
-from .volumerecord import IMAGE_SUFFIX, REMOVAL_SUFFIX, VOLUME_SUFFIX, RecordsMixin
+from .volumerecord import IMAGE_SUFFIX, PART_SUFFIX, REMOVAL_SUFFIX, VOLUME_SUFFIX, RecordsMixin
 
 if TYPE_CHECKING:
     import libvirt
@@ -77,6 +77,8 @@ class RemainsMixin(SecretsMixin, UsesMixin, RecordsMixin):
                 names = set(handle.listVolumes())
                 if name in names:
                     return
+                if name + PART_SUFFIX in names:
+                    self.drop(handle.storageVolLookupByName(name + PART_SUFFIX))
                 for suffix in (VOLUME_SUFFIX, IMAGE_SUFFIX):
                     if name + suffix in names:
                         record = handle.storageVolLookupByName(name + suffix)

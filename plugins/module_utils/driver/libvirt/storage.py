@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
 from ...errors import PoolNotFound, Unsupported
@@ -149,6 +150,13 @@ class StorageMixin(ImagesMixin):
                 raise
         refresh_unless_busy(self.libvirt, pool)
         return pool.storageVolLookupByName(name)
+
+    def look_again(self, pool: libvirt.virStoragePool) -> None:
+        """Have libvirt see files that others made in a pool: snapshots of instances, say, which lean on its volumes. A
+        pool that cannot be looked through is left as it was seen."""
+        with suppress(self.libvirt.libvirtError):
+            if from_libvirt(pool.XMLDesc(0)).get("type") in FOLDER_POOLS:
+                refresh_unless_busy(self.libvirt, pool)
 
     def when_idle(self, call: Callable[[], object]) -> None:
         """Make a call that libvirt refuses while it works in a pool: on what a client that is gone asked for, say."""

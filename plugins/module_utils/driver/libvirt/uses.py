@@ -68,11 +68,11 @@ class UsesMixin(StorageMixin):
         with self.guard("find out who uses a volume"):
             used = self._paths_in_use(but)
             backing = self._backing_files()
-        free = [volume for volume in volumes if volume.path not in used]
+        free = [volume for volume in volumes if self.real_path(volume.path) not in used]
         while True:
-            gone = {volume.path for volume in free}
+            gone = {self.real_path(volume.path) for volume in free}
             needed = {base for path, base in backing.items() if path not in gone}
-            kept = [volume for volume in free if volume.path not in needed]
+            kept = [volume for volume in free if self.real_path(volume.path) not in needed]
             if len(kept) == len(free):
                 return free
             free = kept
@@ -96,19 +96,21 @@ class UsesMixin(StorageMixin):
         return used
 
     def _paths_of(self, domain: Element) -> Iterator[str]:
-        """Where a domain's disks are, with the files that these lean on as far as libvirt tells."""
+        """Where a domain's disks are, with the files that these lean on as far as libvirt tells; without symbolic
+        links."""
         for source in domain.iterfind("devices/disk//source"):
             path = source.get("file") or source.get("dev")
             if path is not None:
-                yield path
+                yield self.real_path(path)
             elif source.get("pool") and source.get("volume"):
                 for volume in self.existing([(source.get("pool", ""), source.get("volume", ""))]):
-                    yield volume.path
+                    yield self.real_path(volume.path)
 
     def _backing_files(self) -> dict[str, str]:
-        """What each copy-on-write volume leans on, by its own path."""
+        """What each copy-on-write volume leans on, by its own path; both without symbolic links."""
         backing: dict[str, str] = {}
         for pool in self.conn.listAllStoragePools(self.libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+            self.look_again(pool)
             for volume in pool.listAllVolumes(0):
                 try:
                     root = from_libvirt(volume.XMLDesc(0))
@@ -118,5 +120,5 @@ class UsesMixin(StorageMixin):
                     continue
                 base = root.findtext("backingStore/path")
                 if base is not None:
-                    backing[root.findtext("target/path", "")] = base
+                    backing[self.real_path(root.findtext("target/path", ""))] = self.real_path(base)
         return backing

@@ -9,8 +9,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...errors import AlreadyExists, InvalidInput, Problem, TransferError
-from ...model.storage import FALLOC, FULL, METADATA, OFF, Volume
+from ...errors import AlreadyExists, InvalidInput, Problem, TransferError, VolumeInUse
+from ...model.storage import FALLOC, FULL, METADATA, OFF, Volume, VolumeUses
 from ...model.units import format_size
 from ...transfer.content import PIECE_BYTES, Content, Segment
 from ...undo import Undo, UndoStack
@@ -18,6 +18,7 @@ from .volumelist import PoolView
 from .volumeplans import QCOW2, RAW, Origin, VolumePlansMixin
 from .volumerecord import PART_SUFFIX, VOLUME_SUFFIX, Payload
 from .volumeremoval import VolumeRemovalMixin
+from .volumeuses import some
 from .volumexml import Backing, volume_document
 
 if TYPE_CHECKING:
@@ -38,11 +39,16 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
         if problems:
             raise InvalidInput(problems)
         view = self.require_pool_view(volume.pool)
+        if volume.encryption is not None and volume.name not in view.volumes:
+            # One that libvirt has not heard of must not lose its passphrase to this.
+            self.look_again(view.handle)
+            view = self.require_pool_view(volume.pool)
         origin = self.find_origin(volume)
         existing = self.describe(view, volume.name)
         if existing is not None:
             if existing.is_image or not existing.unfinished:
                 raise AlreadyExists(f"there is a volume {volume.name!r} in the storage pool {volume.pool!r} already")
+            self._require_leftover(view, volume)
             self.remove_all_of(view, volume.name)
         remembered = _remembered(volume, view)
         with UndoStack() as done:
@@ -56,6 +62,16 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
             else:
                 self.drop(record)
         return lambda: self.delete_volume(volume.key)
+
+    def _require_leftover(self, view: PoolView, volume: Volume) -> None:
+        """Raise VolumeInUse when what looks half made is needed: somebody replaced it, and its record stayed."""
+        uses = self.volume_uses([volume.key])[volume.key] if volume.name in view.volumes else VolumeUses()
+        users = [use.instance for use in uses.instances] + uses.children
+        if users:
+            raise VolumeInUse(
+                f"the volume {str(volume.key)!r} looks half made, and is not made again, since {some(users)} needs it; "
+                f"delete the volume {volume.name + VOLUME_SUFFIX!r} beside it if it is whole"
+            )
 
     # -- what it begins with ----------------------------------------------------------------------------------------
 

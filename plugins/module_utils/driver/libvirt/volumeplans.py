@@ -127,7 +127,7 @@ class VolumePlansMixin(CachedImagesMixin, VolumeListMixin, VolumeUsesMixin):
         """
         misread = found.misread
         if not misread and found.facts.backing is not None:
-            told = {disk.format for disk in self.all_disks() if disk.chain[:1] == (found.facts.path,)}
+            told = {disk.format for disk in self.all_disks() if disk.chain[:1] == (self.real_path(found.facts.path),)}
             misread = "raw" in told
         if misread:
             raise UnsafeImage(

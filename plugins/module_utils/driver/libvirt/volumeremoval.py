@@ -33,7 +33,9 @@ class VolumeRemovalMixin(SecretsMixin, VolumeSnapshotsMixin):
         facts = None if handle is None else self.facts_of(handle)
         remembered = None if record is None else self.read_record(record)
         self.drop(handle)
-        self.drop(view.volumes.get(name + PART_SUFFIX))
+        if name + PART_SUFFIX in view.volumes:
+            self.drop_scratch(view.path_of(name + PART_SUFFIX))
+            self.drop(view.volumes[name + PART_SUFFIX])
         if (facts is not None and facts.encrypted) or (remembered or {}).get("encrypted"):
             self.remove_secret(view.path_of(name))
         self.drop(record)

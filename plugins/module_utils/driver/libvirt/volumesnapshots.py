@@ -35,7 +35,7 @@ from .errors import NO_DOMAIN, code_of
 from .instances import InstancesMixin
 from .scratch import SCRATCH_PREFIX
 from .volumelist import Found, VolumeListMixin
-from .volumeuses import VolumeUsesMixin
+from .volumeuses import VolumeUsesMixin, some
 from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class VolumeSnapshotsMixin(VolumeListMixin, VolumeUsesMixin, InstancesMixin):
 
     def revert_volume(self, key: VolumeKey, snapshot: str) -> None:
         self.require("volume_snapshots")
-        found = self._require_quiet_qcow2(key, "reverted", but_saved=False)
+        found = self._require_quiet_qcow2(key, "reverted", is_reverted=True)
         if snapshot not in self.snapshot_names(found):
             raise SnapshotNotFound(f"the volume {str(key)!r} has no snapshot {snapshot!r}")
         with self.scratch_domain(
@@ -171,11 +171,11 @@ class VolumeSnapshotsMixin(VolumeListMixin, VolumeUsesMixin, InstancesMixin):
         SubElement(disk, "target", dev=_DEVICE, bus="virtio")
         return ElementTree.tostring(root, encoding="unicode")
 
-    def _require_quiet_qcow2(self, key: VolumeKey, what: str, but_saved: bool = True) -> Found:
+    def _require_quiet_qcow2(self, key: VolumeKey, what: str, is_reverted: bool = False) -> Found:
         """A qcow2 volume that no active instance has.
 
         Args:
-            but_saved: Instances whose memory is saved do not matter.
+            is_reverted: What is in it is going to change: under children, and under instances whose memory is saved.
         """
         found = self.require_whole(key)
         if found.facts.format != "qcow2":
@@ -190,7 +190,9 @@ class VolumeSnapshotsMixin(VolumeListMixin, VolumeUsesMixin, InstancesMixin):
             )
         uses = self.volume_uses([key])[key]
         self.require_quiet(uses.instances, key, what)
-        if not but_saved:
+        if is_reverted and uses.children:
+            raise VolumeInUse(f"the volume {str(key)!r} cannot be {what}: {some(uses.children)} would change with it")
+        if is_reverted:
             for use in uses.instances:
                 with self.guard(f"look up instance {use.instance!r}", use.instance):
                     if self.conn.lookupByName(use.instance).hasManagedSaveImage():

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 
 from ...errors import VolumeInUse
 from ...model.storage import VolumeKey, VolumeUse, VolumeUses
-from .errors import NO_DOMAIN, NO_STORAGE_POOL, NO_STORAGE_VOL, code_of
+from .errors import NO_DOMAIN, NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID, code_of
 from .scratch import is_scratch
 from .volumerecord import RecordsMixin
 from .volumexml import read_volume
@@ -28,7 +28,8 @@ class DiskUse(NamedTuple):
     Attributes:
         pool, volume: Where the domain names them instead of a path.
         format: As the hypervisor is told, in its words.
-        chain: The path of its data, then those of the files that this leans on, as far as the domain tells.
+        chain: The path of its data, then those of the files that this leans on, as far as the domain tells; without
+            symbolic links.
     """
 
     instance: str
@@ -50,24 +51,28 @@ class VolumeUsesMixin(RecordsMixin):
             return uses
         with self.guard("find out who uses a volume"):
             places, backing = self._all_places()
-        key_at = {places[key]: key for key in uses if key in places}
+        names = {path: str(key) for key, path in places.items()}
+        keys_at: dict[str, list[VolumeKey]] = {}
+        for key in uses:
+            if key in places:
+                keys_at.setdefault(places[key], []).append(key)
         for disk in self.all_disks():
             use = VolumeUse(disk.instance, disk.device, disk.active, disk.read_only)
+            chain = list(disk.chain)
             if disk.pool is not None and disk.volume is not None:
                 named = VolumeKey(disk.pool, disk.volume)
-                if named in uses:
+                if named not in places and named in uses:
                     _add(uses[named].instances, use)
-            for number, path in enumerate(disk.chain):
-                if path not in key_at:
-                    continue
-                if number == 0:
-                    _add(uses[key_at[path]].instances, use)
-                elif disk.chain[number - 1] not in backing:  # a file in no pool leans on it
-                    _add(uses[key_at[path]].children, disk.chain[number - 1])
-        names = {path: str(key) for key, path in places.items()}
+                chain[:0] = [places[named]] if named in places and places[named] not in chain else []
+            for number, path in enumerate(chain):
+                for key in keys_at.get(path, ()):
+                    if number == 0:
+                        _add(uses[key].instances, use)
+                    elif chain[number - 1] not in backing:  # a file in no pool leans on it
+                        _add(uses[key].children, chain[number - 1])
         for child, base in sorted(backing.items()):
-            if base in key_at:
-                _add(uses[key_at[base]].children, names[child])
+            for key in keys_at.get(base, ()):
+                _add(uses[key].children, names[child])
         return uses
 
     def all_disks(self) -> list[DiskUse]:
@@ -92,7 +97,7 @@ class VolumeUsesMixin(RecordsMixin):
                     continue
                 for text in texts:
                     for disk in _disks_of(from_libvirt(text), domain.name(), is_active):
-                        _add(found, disk)
+                        _add(found, disk._replace(chain=tuple(self.real_path(path) for path in disk.chain)))
         return found
 
     def require_no_writer(self, key: VolumeKey, what: str) -> None:
@@ -106,14 +111,16 @@ class VolumeUsesMixin(RecordsMixin):
             raise VolumeInUse(f"the volume {str(key)!r} cannot be {what} while {some(users)} uses it; stop that first")
 
     def _all_places(self) -> tuple[dict[VolumeKey, str], dict[str, str]]:
-        """The path of each volume of all active pools, and what each leans on, by its own path."""
+        """The path of each volume of all active pools, and what each leans on, by its own path; both without symbolic
+        links."""
         places: dict[VolumeKey, str] = {}
         backing: dict[str, str] = {}
         for pool in self.conn.listAllStoragePools(self.libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+            self.look_again(pool)
             try:
                 volumes = pool.listAllVolumes(0)
             except self.libvirt.libvirtError as error:
-                if code_of(error) not in _VANISHED:
+                if code_of(error) not in (*_VANISHED, OPERATION_INVALID):
                     raise
                 continue
             for volume in volumes:
@@ -123,9 +130,9 @@ class VolumeUsesMixin(RecordsMixin):
                     if code_of(error) not in _VANISHED:
                         raise
                     continue
-                places[VolumeKey(pool.name(), facts.name)] = facts.path
+                path = places[VolumeKey(pool.name(), facts.name)] = self.real_path(facts.path)
                 if facts.backing is not None:
-                    backing[facts.path] = facts.backing
+                    backing[path] = self.real_path(facts.backing)
         return places, backing
 
 

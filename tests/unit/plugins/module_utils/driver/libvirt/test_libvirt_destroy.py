@@ -97,6 +97,7 @@ def test_all_volumes_are_those_that_it_writes_alone(stubs: Any):
         refresh=0,
         createXML=lambda document, flags: volume("note"),
         listAllVolumes=[],
+        XMLDesc="<pool type='dir'/>",
         listVolumes=[],
     )
     driver = stubs.opened(

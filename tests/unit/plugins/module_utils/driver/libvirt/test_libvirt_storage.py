@@ -124,7 +124,8 @@ def host_with(stubs: Any, disks: dict[str, str], backing: dict[str, str]) -> Any
         )
         for path, base in backing.items()
     ]
-    return stubs.opened(*domains, listAllStoragePools=[stubs.Recorder(listAllVolumes=volumes)])
+    pool = stubs.Recorder(listAllVolumes=volumes, XMLDesc="<pool type='dir'/>", refresh=0)
+    return stubs.opened(*domains, listAllStoragePools=[pool])
 
 
 def test_nothing_is_deleted_that_is_needed(stubs: Any):
