@@ -447,6 +447,12 @@ def test_a_volume_of_a_snapshot(storage: StorageDriver, platform: XenApiPlatform
     assert storage.volume_uses([source.key])[source.key].children == [f"{platform.pool}/of-True"]
 
 
+def test_no_snapshots_of_shareable_volumes(storage: StorageDriver, platform: XenApiPlatform):
+    volume = created(platform, storage, "one", shareable=True)
+    with changes_nothing(platform), pytest.raises(Unsupported, match="shareable"):
+        storage.create_volume_snapshot(volume.key, "first")
+
+
 def test_a_guest_that_keeps_its_disk(storage: StorageDriver, platform: XenApiPlatform):
     boot = Boot(kernel="/boot/guest/vmlinuz", initrd="/boot/guest/initrd.img", cmdline="lab.keeps-disks")
     platform.spawned(storage, "user", boot=boot, power_on=True)

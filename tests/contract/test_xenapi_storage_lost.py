@@ -24,6 +24,8 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
 from contract.contents import sparse
 from contract.platforms.xenapi import HOUSEKEEPING
 from contract.storage_helpers import SIZE, cached, child_of, clone_of, created, wanted
+from lab.xenapi import volumes
+from lab.xenapi.vdi_store import store_of
 
 if TYPE_CHECKING:
     from contract.platforms.xenapi import XenApiPlatform
@@ -155,14 +157,14 @@ def reverted_is_whole(storage: StorageDriver, platform: XenApiPlatform, told: st
     key = VolumeKey(platform.pool, "one")
     found = storage.get_volumes([key], snapshots=True)[key]
     assert [snapshot.name for snapshot in found.snapshots or []] == ["first", "second"], told
-    assert (found.shareable, found.metadata, found.size_bytes) == (True, {"a": "b"}, SIZE), told
+    assert (found.metadata, found.size_bytes) == ({"a": "b"}, SIZE), told
     disks = {disk.device: disk for disk in storage.get_instances(["user"])["user"].disks or []}
     assert (disks["xvdc"].volume, disks["xvdc"].read_only) == ("one", False), told
     assert marks(platform) == [], told
 
 
 def prepare_revert(storage: StorageDriver, platform: XenApiPlatform) -> None:
-    created(platform, storage, "one", metadata={"a": "b"}, shareable=True)
+    created(platform, storage, "one", metadata={"a": "b"})
     key = VolumeKey(platform.pool, "one")
     platform.storage.fill(key, 1, 0, 4096)
     storage.create_volume_snapshot(key, "first")
@@ -224,6 +226,50 @@ def test_a_revert_that_was_killed_anywhere_is_taken_back(storage: StorageDriver,
         assert platform.storage.data(key)[:1] == b"\2", told
         reverted_is_whole(storage, platform, told)
         assert vdis(platform) == before, told
+
+
+def test_what_a_guest_writes_after_a_revert_was_killed_anywhere_stays(storage: StorageDriver, platform: XenApiPlatform):
+    """An instance that is started then has one of the two; the next task keeps that one, and the volume is in use."""
+    key = VolumeKey(platform.pool, "one")
+    prepare_revert(storage, platform)
+    with platform.calls.recording() as calls:
+        storage.revert_volume(key, "first")
+    for number in range(1, len(calls) + 1):
+        told = f"call {number} of {len(calls)}: {calls[number - 1].name}"
+        empty(platform)
+        prepare_revert(storage, platform)
+        before = vdis(platform)
+        platform.server.faults.fail("*", "INTERNAL_ERROR", "dead", skip=number - 1, times=None, but=HOUSEKEEPING)
+        with pytest.raises(AnyvirtError):
+            storage.revert_volume(key, "first")
+        platform.server.faults.clear()
+        assert [use.instance for use in storage.volume_uses([key])[key].instances] == ["user"], told
+        storage.power_on("user")
+        had_it = written_by_guest(platform, b"\x63" * 4096)
+        assert [use.active for use in storage.volume_uses([key])[key].instances if had_it] == [True] * had_it, told
+        if number % 2:  # the next task may come while it runs, or later
+            storage.set_volume_metadata(key, {"a": "b"})
+        storage.power_off("user")
+        storage.set_volume_metadata(key, {"a": "b"})
+        if had_it:
+            with storage.open_volume(key) as reader:
+                assert next(reader.segments())[:4096] == b"\x63" * 4096, told
+        storage.revert_volume(key, "second")
+        reverted_is_whole(storage, platform, told)
+        assert vdis(platform) == before, told
+
+
+def written_by_guest(platform: XenApiPlatform, data: bytes) -> int:
+    """Write into the disk that the instance has at its place; how many it has there."""
+    db = platform.server.db
+    [vm] = db.find("VM", name_label="user", is_a_template=False)
+    vdis_there = [
+        db.get("VBD", vbd, "VDI") for vbd in db.get("VM", vm, "VBDs") if db.get("VBD", vbd, "userdevice") == "2"
+    ]
+    for vdi in vdis_there:
+        with db.lock:
+            store_of(db).write(volumes.content_name(db, vdi), 0, data)
+    return len(vdis_there)
 
 
 @pytest.mark.parametrize("when", WHENS)

@@ -65,6 +65,8 @@ def _refusal(db: Database, vdi: Ref, operation: str) -> Failure | None:
     needed = _DRIVER_OPERATION.get(operation)
     if needed is not None and not driver.supports(needed):
         return Failure("SR_OPERATION_NOT_SUPPORTED", sr)
+    if operation == "snapshot" and db.get("VDI", vdi, "sharable"):
+        return Failure("VDI_IS_SHARABLE", vdi)
     if operation == "snapshot" and db.get("VDI", vdi, "on_boot") == "reset":
         return Failure("VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION")
     return None

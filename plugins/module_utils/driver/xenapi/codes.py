@@ -199,6 +199,7 @@ _STORAGE = {
         VDI_NOT_MANAGED="{0:volume} is not managed by the server",
         VDI_IS_A_PHYSICAL_DEVICE="{0:volume} is a device of the host",
         VDI_IS_NOT_ISO="{0:volume} is no CD image but of the type {1}",
+        VDI_IS_SHARABLE="{0:volume} is shareable",
         VDI_NEEDS_VM_FOR_MIGRATE="{0:volume} can only be moved while a running instance has it",
         VDI_COPY_FAILED="the volume could not be copied",
         SR_BACKEND_FAILURE="the storage pool failed: {1}{2}",

@@ -24,7 +24,8 @@ CLONE_TAG = "anyvirt-clone:"
 rest of the key is the record's id."""
 
 STATE = "anyvirt-state"
-"""The key in the other_config of VDIs that says what became of an unfinished one. Adding a key fails where it is there
+"""The key in the other_config of VDIs that says what became of an unfinished one, or of one that is to take another's
+place. Adding a key fails where it is there
 already, so that of who finishes a VDI and who takes it for a leftover one comes first, and the other knows."""
 FINISHED, DOOMED = "finished", "doomed"
 
@@ -74,7 +75,7 @@ class VolumeRecord:
         metadata: The user's own keys and values.
         snapshot: The name of a snapshot of the volume that has ``snapshot_of`` as its ``making``.
         number: Its place among the volume's snapshots; their times are those of whole seconds.
-        replaces: The uuid of the VDI whose place it takes; while that is there, this one is not a volume yet.
+        replaces: The uuid of the VDI whose place it takes; see ``has_taken_over``.
         moves: The VBDs that go over to it, each as what it is created from, with the VM's uuid.
         cached: What is known of an image of the cache; None for other volumes.
     """
@@ -144,6 +145,13 @@ def read_volume_record(vdi: Mapping[str, Any]) -> VolumeRecord | None:
 def is_finished(vdi: Mapping[str, Any]) -> bool:
     """Whether who made a VDI has said that nothing is missing."""
     return bool(vdi["other_config"].get(STATE) == FINISHED)
+
+
+def has_taken_over(vdi: Mapping[str, Any]) -> bool:
+    """Whether a VDI that takes another's place, which is still there, is the volume by now: a machine has it, so that
+    a guest may have written to it, or who made it has said so."""
+    state = vdi["other_config"].get(STATE)
+    return bool(state == FINISHED or (state != DOOMED and vdi["VBDs"]))
 
 
 def with_record(other_config: Mapping[str, str], record: Record | VolumeRecord | None) -> dict[str, str]:

@@ -19,7 +19,7 @@ from ...errors import AnyvirtError, ImageNotFound, NetworkNotFound, NotFound, Po
 from ...model.instance import Instance, Nic
 from ..uri import ConnectionOptions
 from .instances import InstancesMixin
-from .metadata import CLONE_TAG, read_volume_record
+from .metadata import CLONE_TAG, is_finished, read_volume_record
 from .provision import planned_disks
 from .query import any_of
 from .records import NULL, Object, Objects, to_instance
@@ -154,7 +154,7 @@ def is_disk(vdi: Object) -> bool:
     if vdi["is_a_snapshot"] or not is_data(vdi):
         return False
     kept = read_volume_record(vdi)
-    if kept is not None and (kept.unfinished or kept.replaces is not None):
+    if kept is not None and (kept.unfinished or (kept.replaces is not None and not is_finished(vdi))):
         return False
     return not is_unclaimed(vdi)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...model.storage import Volume, VolumeKey, VolumeSnapshot
-from .metadata import CLONE_TAG, VolumeRecord, place_id, read_volume_record
+from .metadata import CLONE_TAG, VolumeRecord, has_taken_over, place_id, read_volume_record
 from .places import Found, is_data, is_unclaimed
 from .records import Object, Objects, size_of
 
@@ -36,7 +36,7 @@ class Shelf:
     Attributes:
         volumes: Those that can be meant.
         leftovers: What killed runs have left of making one.
-        waiting: What is to take the place of the volume, which is still there.
+        waiting: What takes the place of another, which is still there: who did that has not come to its end.
     """
 
     volumes: list[Found] = field(default_factory=list)
@@ -69,6 +69,11 @@ class Contents:
         for ref, vdi in vdis.items():
             if is_data(vdi) and vdi["SR"] in repositories:
                 self._sort(Found(ref, vdi))
+        for shelf in self._shelves.values():
+            for one in filter(lambda one: has_taken_over(one.record), shelf.waiting):
+                kept = read_volume_record(one.record)
+                shelf.volumes = [old for old in shelf.volumes if kept is None or old.record["uuid"] != kept.replaces]
+                shelf.volumes.append(one)
 
     def _sort(self, one: Found) -> None:
         vdi = one.record
@@ -103,6 +108,11 @@ class Contents:
     def all_names_in(self, repository: str) -> list[str]:
         """The same with the names of unfinished ones."""
         return sorted(name for where, name in self._shelves if where == repository)
+
+    def replaced_by(self, one: Found) -> str:
+        """The reference of what takes its place ``one``, which is waiting."""
+        kept = read_volume_record(one.record)
+        return self._uuids[str(kept.replaces if kept is not None else None)]
 
     def unclaimed(self, mark: str) -> list[Found]:
         """Clones and snapshots that were made under this mark and of which nothing was written yet."""

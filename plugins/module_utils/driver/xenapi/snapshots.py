@@ -9,10 +9,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ...errors import AlreadyExists, HypervisorUnavailable, SnapshotNotFound
+from ...errors import AlreadyExists, HypervisorError, SnapshotNotFound, Unsupported
 from ...model.storage import VolumeKey
 from ...undo import Undo, UndoStack
-from .metadata import CLONE_TAG, VolumeRecord, foreign_keys, new_id, place_id, read_volume_record, with_record
+from .metadata import (
+    CLONE_TAG,
+    FINISHED,
+    STATE,
+    VolumeRecord,
+    foreign_keys,
+    new_id,
+    place_id,
+    read_volume_record,
+    with_record,
+)
 from .places import Found
 from .shelves import adopted
 from .storage import Made
@@ -29,6 +39,8 @@ class SnapshotsMixin(VolumeMakingMixin):
         one = place.volume
         if self._find_snapshot(place, one, snapshot) is not None:
             raise AlreadyExists(f"the volume {key} has a snapshot {snapshot!r} already")
+        if one.record["sharable"]:
+            raise Unsupported(f"the volume {key} is shareable, and XenServer takes no snapshots of such volumes")
         kept = adopted(one, place.repository.record, new_id())
         numbers = [read_volume_record(each.record) for each in place.contents.snapshots_of(one.record)]
         record = VolumeRecord(
@@ -80,11 +92,14 @@ class SnapshotsMixin(VolumeMakingMixin):
                 self.call("VDI.set_sharable", ref, one.record["sharable"])
                 if int(one.record["virtual_size"]) > int(found.record["virtual_size"]):
                     self.run_task("VDI.resize", ref, one.record["virtual_size"])
+                record.vdi = self.call("VDI.get_uuid", ref)
             done.push(f"give {key} back to its machines", partial(self.seat, moves, one.ref, ref))
             self.seat(moves, ref, one.ref)
-            self._delete_replaced(key, one.ref)
-        with self.guard(f"finish the volume {key}"):
-            self.write_record(ref, replace(kept, vdi=self.call("VDI.get_uuid", ref)))
+            done.push(f"say no more that {key} is reverted", partial(self._take_word_back, ref))
+            if not self.decide(ref, FINISHED):
+                raise HypervisorError(f"cannot revert the volume {key}: somebody else has changed it meanwhile")
+            self.delete_replaced(key, one.ref)
+        self.end_waiting(key, ref, record)
         self.places().forget_vdis()
 
     # -- parts ------------------------------------------------------------------------------------------------------
@@ -143,11 +158,6 @@ class SnapshotsMixin(VolumeMakingMixin):
             if vbd["VM"] in vms and not vms[vbd["VM"]]["is_control_domain"]
         ]
 
-    def _delete_replaced(self, key: VolumeKey, ref: str) -> None:
-        """Delete what is replaced: from then on the other is the volume. Where the reply is lost, it may be so."""
-        try:
-            self.delete_in_use(key, ref, "be reverted")
-        except HypervisorUnavailable:
-            self.settle("VDI.destroy")
-            if ref in self.look_at(key).contents.vdis:
-                raise
+    def _take_word_back(self, ref: str) -> None:
+        with self.guard("take back what was said of a virtual disk"):
+            self.call("VDI.remove_from_other_config", ref, STATE)

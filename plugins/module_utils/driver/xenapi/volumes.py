@@ -10,14 +10,27 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ...errors import PoolNotFound, VolumeInUse, VolumeNotFound
+from ...errors import HypervisorUnavailable, PoolNotFound, VolumeInUse, VolumeNotFound
+from ...model import power_state
 from ...model.storage import Volume, VolumeKey, VolumeUse, VolumeUses
 from ...undo import Undo
+from .devices import device_name
 from .errors import code_of
-from .metadata import CLONE_TAG, DOOMED, STATE, VolumeRecord, new_id, place_id, read_volume_record, with_record
+from .metadata import (
+    CLONE_TAG,
+    DOOMED,
+    FINISHED,
+    STATE,
+    VolumeRecord,
+    has_taken_over,
+    new_id,
+    place_id,
+    read_volume_record,
+    with_record,
+)
 from .places import Found, is_unclaimed
 from .pools import PoolsMixin, Repository, nothing, require_active
-from .records import Object, device_uses
+from .records import Object, Objects, device_uses, state_of
 from .shelves import Contents, Shelf, adopted, to_volume, uuids_of
 from .storage import GONE, MARKED_ALREADY
 
@@ -64,6 +77,17 @@ class Place:
             f"{len(shelf.volumes)} virtual disks in the storage pool {self.key.pool!r} are named {self.key.name!r}, "
             f"and nothing tells which is meant; rename all but one (their UUIDs: {uuids_of(shelf.volumes)})"
         )
+
+
+def _add_moves(uses: list[VolumeUse], waiting: Found, vms: Objects) -> None:
+    """Add the machines that a revert which was cut short has left without their disk."""
+    kept = read_volume_record(waiting.record)
+    for move in kept.moves if kept is not None else []:
+        device = device_name(move["userdevice"])
+        for vm in vms.values():
+            if vm["uuid"] == move["vm"] and (vm["name_label"], device) not in [use[:2] for use in uses]:
+                active = state_of(vm) not in power_state.OFF
+                uses.append(VolumeUse(vm["name_label"], device, active, move["mode"] == "RO"))
 
 
 class VolumesMixin(PoolsMixin):
@@ -114,6 +138,8 @@ class VolumesMixin(PoolsMixin):
         uses = {key: VolumeUses() for key in keys}
         for key, one in meant.items():
             uses[key] = VolumeUses(sorted(users[one.ref]), contents.children_of(one.record))
+            for waiting in contents.shelf(one.record["SR"], key.name).waiting:
+                _add_moves(uses[key].instances, waiting, vms)
         return uses
 
     def resize_volume(self, key: VolumeKey, size_bytes: int) -> Undo:
@@ -161,7 +187,9 @@ class VolumesMixin(PoolsMixin):
         shelf = place.shelf
         if shelf.leftovers or shelf.waiting:
             self.clear_leftovers(place)
-        if not shelf.volumes:
+            place = self.look_again(place)
+            contents = place.contents
+        if not place.shelf.volumes:
             return
         one = place.volume
         for snapshot in contents.snapshots_of(one.record):
@@ -206,18 +234,46 @@ class VolumesMixin(PoolsMixin):
         given over."""
         self.settle(*_MAKING)
         self.clear_marks(place)
-        shelf = self.look_again(place).shelf
-        for one in shelf.waiting:
-            kept = read_volume_record(one.record)
-            if kept is not None and kept.replaces is not None:
-                old = next(ref for ref, vdi in place.contents.vdis.items() if vdi["uuid"] == kept.replaces)
-                self.seat(kept.moves, old, one.ref)
+        now = self.look_again(place)
+        shelf = now.shelf
         for one in shelf.leftovers:
             # A clone of which nothing was written has what its source has, where this is said already.
             if is_unclaimed(one.record) or self.decide(one.ref, DOOMED):
                 self.when_free(partial(self.delete_vdi, one.ref, str(place.key)))
         for one in shelf.waiting:
+            self._end_revert(now, one)
+
+    def _end_revert(self, place: Place, one: Found) -> None:
+        """Bring a revert that was cut short to its end where its result is the volume by now, else take it back."""
+        old, kept = place.contents.replaced_by(one), read_volume_record(one.record)
+        if kept is None:
+            return
+        goes_on = has_taken_over(one.record)
+        if not self.decide(one.ref, FINISHED if goes_on else DOOMED):
+            if one.ref not in self.look_again(place).contents.vdis:
+                return
+            goes_on = not goes_on
+        if goes_on:
+            self.seat(kept.moves, one.ref, old)
+            self.delete_replaced(place.key, old)
+            self.end_waiting(place.key, one.ref, kept)
+        else:
+            self.seat(kept.moves, old, one.ref)
             self.when_free(partial(self.delete_vdi, one.ref, str(place.key)))
+
+    def delete_replaced(self, key: VolumeKey, old: str) -> None:
+        """Delete what another has taken the place of. Where the reply is lost, it may be gone."""
+        try:
+            self.delete_in_use(key, old, "be reverted")
+        except HypervisorUnavailable:
+            self.settle("VDI.destroy")
+            if old in self.look_at(key).contents.vdis:
+                raise
+
+    def end_waiting(self, key: VolumeKey, ref: str, record: VolumeRecord) -> None:
+        """Write the record of what has taken a place, as it was while it waited."""
+        with self.guard(f"finish the volume {key}"):
+            self.write_record(ref, replace(record, replaces=None, moves=[]))
 
     def decide(self, ref: str, state: str) -> bool:
         """Say that an unfinished virtual disk is ``FINISHED`` or ``DOOMED``; False when somebody has said the other
