@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import random
 import struct
+import tracemalloc
+from itertools import chain
 
 import pytest
 
@@ -125,3 +127,52 @@ def test_damaged_images(at, value, is_summed):
             image[start + checksum_at : start + checksum_at + 4] = total.to_bytes(4, "big")
     with pytest.raises(TransferError, match="it is"):
         list(VhdStream([bytes(image)], "it").extents())
+
+
+def patched(image, *changes):
+    """An image with other values in its footers and header, and the checksums that belong to them."""
+    image = bytearray(image)
+    for at, layout, value in changes:
+        struct.pack_into(layout, image, at, value)
+    for start, length, at in ((0, 512, 64), (512, 1024, 36)):
+        part = image[start : start + length]
+        part[at : at + 4] = bytes(4)
+        struct.pack_into(">I", image, start + at, ~sum(part) & 0xFFFFFFFF)
+    return bytes(image)
+
+
+def test_a_table_that_would_fill_the_memory():
+    """Of a disk of 1 TiB in the smallest blocks, 64 MiB of table for whoever sends some bytes."""
+    image = patched(image_of(CONTENT), (48, ">Q", 1 << 40), (512 + 28, ">I", 1 << 24), (512 + 32, ">I", 1 << 16))
+    with pytest.raises(TransferError, match="table that does not fit"):
+        VhdStream(iter([image]), "it")
+
+
+def test_a_full_table_takes_little_memory():
+    entries = 1 << 21
+    image = patched(image_of(CONTENT)[:1536], (48, ">Q", entries << 21), (512 + 28, ">I", entries))
+    pieces = chain([image], (struct.pack(">16384I", *range(at, at + 16384)) for at in range(0, entries, 16384)))
+    tracemalloc.start()
+    try:
+        with pytest.raises(TransferError):
+            for _extent in VhdStream(pieces, "it").extents():
+                pass
+        assert tracemalloc.get_traced_memory()[1] < 200 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+def test_half_a_sector():
+    with pytest.raises(TransferError, match="half a sector"):
+        VhdStream(iter([patched(image_of(CONTENT), (48, ">Q", len(CONTENT) - 100))]), "it")
+
+
+def test_blocks_that_overlap():
+    image = bytearray(image_of(CONTENT + CONTENT))
+    table = list(struct.unpack_from(">8I", image, 1536))
+    first, second = [number for number, sector in enumerate(table) if sector != 0xFFFFFFFF]
+    for shift in (0, 1, 4096):
+        table[second] = table[first] + shift
+        struct.pack_into(">8I", image, 1536, *table)
+        with pytest.raises(TransferError, match="in disorder"):
+            list(VhdStream(iter([bytes(image)]), "it").extents())
