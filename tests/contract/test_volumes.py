@@ -18,8 +18,10 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     InvalidInput,
     NotFound,
     PoolNotFound,
+    VolumeInUse,
     VolumeNotFound,
 )
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import (
     Encryption,
     Volume,
@@ -258,6 +260,24 @@ def test_a_child_leans_on_its_parent(storage: StorageDriver, platform: Platform)
         storage.delete_volume(child.key)
         assert storage.volume_uses([parent.key])[parent.key].children == []
         assert platform.storage.data(parent.key) == content.data()
+
+
+def test_no_child_changes_with_its_parent(storage: StorageDriver, platform: Platform):
+    """An instance that is off now may write to the parent later."""
+    with where_supported(storage, "volume_copy_on_write", "volume_transfer", "attach"):
+        content = sparse()
+        parent = created(platform, storage, "parent", content)
+        platform.spawned(storage, "user")
+        disk = storage.complete_attachment("user", Disk(volume=parent.name, pool=parent.pool))
+        storage.attach_volume("user", disk)
+        try:
+            child = make(storage, child_of(parent, "child"))
+        except VolumeInUse as error:
+            assert "user" in str(error)
+            assert make(storage, clone_of(parent, "clone")).size_bytes == SIZE
+        else:
+            platform.storage.fill(parent.key, 0xCC, 0, 4096)
+            assert platform.storage.data(child.key) == content.data()
 
 
 def test_a_larger_child(storage: StorageDriver, platform: Platform):

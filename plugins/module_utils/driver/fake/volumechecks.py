@@ -90,7 +90,13 @@ class VolumeChecksMixin(PoolsMixin):
             if source.image is not None:
                 raise ImageNotFound(f"there is no image {name!r} in the cache of the pool {pool!r}")
             raise VolumeNotFound(f"there is no volume {name!r} in the pool {pool!r}")
-        writers = sorted(user.instance for user in self._users(view, {key})[key] if user.active and not user.read_only)
+        users = [user for user in self._users(view, {key})[key] if not user.read_only]
+        if users and source.copy_on_write:
+            raise VolumeInUse(
+                f"nothing can lean on the volume {key}, which the instance {users[0].instance!r} writes to when it "
+                "runs; have a whole copy, or detach it there first"
+            )
+        writers = sorted(user.instance for user in users if user.active)
         if writers and source.snapshot is None:
             raise VolumeInUse(
                 f"the volume {key} may be written to by the active instance {writers[0]!r}; "

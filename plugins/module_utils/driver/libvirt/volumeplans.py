@@ -117,7 +117,10 @@ class VolumePlansMixin(CachedImagesMixin, VolumeListMixin, VolumeUsesMixin):
             self.require_well_read(found)
         if source.snapshot is not None and source.snapshot not in self.snapshot_names(found):
             raise SnapshotNotFound(f"the volume {key} has no snapshot {source.snapshot!r}")
-        self.require_no_writer(key, "copied")
+        if source.copy_on_write:
+            self.require_unwritten(key)
+        else:
+            self.require_no_writer(key, "copied")
         return Origin(found, found.facts.format)
 
     def require_well_read(self, found: Found) -> None:

@@ -104,6 +104,15 @@ class VolumeUsesMixin(RecordsMixin):
         """Raise VolumeInUse when an active instance may be writing to a volume."""
         self.require_quiet([use for use in self.volume_uses([key])[key].instances if not use.read_only], key, what)
 
+    def require_unwritten(self, key: VolumeKey) -> None:
+        """Raise VolumeInUse when an instance, though it be off, will write to a volume that another is to lean on."""
+        writers = sorted({use.instance for use in self.volume_uses([key])[key].instances if not use.read_only})
+        if writers:
+            raise VolumeInUse(
+                f"nothing can lean on the volume {str(key)!r}, which {some(writers)} writes to when it runs; have a "
+                "whole copy, or detach it there first"
+            )
+
     def require_quiet(self, uses: Iterable[VolumeUse], key: VolumeKey, what: str) -> None:
         """Raise VolumeInUse when an active instance is among the uses."""
         users = sorted({use.instance for use in uses if use.active})
