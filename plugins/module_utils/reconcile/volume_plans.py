@@ -21,6 +21,7 @@ from .plan import Step
 from .volume_desired import ABSENT, ATTACHED, DETACHED, PRESENT, DesiredVolume
 from .volume_planned import PlannedVolume, volume_as_dict
 from .volume_snapshots import Snapshots
+from .volume_source import Fitting
 from .volume_world import World, child_key
 
 
@@ -97,7 +98,8 @@ class VolumePlanner:
                 whole = driver.complete_volume(asked) if foreseen is asked else foreseen
                 return partial(_unless_used, driver, item.key, driver.create_volume(whole))
             with open_content(item.fetch, driver.progress) as content:
-                take_back = driver.create_volume(driver.complete_volume(asked, content.facts), content)
+                whole = driver.complete_volume(asked, content.facts)
+                take_back = driver.create_volume(whole, Fitting(content, whole.size_bytes, item.where))
             return partial(_unless_used, driver, item.key, take_back)
 
         known = [format_size(foreseen.size_bytes)] if foreseen.size_bytes is not None else []

@@ -5,9 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from ..errors import InvalidInput, Problem
 from ..model.storage import VolumeSource
+from ..model.units import format_size
 from ..transfer.checksum import parse_checksum
+from ..transfer.content import Content, ImageFacts, Segment
+from ..transfer.headers import ISO, RAW
 from ..transfer.options import FetchOptions, url_problem
+from ..transfer.sparse import length_of
 from .entries import read_headers
 from .validate import Reader
 
@@ -87,3 +94,25 @@ def _read_fetch(reader: Reader, source: VolumeSource) -> FetchOptions | None:
         timeout_s=timeout_s or defaults.timeout_s,
         decompress=decompress is not False,
     )
+
+
+class Fitting(Content):
+    """Content for a volume of this size, which ends with an error where there is more raw data in it, and not when it
+    has filled the pool: small files unpack into huge ones. Other formats say in their header how large they are."""
+
+    def __init__(self, content: Content, size_bytes: int | None, where: str) -> None:
+        self.what: str = content.what
+        self.facts: ImageFacts = content.facts
+        self.length: int | None = content.length
+        self._content = content
+        self._most = size_bytes if content.facts.format in (RAW, ISO) else None
+        self._where = where
+
+    def segments(self) -> Iterator[Segment]:
+        total = 0
+        for segment in self._content.segments():
+            total += length_of(segment)
+            if self._most is not None and total > self._most:
+                message = f"there is more than {format_size(self._most)} in {self.what}"
+                raise InvalidInput([Problem(f"{self._where}size", message)])
+            yield segment

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any, Callable
@@ -195,6 +196,17 @@ def test_a_new_volume_stays_when_only_the_reply_to_its_attachment_is_lost(
     again = volume_module(**data)
     assert not again["changed"]
     assert again["volume"]["device"] == "vdb"
+
+
+def test_a_volume_takes_no_more_than_its_size(volume_module: RunModule, folder: Path, tmp_path: Path) -> None:
+    content = tmp_path / "content.gz"
+    content.write_bytes(gzip.compress(b"data" * (2 << 20)))
+    folder.mkdir()
+    dial(folder, log_calls=True)
+    refused = volume_module(name="data", size="2M", source={"path": str(content)})
+    assert options_of(refused["volume"]) == ["size"]
+    assert volume_module(name="data", size="8M", source={"path": str(content)})["volume"]["after"]["size"] == "8M"
+    assert (folder / "calls.log").read_text().count("volume_write") == 2 + 8
 
 
 def test_nothing_is_made_from_what_the_task_removes_before(volume_module: RunModule) -> None:
