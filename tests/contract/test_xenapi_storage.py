@@ -143,6 +143,19 @@ def test_a_copy_of_an_instances_volume_does_not_have_its_snapshots(storage: Stor
     assert [snapshot.name for snapshot in snapshots or []] == ["first"]
 
 
+def test_an_instance_takes_the_snapshots_of_its_volumes_along(storage: StorageDriver, platform: XenApiPlatform):
+    """Also where a volume was reverted: the server does not tell then whose snapshots they are."""
+    before = len(platform.server.db.refs("VDI"))
+    [disk] = platform.spawned(storage, "one", disks=[Disk(size_bytes=SIZE)]).disks
+    key = key_of(platform, str(disk.volume))
+    storage.create_volume_snapshot(key, "first")
+    storage.create_volume_snapshot(key, "second")
+    storage.revert_volume(key, "first")
+    assert [snapshot.name for snapshot in read(storage, key, snapshots=True).snapshots or []] == ["first", "second"]
+    storage.destroy("one")
+    assert len(platform.server.db.refs("VDI")) == before
+
+
 def test_two_repositories_of_one_name(storage: StorageDriver, platform: XenApiPlatform):
     """As the hosts' local ones are; a host in the URI tells which is meant."""
     assert "Local storage" not in storage.get_pools()

@@ -131,11 +131,19 @@ class DestroyMixin(RemainsMixin):
         return going
 
     def _snapshots_of(self, vdis: Objects) -> Objects:
-        """The snapshots of volumes, which are of no use without them; those that others made stay."""
-        refs = {ref for vdi in vdis.values() for ref in vdi["snapshots"]} - vdis.keys()
-        found = self.fetch_refs("VDI", refs)
-        records = {ref: read_volume_record(vdi) for ref, vdi in found.items() if not vdi["VBDs"]}
-        return {ref: found[ref] for ref, kept in records.items() if kept is not None and kept.snapshot is not None}
+        """The snapshots of volumes, which are of no use without them; those that others made stay. The server does not
+        tell them any more of a volume that was reverted since."""
+        makings = set()
+        for vdi in vdis.values():
+            kept = read_volume_record(vdi)
+            if kept is not None and vdi["uuid"] in (kept.vdi, kept.holder):
+                makings.add(kept.making)
+        found = {}
+        for ref, vdi in self.fetch("VDI").items() if makings - {None} else ():
+            kept = read_volume_record(vdi) if vdi["is_a_snapshot"] and not vdi["VBDs"] else None
+            if kept is not None and kept.snapshot is not None and kept.snapshot_of in makings:
+                found[ref] = vdi
+        return found
 
     def _read_vdis(self, refs: set[str], vm: Object, record: Record) -> tuple[Objects, Objects]:
         """The virtual disks of these references, and those made for the instance that may hang on nothing: of a spawn

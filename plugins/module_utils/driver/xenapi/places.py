@@ -24,7 +24,9 @@ from .provision import planned_disks
 from .query import any_of
 from .records import NULL, Object, Objects, to_instance
 
-IS_NO_DISK = frozenset({"suspend", "crashdump", "ha_statefile", "metadata", "redo_log", "rrd", "pvs_cache"})
+IS_NO_DISK = frozenset(
+    {"suspend", "crashdump", "ha_statefile", "metadata", "redo_log", "rrd", "pvs_cache", "cbt_metadata"}
+)
 """Types of VDIs that hold something else than a disk."""
 
 _HOLDS_S = 10.0
