@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element
 
 from ...errors import AlreadyExists, InvalidInput, Problem, Unsupported, VolumeInUse, VolumeNotFound
@@ -26,6 +27,9 @@ from .hotplugcheck import plug_problem
 from .luks import LuksMixin
 from .volumexml import to_libvirt_format
 
+if TYPE_CHECKING:
+    from .volumeuses import DiskUse
+
 _SCSI = "controller[@type='scsi']"
 _NEEDS = {"cache": "disk_tuning", "discard": "disk_tuning", "serial": "disk_tuning", "limits": "io_limits"}
 """Options that not every hypervisor has, with the feature."""
@@ -33,6 +37,10 @@ _NEEDS = {"cache": "disk_tuning", "discard": "disk_tuning", "serial": "disk_tuni
 
 class AttachMixin(AttachViewMixin, LuksMixin):
     """Attaching."""
+
+    if TYPE_CHECKING:  # of another part of the storage driver
+
+        def all_disks(self) -> list[DiskUse]: ...
 
     def complete_attachment(self, instance: str, disk: Disk, taken: Collection[str] = ()) -> Disk:
         self.require("attach")
@@ -97,6 +105,8 @@ class AttachMixin(AttachViewMixin, LuksMixin):
         with done:
             if missing:
                 self._add(view, disk, volume, missing, done)
+                if volume is not None:
+                    self._require_still_ours(view, disk, volume)
         self.forget(instance)
         return self.attachment_undo(instance, f"attaching {disk.device} to {instance!r}", done)
 
@@ -122,7 +132,10 @@ class AttachMixin(AttachViewMixin, LuksMixin):
         uses = self.volume_uses([volume.key])[volume.key]
         if uses.children and not disk.read_only:
             raise VolumeInUse(f"the volume {volume.key} cannot be written to: {', '.join(uses.children)} lean on it")
-        for use in uses.instances:
+        self._require_no_conflict(view, disk, volume, uses.instances)
+
+    def _require_no_conflict(self, view: View, disk: Disk, volume: Volume, uses: Iterable[VolumeUse]) -> None:
+        for use in uses:
             if use.instance == view.name:
                 if use.device != disk.device:
                     raise AlreadyExists(f"instance {view.name!r} has the volume {volume.key} already, as {use.device}")
@@ -132,6 +145,14 @@ class AttachMixin(AttachViewMixin, LuksMixin):
                     f"instance {use.instance!r} {how} the volume {volume.key}, as {use.device}; detach it there first, "
                     "or attach it shareable (raw volumes) or read_only to all"
                 )
+
+    def _require_still_ours(self, view: View, disk: Disk, volume: Volume) -> None:
+        """Once it is attached: of two processes that attach a volume at once, none saw the other's before. At least one
+        sees it now, and takes its own away again."""
+        path = self.real_path(volume.path or "")
+        found = [used for used in self.all_disks() if used.chain[:1] == (path,)]
+        uses = [VolumeUse(used.instance, used.device, used.active, used.read_only) for used in found]
+        self._require_no_conflict(view, disk, volume, uses)
 
     def _shares(self, use: VolumeUse) -> bool:
         elements = (by_device(use.device)(document.root) for document in self.view(use.instance).documents)

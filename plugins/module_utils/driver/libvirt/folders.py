@@ -27,6 +27,8 @@ _PAUSE_S = 0.05
 _TAKEN_AWAY = frozenset({NO_STORAGE_POOL, OPERATION_FAILED, OPERATION_INVALID})
 """What libvirt says when another process has just removed, or is just making, the pool over a folder."""
 _DROP_ATTEMPTS = 2
+_PATIENCE_S = 10.0
+_BUSY = ("asynchronous jobs running", "is still being allocated", "is still in use")
 _T = TypeVar("_T")
 
 
@@ -53,6 +55,18 @@ class FoldersMixin(LibvirtBase):
                     raise
             time.sleep(random.uniform(0, _PAUSE_S * attempt))
             attempt += 1
+
+    def when_idle(self, call: Callable[[], object]) -> None:
+        """Make a call that libvirt refuses while it works in a pool: on what a client that is gone asked for, say."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                call()
+                return
+            except self.libvirt.libvirtError as error:
+                if not any(sign in str(error) for sign in _BUSY) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.1)
 
     def _look_once(self, folder: str, look: Callable[[libvirt.virStoragePool], _T]) -> _T:
         try:

@@ -6,9 +6,8 @@
 from __future__ import annotations
 
 import posixpath
-import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Callable, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import PoolNotFound, Unsupported
 from ...undo import UndoStack
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
 
 FOLDER_POOLS = ("dir", "fs", "netfs", "gluster", "vstorage")
 """Types of pools whose volumes are files, which can have any format."""
-
-_PATIENCE_S = 10.0
-_BUSY = ("asynchronous jobs running", "is still being allocated", "is still in use")
 
 
 class PoolFacts(NamedTuple):
@@ -157,15 +153,3 @@ class StorageMixin(ImagesMixin):
         with suppress(self.libvirt.libvirtError):
             if from_libvirt(pool.XMLDesc(0)).get("type") in FOLDER_POOLS:
                 refresh_unless_busy(self.libvirt, pool)
-
-    def when_idle(self, call: Callable[[], object]) -> None:
-        """Make a call that libvirt refuses while it works in a pool: on what a client that is gone asked for, say."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                call()
-                return
-            except self.libvirt.libvirtError as error:
-                if not any(sign in str(error) for sign in _BUSY) or time.monotonic() > deadline:
-                    raise
-            time.sleep(0.1)

@@ -101,7 +101,8 @@ class StreamsMixin(FoldersMixin):
         with self.guard("read a volume"):
             stream = self.conn.newStream(0)
             try:
-                volume.download(stream, offset, length, 0)
+                # A record of another process may just be made.
+                self.when_idle(lambda: volume.download(stream, offset, length, 0))
                 while True:
                     chunk = stream.recv(_PIECE_BYTES)
                     if not chunk:

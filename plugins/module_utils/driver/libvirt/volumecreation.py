@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ...errors import AlreadyExists, InvalidInput, Problem, TransferError, VolumeInUse
+from ...errors import AlreadyExists, AnyvirtError, InvalidInput, Problem, TransferError, VolumeInUse
 from ...model.storage import FALLOC, FULL, METADATA, OFF, Volume, VolumeUses
 from ...model.units import format_size
 from ...transfer.content import PIECE_BYTES, Content, Segment
 from ...undo import Undo, UndoStack
+from .errors import NO_STORAGE_VOL, code_of
 from .volumelist import PoolView
 from .volumeplans import QCOW2, RAW, Origin, VolumePlansMixin
 from .volumerecord import PART_SUFFIX, VOLUME_SUFFIX, Payload
@@ -49,19 +51,49 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
             if existing.is_image or not existing.unfinished:
                 raise AlreadyExists(f"there is a volume {volume.name!r} in the storage pool {volume.pool!r} already")
             self._require_leftover(view, volume)
-            self.remove_all_of(view, volume.name)
+            with self.guard(f"remove what is left of the volume {str(volume.key)!r}"):
+                self.when_idle(lambda: self._remove_leftover(volume))
+            view = self.require_pool_view(volume.pool)
         remembered = _remembered(volume, view)
         with UndoStack() as done:
-            record = None
             if remembered or _takes_time(volume):
-                record = self.make_record(view.handle, volume.name + VOLUME_SUFFIX, {**remembered, "unfinished": True})
-                done.push(f"remove the record of the volume {volume.key}", lambda: self.drop(record))
+                self._make_recorded(view, volume, origin, content, remembered, done)
+            else:
+                self._begin(view, volume, origin, content, done)
+        return lambda: self.delete_volume(volume.key)
+
+    def _make_recorded(
+        self,
+        view: PoolView,
+        volume: Volume,
+        origin: Origin | None,
+        content: Content | None,
+        remembered: Payload,
+        done: UndoStack,
+    ) -> None:
+        """Make a volume with a record that says until the end that it is unfinished, and whose it is."""
+        claim = uuid.uuid4().hex
+        record = self.make_record(view.handle, volume.name + VOLUME_SUFFIX, {**remembered, "unfinished": claim})
+        done.push(f"remove the record of the volume {volume.key}", lambda: self.drop(record))
+        try:
             self._begin(view, volume, origin, content, done)
-            if record is not None and remembered:
+            if (self.read_record(record) or {}).get("unfinished") != claim:
+                raise AlreadyExists(f"another process took the volume {str(volume.key)!r} for a leftover, and makes it")
+            if remembered:
                 self.save_record(record, remembered)
             else:
                 self.drop(record)
-        return lambda: self.delete_volume(volume.key)
+        except BaseException:
+            if self._is_anothers(record, claim):
+                done.forget()  # what has the name now is that one's
+            raise
+
+    def _is_anothers(self, record: libvirt.virStorageVol, claim: str) -> bool:
+        try:
+            found = self.read_record(record)
+        except AnyvirtError:
+            return False
+        return found is not None and found.get("unfinished") != claim
 
     def _require_leftover(self, view: PoolView, volume: Volume) -> None:
         """Raise VolumeInUse when what looks half made is needed: somebody replaced it, and its record stayed."""
@@ -72,6 +104,21 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
                 f"the volume {str(volume.key)!r} looks half made, and is not made again, since {some(users)} needs it; "
                 f"delete the volume {volume.name + VOLUME_SUFFIX!r} beside it if it is whole"
             )
+
+    def _remove_leftover(self, volume: Volume) -> None:
+        """Raise AlreadyExists when somebody is done with it by now: the one who has been making it all the while."""
+        view = self.require_pool_view(volume.pool)
+        existing = self.describe(view, volume.name)
+        if existing is not None and not existing.unfinished:
+            raise AlreadyExists(f"another process has just made the volume {str(volume.key)!r}")
+        handle = view.volumes.get(volume.name)
+        if handle is not None:
+            try:
+                handle.delete(0)
+            except self.libvirt.libvirtError as error:
+                if code_of(error) != NO_STORAGE_VOL:
+                    raise
+        self.remove_all_of(view, volume.name)
 
     # -- what it begins with ----------------------------------------------------------------------------------------
 

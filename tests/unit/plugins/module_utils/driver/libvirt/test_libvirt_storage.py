@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt import storage
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt import folders
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.storage import (
     Backing,
     PoolFacts,
@@ -85,7 +85,7 @@ def test_a_volume_in_the_way_is_left_alone(stubs: Any):
 
 
 def test_a_pool_at_work_is_waited_for(stubs: Any, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(storage.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(folders.time, "sleep", lambda seconds: None)
     busy = stubs.Error(1, "internal error: pool 'p' has asynchronous jobs running.")
     volume = stubs.Recorder(delete=stubs.Queue([busy, busy, 0]))
     driver = stubs.opened(storagePoolLookupByName=stubs.Recorder(storageVolLookupByName=volume))
