@@ -120,7 +120,8 @@ def _result(planned: Sequence[PlannedImage], task: Task, clean_up: bool) -> dict
         if item.exported is not None:
             result.update(dest=item.wanted.dest, **item.exported._asdict())
         if item.error is not None:
-            add_failure(result, item.error, not task.check_mode and item.error.rolled_back is False)
+            is_gone = item.before is not None and item.after is None  # though the reply to that was lost
+            add_failure(result, item.error, not task.check_mode and (item.error.rolled_back is False or is_gone))
             result.pop("changes", None)
         results.append(result)
     one = task.params.get("images") is None and not clean_up

@@ -123,6 +123,14 @@ def test_a_clean_up_keeps_what_is_needed_by_now(image_module: RunModule, source:
     assert kept["images"][0]["after"]["state"] == "present"
 
 
+def test_an_image_is_gone_though_the_reply_to_that_was_lost(image_module: RunModule, source: str, folder: Path) -> None:
+    image_module(name="img", path=source)
+    faults = [{"operation": "image_delete", "error": "hypervisor_error", "when": "after", "times": 1}]
+    (folder / "faults.json").write_text(json.dumps({"faults": faults}))
+    failed = image_module(name="img", state="absent")
+    assert (failed["failed"], failed["changed"], failed["image"]["after"]) == (True, True, None)
+
+
 def test_a_disc_is_raw_data_too(image_module: RunModule, tmp_path: Path) -> None:
     disc = tmp_path / "disc"
     disc.write_bytes(bytes(32769) + b"CD001" + bytes(100000))
