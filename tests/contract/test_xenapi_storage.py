@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import gzip
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +17,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi import storage as storage_module
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AlreadyExists,
     InsufficientCapacity,
@@ -419,6 +421,27 @@ def test_data_of_a_pool_that_the_master_does_not_reach(storage: StorageDriver, p
         assert far.write_image(image, Once(dense(SIZE))) == SIZE
 
 
+def test_a_volume_that_is_being_filled_is_nobodys_leftover(
+    storage: StorageDriver, platform: XenApiPlatform, monkeypatch: pytest.MonkeyPatch
+):
+    """Two make one volume, and the first is at it for longer than the second is patient: the first succeeds."""
+    monkeypatch.setattr(storage_module, "_PATIENCE_S", 0.5)
+    half, go_on = threading.Event(), threading.Event()
+    slow = Slow(dense(SIZE), half, go_on)
+    volume = storage.complete_volume(wanted(platform, "one", source=SOMEWHERE), slow.facts)
+    with ThreadPoolExecutor(1) as pool, get_storage_driver(platform.options()) as rival:
+        assert isinstance(rival, StorageDriver)
+        first = pool.submit(storage.create_volume, volume, slow)
+        try:
+            assert half.wait(10)
+            with pytest.raises(AlreadyExists, match="being filled"):
+                rival.create_volume(volume, sparse())
+        finally:
+            go_on.set()
+        first.result(20)
+    assert platform.storage.data(volume.key) == dense(SIZE).data()
+
+
 def test_over_tls(platform: XenApiPlatform):
     with XenApiServer(tls=True) as server:
         options = ConnectionOptions(server.uri, server.username, server.password, ca_path=str(server.ca_file))
@@ -481,6 +504,21 @@ def test_a_guest_that_keeps_its_disk(storage: StorageDriver, platform: XenApiPla
     with changes_nothing(platform), pytest.raises(TimeoutExpired):
         storage.detach_volume("user", str(disk.device), 0.5)
     platform.server.faults.clear()
+
+
+class Slow:
+    """Content of which the second half takes long."""
+
+    def __init__(self, content: TestContent, half: threading.Event, go_on: threading.Event) -> None:
+        self.what, self.facts, self.length = content.what, content.facts, content.length
+        self._data, self._half, self._go_on = content.data(), half, go_on
+
+    def segments(self):
+        middle = len(self._data) // 2
+        yield from (self._data[at : at + MIB] for at in range(0, middle, MIB))
+        self._half.set()
+        self._go_on.wait(20)
+        yield from (self._data[at : at + MIB] for at in range(middle, len(self._data), MIB))
 
 
 class Once:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Callable, NamedTuple
 
-from ...errors import InvalidInput, Problem
+from ...errors import InvalidInput, Problem, VolumeInUse
 from ...model.instance import SEED, CloudInit, Disk, Instance
 from ...model.units import format_size
 from ...undo import UndoStack
@@ -222,6 +222,16 @@ class StorageMixin(CheckMixin):
                 if code_of(error) not in _BUSY or time.monotonic() > deadline:
                     raise
             time.sleep(_PAUSE_S)
+
+    def require_idle(self, ref: str, name: str) -> None:
+        """Raises VolumeInUse for a virtual disk with which the server has something to do for longer than it takes to
+        notice that a client is gone: whoever asked for that is alive."""
+        deadline = time.monotonic() + _PATIENCE_S
+        with self.guard(f"see what is done with the volume {name!r}"):
+            while any(vdi["VBDs"] or vdi["current_operations"] for vdi in self.fetch_refs("VDI", [ref]).values()):
+                if time.monotonic() > deadline:
+                    raise VolumeInUse(f"the volume {name!r} is being filled by somebody else")
+                time.sleep(_PAUSE_S)
 
     def _create_vdi(self, new: NewVolume, size_bytes: int) -> str:
         record = {

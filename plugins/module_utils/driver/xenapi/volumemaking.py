@@ -18,6 +18,7 @@ from ...errors import (
     Problem,
     SnapshotNotFound,
     Unsupported,
+    VolumeInUse,
     VolumeNotFound,
 )
 from ...model.storage import OFF, Volume, VolumeKey, VolumeSource
@@ -167,7 +168,10 @@ class VolumeMakingMixin(DataMixin):
             raise AlreadyExists(f"{words}; removing the image takes away what is left of it")
         # Where a source is marked, a clone of it may still be on its way.
         if shelf.leftovers or shelf.waiting or place.contents.marked_sources(place.mark):
-            self.clear_leftovers(place)
+            try:
+                self.clear_leftovers(place)
+            except VolumeInUse as error:
+                raise AlreadyExists(str(error)) from error
 
     def _plan_new(self, volume: Volume, place: Place, content: Content | None) -> NewVolume:
         source: Found | None = None

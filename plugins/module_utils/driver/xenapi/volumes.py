@@ -237,6 +237,7 @@ class VolumesMixin(PoolsMixin):
         now = self.look_again(place)
         shelf = now.shelf
         for one in shelf.leftovers:
+            self.require_idle(one.ref, str(place.key))
             # A clone of which nothing was written has what its source has, where this is said already.
             if is_unclaimed(one.record) or self.decide(one.ref, DOOMED):
                 self.when_free(partial(self.delete_vdi, one.ref, str(place.key)))
