@@ -1,49 +1,36 @@
 # Copyright (c) 2026 anyvirt contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Storage of a XenServer pool: names that are there twice, data on the wire, full pools, guests that keep a disk."""
+"""Storage of a XenServer pool: names that are there twice, relations of volumes, guests that keep a disk."""
 
 from __future__ import annotations
 
-import gzip
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi import storage as storage_module
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AlreadyExists,
-    InsufficientCapacity,
     InvalidInput,
     PoolNotFound,
     TimeoutExpired,
-    TransferError,
     Unsupported,
-    VolumeInUse,
     VolumeNotFound,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Disk
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import (
     EXT,
-    ISCSI,
-    LVM,
     Image,
-    Pool,
     Volume,
     VolumeKey,
     VolumeSource,
 )
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
-from contract.contents import Stretch, TestContent, dense, qcow2_image, sparse, total
-from contract.storage_helpers import SIZE, SOMEWHERE, changes_nothing, created, new_pool, read, wanted
-from lab.xenapi.server import XenApiServer
+from contract.contents import sparse
+from contract.storage_helpers import SIZE, changes_nothing, created, read, wanted
 
 if TYPE_CHECKING:
     from contract.platforms.xenapi import XenApiPlatform
@@ -70,22 +57,6 @@ def foreign_vdi(platform: XenApiPlatform, name: str) -> str:
             "other_config": {},
         }
         return str(api.VDI.get_uuid(api.VDI.create(record)))
-
-
-def wire_bytes(server: XenApiServer, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How much each upload from now on has sent."""
-    from lab.xenapi import httprequest
-
-    counted: list[int] = []
-    real = httprequest.HttpRequest.read
-
-    def read_counted(self: httprequest.HttpRequest, length: int) -> bytes:
-        data = real(self, length)
-        counted.append(len(data))
-        return data
-
-    monkeypatch.setattr(httprequest.HttpRequest, "read", read_counted)
-    return counted
 
 
 # -- names -----------------------------------------------------------------------------------------------------------
@@ -218,242 +189,6 @@ def test_an_instance_leaves_no_snapshots(storage: StorageDriver, platform: XenAp
     assert platform.volumes() == empty
 
 
-# -- pools -----------------------------------------------------------------------------------------------------------
-
-
-def test_what_was_forgotten_is_found_again(storage: StorageDriver, platform: XenApiPlatform):
-    pool = platform.storage.new_pool("other")
-    storage.create_pool(pool)
-    storage.start_pool("other")
-    created(platform, storage, "kept", sparse(), pool="other")
-    storage.delete_pool("other")
-    storage.create_pool(pool)
-    storage.start_pool("other")
-    [volume] = storage.list_volumes("other")
-    assert volume.size_bytes == SIZE
-
-
-@pytest.mark.parametrize("kind", [EXT, LVM])
-def test_devices(storage: StorageDriver, platform: XenApiPlatform, kind: str):
-    """What is on them is not overwritten unless that is asked for; XenAPI sees only storage repositories there."""
-    pool = Pool("disk", kind=kind, devices=["/dev/sdb"])
-    with changes_nothing(platform), pytest.raises(AlreadyExists, match="overwrite: true"):
-        storage.create_pool(pool)
-    storage.create_pool(pool, overwrite=True)
-    assert storage.get_pools()["disk"].devices == ["/dev/sdb"]
-    with changes_nothing(platform), pytest.raises(AlreadyExists, match="'disk'"):
-        storage.create_pool(Pool("rival", kind=kind, devices=["/dev/sdb"]), overwrite=True)
-    storage.start_pool("disk")
-    created(platform, storage, "kept", sparse(), pool="disk")
-    storage.delete_pool("disk")
-    with changes_nothing(platform), pytest.raises(AlreadyExists, match="overwrite: true"):
-        storage.create_pool(Pool("disk", kind=LVM if kind == EXT else EXT, devices=["/dev/sdb"]))
-    storage.create_pool(pool)
-    storage.start_pool("disk")
-    assert [volume.size_bytes for volume in storage.list_volumes("disk")] == [SIZE], "it was taken as it was"
-    storage.delete_pool("disk")
-    storage.create_pool(pool, overwrite=True)
-    storage.start_pool("disk")
-    assert storage.list_volumes("disk") == []
-
-
-def test_a_device_by_another_name(storage: StorageDriver, platform: XenApiPlatform, monkeypatch: pytest.MonkeyPatch):
-    """Only probing tells that it is in use, and a driver finds repositories of its own kind only."""
-    from lab.xenapi import probing
-
-    storage.create_pool(Pool("disk", kind=EXT, devices=["/dev/sdb"]), overwrite=True)
-    there = probing._is_there
-
-    def by_each_name(one: object, kind: str, host: str, device_config: dict[str, str]) -> bool:
-        names = {**device_config, "device": device_config.get("device", "").replace("/dev/disk/by-id/b", "/dev/sdb")}
-        return there(one, kind, host, names)
-
-    monkeypatch.setattr(probing, "_is_there", by_each_name)
-    for kind in (EXT, LVM):
-        with changes_nothing(platform), pytest.raises(AlreadyExists, match="there is the pool disk"):
-            storage.create_pool(Pool("rival", kind=kind, devices=["/dev/disk/by-id/b"]), overwrite=True)
-
-
-def test_a_pool_with_the_memory_of_a_suspended_instance(storage: StorageDriver, platform: XenApiPlatform):
-    """It would be lost with the pool, and the instance could not come back."""
-    new_pool(platform, storage, "memory")
-    with platform.session() as api:
-        [sr] = api.SR.get_by_name_label("memory")
-        [pool] = api.pool.get_all()
-        api.pool.set_suspend_image_SR(pool, sr)
-        for host in api.host.get_all():
-            api.host.set_suspend_image_sr(host, sr)
-    platform.spawned(storage, "sleeper", power_on=True)
-    with platform.session() as api:
-        [vm] = api.VM.get_by_name_label("sleeper")
-        api.VM.suspend(vm)
-        assert api.VDI.get_SR(api.VM.get_suspend_VDI(vm)) == sr
-    with changes_nothing(platform):
-        for take_away in (storage.stop_pool, storage.delete_pool):
-            with pytest.raises(VolumeInUse, match="sleeper"):
-                take_away("memory")
-
-
-def test_iscsi(storage: StorageDriver, platform: XenApiPlatform):
-    """The only LUN of a target is found; of several one has to be named."""
-    target = "iqn.2026-01.org.example:disk"
-    san = Pool("san", kind=ISCSI, server="10.88.1.30", target=target)
-    with changes_nothing(platform), pytest.raises(AlreadyExists, match="overwrite: true"):
-        storage.create_pool(san)
-    storage.create_pool(san, overwrite=True)
-    found = storage.get_pools()["san"]
-    assert (found.kind, found.server, found.target, found.shared) == (ISCSI, "10.88.1.30", target, True)
-    assert len(found.devices or []) == 1
-    several = Pool("two", kind=ISCSI, server="10.88.1.30", target=f"{target}:two")
-    with changes_nothing(platform), pytest.raises(InvalidInput, match="2 LUNs") as caught:
-        storage.create_pool(several)
-    several.devices = [str(caught.value).rpartition(" ")[2]]
-    storage.create_pool(several, overwrite=True)
-    assert storage.get_pools()["two"].devices == several.devices
-
-
-def test_autostart_is_always_so(storage: StorageDriver, platform: XenApiPlatform):
-    with changes_nothing(platform):
-        assert storage.get_pools()[platform.pool].autostart is True
-        storage.set_pool_autostart(platform.pool, True)()
-        with pytest.raises(Unsupported, match="when they start"):
-            storage.set_pool_autostart(platform.pool, False)
-
-
-# -- data ------------------------------------------------------------------------------------------------------------
-
-
-def test_holes_and_zeros_are_not_sent(
-    storage: StorageDriver, platform: XenApiPlatform, monkeypatch: pytest.MonkeyPatch
-):
-    size, data = 64 * MIB, 200_000
-    content = TestContent(size, (Stretch(5 * MIB + 100, data), Stretch(40 * MIB, data, 2)))
-    sent = wire_bytes(platform.server, monkeypatch)
-    volume = created(platform, storage, "sparse", content)
-    assert sum(sent) < 2 * data + 6 * 65536
-    assert platform.storage.data(volume.key) == content.data()
-    assert (volume.allocation_bytes or 0) <= 8 * MIB
-
-
-def test_the_same_comes_back_without_its_holes(storage: StorageDriver, platform: XenApiPlatform):
-    content = sparse(64 * MIB)
-    volume = created(platform, storage, "sparse", content)
-    with storage.open_volume(volume.key) as reader:
-        assert (reader.format, reader.length) == ("raw", 64 * MIB)
-        came = total(reader.segments())
-    assert (came.length, came.sha256) == (64 * MIB, total(content.segments()).sha256)
-    assert came.data_bytes < 4 * MIB
-
-
-def test_a_server_that_sends_raw_disks_only(
-    storage: StorageDriver, platform: XenApiPlatform, monkeypatch: pytest.MonkeyPatch
-):
-    from lab.xenapi.behaviour import raw_vdis
-
-    volume = created(platform, storage, "sparse", sparse())
-    monkeypatch.delitem(raw_vdis._TYPES, "vhd")
-    with storage.open_volume(volume.key) as reader:
-        assert total(reader.segments())[:2] == total(sparse().segments())[:2]
-
-
-@pytest.mark.parametrize("break_at", [100, 3000, 2 * MIB])
-def test_a_download_that_breaks_off(
-    storage: StorageDriver, platform: XenApiPlatform, monkeypatch: pytest.MonkeyPatch, break_at: int
-):
-    from lab.xenapi.behaviour import raw_vdis
-
-    volume = created(platform, storage, "sparse", sparse())
-    whole = raw_vdis.vhd.image
-
-    def cut(*args):
-        data = b"".join(whole(*args))
-        yield data[:break_at]
-
-    monkeypatch.setattr(raw_vdis.vhd, "image", cut)
-    with pytest.raises(TransferError, match="ends too early"), storage.open_volume(volume.key) as reader:
-        total(reader.segments())
-
-
-def test_a_vhd_image_is_unpacked(storage: StorageDriver, platform: XenApiPlatform):
-    """It is what another pool has sent."""
-    source = created(platform, storage, "source", sparse())
-    with platform.session() as api:
-        [vdi] = api.VDI.get_by_name_label("source")
-    image = VhdContent(b"".join(storage.download(vdi, "vhd")), SIZE)
-    volume = created(platform, storage, "copy", image)
-    assert platform.storage.data(volume.key) == platform.storage.data(source.key)
-    broken = VhdContent(image.file[:-4096], SIZE)
-    with changes_nothing(platform), pytest.raises(TransferError, match="too early"):
-        created(platform, storage, "broken", broken)
-
-
-def test_content_of_unknown_length(storage: StorageDriver, platform: XenApiPlatform):
-    content = Unmeasured(sparse().data())
-    completed = storage.complete_volume(wanted(platform, "new", source=SOMEWHERE, size_bytes=SIZE), content.facts)
-    completed.size_bytes = None
-    storage.create_volume(completed, content)
-    assert platform.storage.data(completed.key) == sparse().data()
-
-
-def test_other_images_are_refused_with_a_hint(storage: StorageDriver, platform: XenApiPlatform):
-    with changes_nothing(platform), pytest.raises(InvalidInput, match="qemu-img convert -O raw"):
-        created(platform, storage, "image", qcow2_image(SIZE))
-
-
-def test_more_than_there_is_room_for(storage: StorageDriver, platform: XenApiPlatform):
-    pool = platform.storage.make_small_pool()
-    with changes_nothing(platform), pytest.raises(InsufficientCapacity, match="full"):
-        created(platform, storage, "big", dense(32 * MIB), pool=pool)
-
-
-def test_data_of_a_pool_that_the_master_does_not_reach(storage: StorageDriver, platform: XenApiPlatform):
-    """The master sends who uploads to another host as soon as it is asked; content that can be read once is not read
-    for nothing."""
-    with get_storage_driver(replace(platform.options(), uri=f"{platform.uri}?host=xen2")) as far:
-        assert isinstance(far, StorageDriver)
-        volume = far.complete_volume(Volume("far", "Local storage", source=SOMEWHERE), sparse().facts)
-        content = Once(dense(SIZE))
-        far.create_volume(volume, content)
-        with far.open_volume(volume.key) as reader:
-            assert total(reader.segments())[:2] == total(dense(SIZE).segments())[:2]
-        image = Image("far-image", "Local storage", claim="me")
-        far.reserve_image(image)
-        assert far.write_image(image, Once(dense(SIZE))) == SIZE
-
-
-def test_a_volume_that_is_being_filled_is_nobodys_leftover(
-    storage: StorageDriver, platform: XenApiPlatform, monkeypatch: pytest.MonkeyPatch
-):
-    """Two make one volume, and the first is at it for longer than the second is patient: the first succeeds."""
-    monkeypatch.setattr(storage_module, "_PATIENCE_S", 0.5)
-    half, go_on = threading.Event(), threading.Event()
-    slow = Slow(dense(SIZE), half, go_on)
-    volume = storage.complete_volume(wanted(platform, "one", source=SOMEWHERE), slow.facts)
-    with ThreadPoolExecutor(1) as pool, get_storage_driver(platform.options()) as rival:
-        assert isinstance(rival, StorageDriver)
-        first = pool.submit(storage.create_volume, volume, slow)
-        try:
-            assert half.wait(10)
-            with pytest.raises(AlreadyExists, match="being filled"):
-                rival.create_volume(volume, sparse())
-        finally:
-            go_on.set()
-        first.result(20)
-    assert platform.storage.data(volume.key) == dense(SIZE).data()
-
-
-def test_over_tls(platform: XenApiPlatform):
-    with XenApiServer(tls=True) as server:
-        options = ConnectionOptions(server.uri, server.username, server.password, ca_path=str(server.ca_file))
-        with get_storage_driver(options) as driver:
-            assert isinstance(driver, StorageDriver)
-            content = sparse(16 * MIB)
-            volume = driver.complete_volume(Volume("new", "shared", source=SOMEWHERE), content.facts)
-            driver.create_volume(volume, content)
-            with driver.open_volume(volume.key) as reader:
-                assert total(reader.segments())[:2] == total(content.segments())[:2]
-
-
 # -- relations -------------------------------------------------------------------------------------------------------
 
 
@@ -504,62 +239,3 @@ def test_a_guest_that_keeps_its_disk(storage: StorageDriver, platform: XenApiPla
     with changes_nothing(platform), pytest.raises(TimeoutExpired):
         storage.detach_volume("user", str(disk.device), 0.5)
     platform.server.faults.clear()
-
-
-class Slow:
-    """Content of which the second half takes long."""
-
-    def __init__(self, content: TestContent, half: threading.Event, go_on: threading.Event) -> None:
-        self.what, self.facts, self.length = content.what, content.facts, content.length
-        self._data, self._half, self._go_on = content.data(), half, go_on
-
-    def segments(self):
-        middle = len(self._data) // 2
-        yield from (self._data[at : at + MIB] for at in range(0, middle, MIB))
-        self._half.set()
-        self._go_on.wait(20)
-        yield from (self._data[at : at + MIB] for at in range(middle, len(self._data), MIB))
-
-
-class Once:
-    """What comes from a server, which sends it once."""
-
-    def __init__(self, content: TestContent) -> None:
-        self.what, self.facts, self.length = content.what, content.facts, content.length
-        self._segments = content.segments()
-
-    def segments(self):
-        segments, self._segments = self._segments, None
-        return segments
-
-
-class VhdContent:
-    """A VHD file."""
-
-    what = "a VHD image"
-
-    def __init__(self, file: bytes, size_bytes: int) -> None:
-        from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.content import ImageFacts
-
-        self.file = file
-        self.facts = ImageFacts("vhd", size_bytes)
-        self.length = len(file)
-
-    def segments(self):
-        yield from (self.file[at : at + 5000] for at in range(0, len(self.file), 5000))
-
-
-class Unmeasured:
-    """What a compressed stream unpacks to, which does not say how much that is."""
-
-    what = "a stream"
-    length = None
-
-    def __init__(self, data: bytes) -> None:
-        from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.content import ImageFacts
-
-        self.facts = ImageFacts("raw", None)
-        self._packed = gzip.compress(data, 1)
-
-    def segments(self):
-        yield gzip.decompress(self._packed)
