@@ -52,7 +52,7 @@ options:
           - V(attached) also makes it a disk of O(instance), at once when the instance runs, and for its next starts
             too. A volume that is not there is created when O(size) or O(source) is given.
           - V(detached) takes it away from O(instance), or from all instances when none is named, at once and for good.
-            The volume stays.
+            The volume stays as it is, whatever else the task says of it.
           - V(absent) deletes it, with its snapshots. A volume that is in use, or that others lean on, is not deleted;
             the error says by whom. See O(detach_first) and O(delete_children).
         type: str

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..driver.storage import StorageDriver
-from ..errors import SnapshotNotFound, VolumeInUse
+from ..errors import SnapshotNotFound, Unsupported, VolumeInUse
 from ..model.storage import Volume, VolumeKey, VolumeSnapshot
+from ..transfer.headers import RAW
 from .attachments import say_users
 from .plan import Step
 from .volume_desired import ABSENT, ATTACHED, PRESENT, DesiredVolume
@@ -56,6 +57,11 @@ class Snapshots:
         known = list(volume.snapshots or [])
         for name in _to_make(item, known):
             driver.require("volume_snapshots")
+            if volume.format == RAW:  # nowhere: known before it is filled with gigabytes
+                raise Unsupported(
+                    f"{item.where}snapshots: volume {item.key} is raw, and only volumes of other formats have "
+                    "snapshots; make one with format qcow2, which can be a copy of it (source.volume)"
+                )
             step = Step(f"take snapshot {name} of {item.key}", _taking(driver, item.key, name))
             planned.add(step, f"snapshots.{name}", ABSENT, PRESENT)
             known.append(VolumeSnapshot(name))

@@ -209,6 +209,14 @@ def test_a_volume_takes_no_more_than_its_size(volume_module: RunModule, folder: 
     assert (folder / "calls.log").read_text().count("volume_write") == 2 + 8
 
 
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_raw_volume_is_not_made_for_snapshots(volume_module: RunModule, check_mode: bool) -> None:
+    wanted = {"name": "data", "size": "1M", "snapshots": ["first"]}
+    refused = volume_module(**wanted, format="raw", _ansible_check_mode=check_mode)
+    assert (kind(refused), refused["error"]["step"]) == ("unsupported", None)
+    assert volume_module(**wanted, format="qcow2")["changed"]
+
+
 def test_nothing_is_made_from_what_the_task_removes_before(volume_module: RunModule) -> None:
     volume_module(name="base", size="1M")
     wrong = volume_module(
