@@ -224,6 +224,34 @@ def test_no_snapshots_of_shareable_volumes(storage: StorageDriver, platform: Xen
         storage.create_volume_snapshot(volume.key, "first")
 
 
+@pytest.mark.parametrize("power_on", [False, True])
+def test_an_undo_leaves_the_disks_of_others(storage: StorageDriver, platform: XenApiPlatform, power_on: bool):
+    """Chains of one task run side by side."""
+    platform.spawned(storage, "user", power_on=power_on)
+    disks = {}
+    for name in ("one", "two", "three"):
+        created(platform, storage, name)
+    for name in ("one", "two"):
+        disks[name] = storage.complete_attachment("user", Disk(volume=name, pool=platform.pool))
+        undo = storage.attach_volume("user", disks[name])
+        if name == "one":
+            take_back_one = undo
+    take_back_one()
+    assert volumes_of(storage) >= {"two"}
+    assert "one" not in volumes_of(storage)
+    take_back_detachment = storage.detach_volume("user", str(disks["two"].device), 5)
+    disks["three"] = storage.complete_attachment(
+        "user", Disk(volume="three", pool=platform.pool), [disks["two"].device]
+    )
+    storage.attach_volume("user", disks["three"])
+    take_back_detachment()
+    assert volumes_of(storage) >= {"two", "three"}
+
+
+def volumes_of(storage: StorageDriver) -> set[str | None]:
+    return {disk.volume for disk in storage.get_instances(["user"])["user"].disks or []}
+
+
 def test_a_guest_that_keeps_its_disk(storage: StorageDriver, platform: XenApiPlatform):
     boot = Boot(kernel="/boot/guest/vmlinuz", initrd="/boot/guest/initrd.img", cmdline="lab.keeps-disks")
     platform.spawned(storage, "user", boot=boot, power_on=True)

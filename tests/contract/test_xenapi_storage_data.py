@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi import storage as storage_module
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AlreadyExists,
+    AnyvirtError,
     InsufficientCapacity,
     InvalidInput,
     TransferError,
@@ -171,6 +173,46 @@ def test_a_volume_that_is_being_filled_is_nobodys_leftover(
             go_on.set()
         first.result(20)
     assert platform.storage.data(volume.key) == dense(SIZE).data()
+
+
+def test_a_session_that_ends_in_the_middle(storage: StorageDriver, platform: XenApiPlatform):
+    half, go_on = threading.Event(), threading.Event()
+    slow = Slow(dense(SIZE), half, go_on)
+    volume = storage.complete_volume(wanted(platform, "one", source=SOMEWHERE), slow.facts)
+    with ThreadPoolExecutor(1) as pool:
+        upload = pool.submit(storage.create_volume, volume, slow)
+        assert half.wait(10)
+        platform.server.expire_sessions()
+        go_on.set()
+        upload.result(20)
+    with storage.open_volume(volume.key) as reader:
+        segments = reader.segments()
+        first = next(segments)
+        platform.server.expire_sessions()
+        rest = list(segments)
+    assert total(iter([first, *rest]))[:2] == total(dense(SIZE).segments())[:2]
+
+
+def test_a_pool_that_falls_silent_in_the_middle(storage: StorageDriver, platform: XenApiPlatform):
+    """Nothing hangs, and what is left is made anew."""
+    half, go_on = threading.Event(), threading.Event()
+    slow = Slow(dense(64 * MIB), half, go_on)
+    with get_storage_driver(platform.options(call_timeout_s=2)) as hasty, ThreadPoolExecutor(1) as pool:
+        assert isinstance(hasty, StorageDriver)
+        volume = hasty.complete_volume(wanted(platform, "one", source=SOMEWHERE, size_bytes=None), slow.facts)
+        upload = pool.submit(hasty.create_volume, volume, slow)
+        assert half.wait(10)
+        platform.server.freeze()
+        began = time.monotonic()
+        go_on.set()
+        try:
+            with pytest.raises(AnyvirtError):
+                upload.result(60)
+        finally:
+            platform.server.thaw()
+        assert time.monotonic() - began < 40
+    storage.create_volume(volume, dense(64 * MIB))
+    assert platform.storage.data(volume.key) == dense(64 * MIB).data()
 
 
 def test_over_tls(platform: XenApiPlatform):

@@ -138,7 +138,7 @@ class AttachmentsMixin(SnapshotsMixin):
         with UndoStack() as done:
             done.push(
                 f"detach {disk.device} from {instance}",
-                partial(self.restore_devices, VBD, machine.ref, instance, machine.vbds),
+                partial(self._restore_one, machine, str(number), NULL if one is None else one.ref),
             )
             with self.guard(f"attach {disk.device} to instance {instance!r}", instance):
                 if one is not None and disk.shareable and not one.record["sharable"]:
@@ -158,7 +158,7 @@ class AttachmentsMixin(SnapshotsMixin):
         with UndoStack() as done:
             done.push(
                 f"attach {device} to {instance} again",
-                partial(self.restore_devices, VBD, machine.ref, instance, machine.vbds),
+                partial(self._restore_one, machine, vbd["userdevice"], vbd["VDI"]),
             )
             with self.guard(f"detach {device} from instance {instance!r}", instance):
                 if vbd["currently_attached"] and not machine.is_off:
@@ -204,6 +204,14 @@ class AttachmentsMixin(SnapshotsMixin):
         ref, vm = self.lookup(instance)
         with self.guard(f"look at the disks of instance {instance!r}", instance):
             return _Machine(ref, vm, self.devices_of(VBD, ref))
+
+    def _restore_one(self, machine: _Machine, userdevice: str, vdi: str) -> None:
+        """Let a machine have this at that place, or not, as it was; what else it has may be another's doing."""
+
+        def counts(vbd: Object) -> bool:
+            return bool(vbd["userdevice"] == userdevice and vbd["VDI"] == vdi)
+
+        self.restore_devices(VBD, machine.ref, machine.name, machine.vbds, counts)
 
     def _refuse_taken(self, machine: _Machine, ref: str, disk: Disk, free: str) -> None:
         vdi = machine.vbds[ref]["VDI"]

@@ -90,7 +90,8 @@ class _Arriving:
     def segments(self) -> Iterator[Segment]:
         """All of it, once, in order."""
         if self._begun:
-            raise TransferError(f"the pool sends who uploads {self._content.what} from host to host; try again")
+            what = self._content.what
+            raise TransferError(f"the pool did not take {what} at once, and it is not read twice; try again")
         self._begun = True
         for segment in self._content.segments():
             self.length += length_of(segment)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ...errors import HypervisorError
 from .errors import code_of
@@ -63,10 +63,22 @@ class DeviceChangesMixin(GuestsMixin):
 
         self.when_guest_can(name, PLUG_S, 2.0, attempt)
 
-    def restore_devices(self, kind: str, vm: str, name: str, before: Mapping[str, Object]) -> None:
-        """Give a VM exactly the devices that it had ``before``, whatever has become of them."""
+    def restore_devices(
+        self,
+        kind: str,
+        vm: str,
+        name: str,
+        before: Mapping[str, Object],
+        counts: Callable[[Object], bool] = lambda _device: True,
+    ) -> None:
+        """Give a VM exactly the devices that it had ``before``, whatever has become of them.
+
+        Args:
+            counts: Tells those that matter; others may have come or gone meanwhile.
+        """
         with self.guard(f"put back the {_NOUNS[kind]}s of instance {name!r}", name):
-            now = self.devices_of(kind, vm)
+            now = {ref: device for ref, device in self.devices_of(kind, vm).items() if counts(device)}
+            before = {ref: device for ref, device in before.items() if counts(device)}
             for ref, device in now.items():
                 if ref not in before:
                     self.remove_device(kind, ref, name, device)
