@@ -104,3 +104,45 @@ def test_a_record_that_is_just_being_made(storage: StorageDriver, platform: Qemu
         record.download = refuse_at_first
         assert storage.read_record(record)["metadata"] == {"a": "b"}  # type: ignore[attr-defined]
         storage.delete_volume(volume.key)
+
+
+def test_undo_keeps_the_disks_of_others(storage: StorageDriver, platform: QemuPlatform):
+    platform.spawned(storage, "one")
+    volumes = [created(platform, storage, name) for name in ("mine", "theirs")]
+    disks = [storage.complete_attachment("one", Disk(volume=volumes[0].name, pool=volumes[0].pool))]
+    undo = storage.attach_volume("one", disks[0])
+    disks.append(storage.complete_attachment("one", Disk(volume=volumes[1].name, pool=volumes[1].pool)))
+    storage.attach_volume("one", disks[1])
+    undo()
+    left = storage.get_instances(["one"])["one"].disks or []
+    assert [(disk.device, disk.volume) for disk in left] == [(disks[1].device, "theirs")]
+
+
+def test_disks_of_a_transient_instance(storage: StorageDriver, platform: QemuPlatform):
+    """Its configuration, as libvirt tells it, is that of its start."""
+    volume = created(platform, storage, "one")
+    platform.spawned(storage, "passing", power_on=True)
+    with platform.connection() as connection:
+        connection.lookupByName("passing").undefine()
+    disk = storage.complete_attachment("passing", Disk(volume=volume.name, pool=volume.pool))
+    storage.attach_volume("passing", disk)
+    found = storage.get_instances(["passing"])["passing"]
+    assert [(one.device, one.volume) for one in found.disks or []] == [(disk.device, "one")]
+    assert (found.persistent, found.pending or {}) == (False, {})
+
+
+def test_two_disks_for_one_instance(storage: StorageDriver, platform: QemuPlatform, monkeypatch: pytest.MonkeyPatch):
+    """The record of both volumes is one text, which another process replaces."""
+    volume = created(platform, storage, "one")
+    platform.spawned(storage, "guest")
+    disk = storage.complete_attachment("guest", Disk(volume=volume.name, pool=volume.pool))
+    original = type(storage)._note  # type: ignore[attr-defined]
+
+    def note(self: Any, view: Any, noted: Disk, done: Any) -> None:
+        monkeypatch.undo()
+        original(self, view, noted, done)
+        self.write_instance_record(view, view.record)
+
+    monkeypatch.setattr(type(storage), "_note", note)
+    storage.attach_volume("guest", disk)
+    assert [one.volume for one in storage.get_instances(["guest"])["guest"].disks or []] == ["one"]

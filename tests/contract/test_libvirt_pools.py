@@ -180,6 +180,13 @@ def test_lvm(storage: StorageDriver, platform: XenPlatform):
     device = lab.run(f"truncate -s {_DEVICE_BYTES} /srv/lvm.img && losetup -f --show /srv/lvm.img").strip()
     try:
         _tell_of_lvm(storage, device)
+        lab.run("lvcreate -an -Zn -L 4M -n hidden vg")
+        with pytest.raises(PoolNotEmpty, match="lvs"):
+            storage.delete_pool("lvm", delete_data=True)
+        assert storage.get_pools()["lvm"].active
+        lab.run("lvremove -y vg/hidden")
+        storage.delete_pool("lvm", delete_data=True)
+        assert "lvm" not in storage.get_pools()
         assert lab.run("pvs --noheadings").strip() == ""
     finally:
         lab.run(f"vgremove -ff -y vg 2>/dev/null; losetup -d {device}; rm -f /srv/lvm.img")
@@ -211,5 +218,3 @@ def _tell_of_lvm(storage: StorageDriver, device: str) -> None:
         storage.create_volume(storage.complete_volume(Volume("huge", "lvm", size_bytes=2 * _DEVICE_BYTES)))
     undo()
     assert storage.list_volumes("lvm") == []
-    storage.delete_pool("lvm", delete_data=True)
-    assert "lvm" not in storage.get_pools()

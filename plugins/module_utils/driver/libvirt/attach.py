@@ -20,8 +20,8 @@ from .attachview import AttachViewMixin, View
 from .attachxml import contents, set_boot_order, without_boot
 from .disksyntax import attachment_problems
 from .domain import Domain
-from .domain_disks import build_disk, free_device, note_volume, source_of
-from .element import attribute_of, make
+from .domain_disks import build_disk, device_names, free_device, note_volume, source_of
+from .element import attribute_of, find_or_make, make
 from .hotplug import by_device, text_of_device
 from .hotplugcheck import plug_problem
 from .luks import LuksMixin
@@ -181,7 +181,8 @@ class AttachMixin(AttachViewMixin, LuksMixin):
         element = build_disk(disk, view.documents[0].type)
         name, device = view.name, disk.device or ""
         with self.guard(f"attach {device} to instance {name!r}", name):
-            self.keep_config(view, done)
+            if view.config is not None:
+                done.push("put back the configuration", lambda: self._take_out(view, device))
             if volume is not None:
                 self._note(view, disk, done)
             if disk.bus == "scsi" and self.kind == "qemu":
@@ -192,8 +193,23 @@ class AttachMixin(AttachViewMixin, LuksMixin):
                     f"unplug disk {device}",
                     lambda: self.unplug(view.handle, f"disk {device}", by_device(device)),
                 )
+            if volume is not None and self.view(name).record.uses(device, disk.path) is None:
+                self._note(view, disk, done)  # another process wrote its own disk into the record just then
             if disk.boot_order is not None and view.config is not None:
                 self.write_boot_order(name, device, disk.boot_order)
+
+    def _take_out(self, view: View, device: str) -> None:
+        """Put back the configuration, but for other disks that came or went meanwhile."""
+        config = Domain.parse(self._config_text(view.name, view.handle))
+        before = set() if view.config is None else device_names(view.config.root)
+        if {*device_names(config.root)} - {device} == {*before} - {device}:
+            self._define_again(view.name, view.config_text or "")
+        elif device not in before:
+            element = by_device(device)(config.root)
+            if element is not None:
+                find_or_make(config.root, "devices").remove(element)
+            config.record.drop(device)
+            self.conn.defineXML(config.text())
 
     def _note(self, view: View, disk: Disk, done: UndoStack) -> None:
         """Before the disk is there: so there is never one of which nobody knows what volume it is."""

@@ -197,7 +197,7 @@ class InstancesMixin(StatsMixin):
         active = seen.state in power_state.ACTIVE
         try:
             config = Domain.parse(domain.XMLDesc(lib.VIR_DOMAIN_XML_INACTIVE | lib.VIR_DOMAIN_XML_SECURE))
-            running = Domain.parse(domain.XMLDesc(0)) if active and seen.persistent else None
+            running = Domain.parse(domain.XMLDesc(0)) if active else None
         except lib.libvirtError as error:
             if code_of(error) == NO_DOMAIN:
                 return None  # it went meanwhile
@@ -205,11 +205,14 @@ class InstancesMixin(StatsMixin):
                 raise
         self.documents[name] = config
         instance = config.to_instance()
+        if running is not None and not seen.persistent:
+            # What libvirt calls the configuration of a transient one is how it was started.
+            instance.disks = running.to_instance().disks
         self._measure_disks(domain, instance)
         instance.autostart = seen.autostart
         instance.power_state = seen.state
         instance.persistent = seen.persistent
-        if running is not None:
+        if running is not None and seen.persistent:
             instance.pending = pending_options(running, config)
         return instance
 

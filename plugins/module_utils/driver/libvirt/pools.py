@@ -29,6 +29,7 @@ _CONFLICT = "conflict with pool"
 _MISMATCH = "overwrite is necessary"
 _NOT_EMPTY = "Directory not empty"
 _GONE = "No such file or directory"
+_THEIR_LVM = "logical"
 _FOLDER = 2
 """virStorageVolType: what is no volume at all, such as lost+found."""
 
@@ -273,6 +274,15 @@ class PoolsMixin(VolumeUsesMixin):
             )
         for volume in volumes:
             self.drop(volume)
+        root = from_libvirt(handle.XMLDesc(0))
+        if root.get("type") == _THEIR_LVM:
+            refresh_unless_busy(self.libvirt, handle)
+            root = from_libvirt(handle.XMLDesc(0))
+            if int(root.findtext("allocation", "0")):
+                raise PoolNotEmpty(
+                    f"there is more in the volume group of the storage pool {handle.name()!r} than libvirt shows, such "
+                    "as logical volumes that are not active; look with lvs, and remove them first"
+                )
 
     def _require_no_users(self, handle: libvirt.virStoragePool, what: str, only_active: bool) -> None:
         name = handle.name()

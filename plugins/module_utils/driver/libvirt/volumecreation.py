@@ -79,14 +79,14 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
             self._begin(view, volume, origin, content, done)
             if (self.read_record(record) or {}).get("unfinished") != claim:
                 raise AlreadyExists(f"another process took the volume {str(volume.key)!r} for a leftover, and makes it")
-            if remembered:
-                self.save_record(record, remembered)
-            else:
-                self.drop(record)
         except BaseException:
             if self._is_anothers(record, claim):
                 done.forget()  # what has the name now is that one's
             raise
+        if remembered:
+            self.save_record(record, remembered)
+        else:
+            self.drop(record)
 
     def _is_anothers(self, record: libvirt.virStorageVol, claim: str) -> bool:
         try:
