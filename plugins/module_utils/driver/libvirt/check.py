@@ -15,6 +15,7 @@ from ...errors import (
     NetworkNotFound,
     PoolNotFound,
     Problem,
+    VolumeInUse,
     VolumeNotFound,
 )
 from ...model.instance import CDROM, Boot, Disk, Instance, Nic
@@ -64,11 +65,11 @@ class CheckMixin(CompleteMixin, CachedImagesMixin):
         problems = self.check_parameter_syntax(instance)
         if problems:
             raise InvalidInput(problems)
-        _raise_first(self._findings(Inventory(self), instance))
+        raise_first(self._findings(Inventory(self), instance))
 
     def require_nics(self, name: str, nics: Sequence[Nic]) -> None:
         """Raise the error of the first thing that the host lacks for these NICs of an instance."""
-        _raise_first(self._nic_findings(Inventory(self), Instance(name, nics=list(nics))))
+        raise_first(self._nic_findings(Inventory(self), Instance(name, nics=list(nics))))
 
     def _findings(self, host: Inventory, instance: Instance) -> Iterator[Finding]:
         """What the host lacks for the mentioned values; what an existing instance has already is not looked for."""
@@ -100,10 +101,19 @@ class CheckMixin(CompleteMixin, CachedImagesMixin):
         elif disk.volume is not None and not disk.owned and not host.has_volume(pool, disk.volume):
             what = f"there is no volume {disk.volume!r} in the pool {pool!r}"
             yield Problem(f"{where}.volume", what), VolumeNotFound
+        elif disk.volume is not None and not disk.owned:
+            yield from self.image_findings(where, disk, pool, disk.volume)
         elif disk.path is not None and not disk.owned and not host.has_file(disk.path):
             yield Problem(f"{where}.path", f"there is no file {disk.path!r}"), ImageNotFound
         if disk.image is not None and disk.image != instance.image:
             yield from _image_findings(host, f"{where}.image", disk.image)
+
+    def image_findings(self, where: str, disk: Disk, pool: str, volume: str) -> Iterator[Finding]:
+        """Why a volume cannot be a new disk: it is an image that others are made from, and would be written to."""
+        is_written = disk.kind != CDROM and not disk.read_only
+        if is_written and self.find_image(volume, [pool]) is not None:
+            what = f"{pool}/{volume} is an image of the cache, which nobody may write to; name it as the image"
+            yield Problem(f"{where}.volume", what), VolumeInUse
 
     def _nic_findings(self, host: Inventory, instance: Instance) -> Iterator[Finding]:
         used: dict[str, str] = {}
@@ -137,6 +147,7 @@ def _has_disk(known: Instance, disk: Disk) -> bool:
     )
 
 
-def _raise_first(findings: Iterator[Finding]) -> None:
+def raise_first(findings: Iterator[Finding]) -> None:
+    """Raise the first one as the error that it is."""
     for problem, kind in findings:
         raise kind(str(problem))

@@ -14,7 +14,7 @@ from ...model.units import MIB, format_size
 from ...undo import UndoStack
 from ..imagepath import is_path
 from ..seed import build_seed
-from .check import CheckMixin
+from .check import CheckMixin, raise_first
 from .destroy import DestroyMixin
 from .domain import Domain
 from .domain_disks import SEED
@@ -126,6 +126,7 @@ class SpawnMixin(DestroyMixin, CheckMixin):
                 parts.disks.append(replace(disk, path=path, size_bytes=volume.size_bytes))
             elif disk.volume is not None and disk.pool is not None:
                 path, facts = self.find_volume(disk.pool, disk.volume)
+                raise_first(self.image_findings(f"disks[{number}]", disk, disk.pool, disk.volume))
                 data_format, encrypted = disk.format or facts.format, facts.encrypted or None
                 parts.disks.append(replace(disk, path=path, format=data_format, encrypted=encrypted))
             elif disk.path is not None and not disk.path.startswith("/dev/"):

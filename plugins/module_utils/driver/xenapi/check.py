@@ -16,11 +16,13 @@ from ...errors import (
     ImageNotFound,
     InvalidInput,
     Problem,
+    VolumeInUse,
 )
 from ...model.instance import CDROM, Disk, Instance, Nic
 from ...model.units import format_size
 from .complete import CompleteMixin, disks_too_small
 from .images import is_file, look_at
+from .metadata import read_volume_record
 from .query import MOST, any_of
 from .records import is_instance
 from .syntax import syntax_problems
@@ -129,6 +131,14 @@ class CheckMixin(CompleteMixin):
             needed = format_size(brought.size_bytes or 0)
             yield Problem(f"disks[{number}].size_bytes", f"the template {name!r} brings {needed}"), InvalidInput
 
+    def _require_given(self, disk: Disk, volume: str, pool: str, is_there: bool) -> None:
+        found = read_volume_record(self.find_volume(volume, pool).record)
+        is_written = disk.kind != CDROM and not disk.read_only and not is_there
+        if is_written and found is not None and found.cached is not None:
+            raise VolumeInUse(
+                f"{pool}/{volume} is an image of the cache, which nobody may write to; name it as the image"
+            )
+
     def _disk_findings(
         self, instance: Instance, where: str, disk: Disk, is_there: bool, near: str | None
     ) -> Iterator[Finding]:
@@ -144,7 +154,7 @@ class CheckMixin(CompleteMixin):
                 return
         if disk.volume is not None and not disk.owned and pool is not None:
             volume = disk.volume
-            yield from _tried(f"{where}.volume", lambda: self.find_volume(volume, pool))
+            yield from _tried(f"{where}.volume", lambda: self._require_given(disk, volume, pool, is_there))
         if disk.image is not None and not is_there:
             is_new = disk.image != instance.image
             option = f"{where}.image" if is_new else ""
