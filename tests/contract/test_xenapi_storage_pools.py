@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AlreadyExists,
     InvalidInput,
+    PoolNotFound,
     Unsupported,
     VolumeInUse,
 )
@@ -20,6 +23,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
     EXT,
     ISCSI,
     LVM,
+    NFS,
     Pool,
 )
 from contract.contents import sparse
@@ -128,3 +132,27 @@ def test_autostart_is_always_so(storage: StorageDriver, platform: XenApiPlatform
         storage.set_pool_autostart(platform.pool, True)()
         with pytest.raises(Unsupported, match="when they start"):
             storage.set_pool_autostart(platform.pool, False)
+
+
+def test_pools_of_other_hosts_are_left_alone(storage: StorageDriver, platform: XenApiPlatform):
+    """With ?host= a name means what is of that host, also where only another host has something of that name."""
+    uris = [f"{platform.uri}?host={host}" for host in ("xen1", "xen2")]
+    with ExitStack() as stack:
+        one, two = (stack.enter_context(get_storage_driver(platform.options(uri=uri))) for uri in uris)
+        assert isinstance(one, StorageDriver)
+        assert isinstance(two, StorageDriver)
+        pool = Pool("disk", kind=EXT, devices=["/dev/sdb"])
+        one.create_pool(pool, overwrite=True)
+        with changes_nothing(platform):
+            assert "disk" not in two.get_pools()
+            two.delete_pool("disk")
+            two.delete_pool("disk", delete_data=True)
+            with pytest.raises(PoolNotFound):
+                two.start_pool("disk")
+            with pytest.raises(AlreadyExists):
+                two.create_pool(Pool("disk", kind=NFS, server="10.88.1.20", export="/export/disk"))
+        two.create_pool(pool, overwrite=True)
+        two.start_pool("disk")
+        assert (one.get_pools()["disk"].active, two.get_pools()["disk"].active) == (False, True)
+        two.delete_pool("disk")
+        assert "disk" in one.get_pools()

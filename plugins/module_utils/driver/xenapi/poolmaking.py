@@ -34,19 +34,19 @@ class PoolMakingMixin(PoolsMixin):
             raise InvalidInput(problems)
         kind = KINDS[str(pool.kind)]
         with self.guard(f"make the storage pool {pool.name!r}"):
-            named = self.repositories()
+            named, everything = self.repositories(), self.fetch("SR").values()
             hosts = self.fetch("host")
-        if pool.name in named:
+        shared = not kind.is_local and not pool.path if pool.shared is None else pool.shared
+        # What is of one host may be called as another is of another host.
+        if pool.name in (named if not shared else {sr["name_label"] for sr in everything}):
             raise AlreadyExists(f"there is a storage pool {pool.name!r} already")
         config, host = device_config(pool), self._host_for(hosts)
         if pool.kind == ISCSI and not pool.devices:
             config["SCSIid"] = self._only_lun(host, kind, config)
-        everything = [one for found in named.values() for one in found]
-        self._require_free(pool, kind, config, host if kind.is_local else None)
-        there = self._look_there(pool, host, kind, config, {one.record["uuid"]: one.name for one in everything})
+        self._require_free(pool, kind, config, host if kind.is_local or pool.path else None)
+        there = self._look_there(pool, host, kind, config, {sr["uuid"]: sr["name_label"] for sr in everything})
         if not overwrite:
             _require_harmless(pool, config, there)
-        shared = not kind.is_local and not pool.path if pool.shared is None else pool.shared
         token = f"{MARK} {new_id()}"
         made = Made()
         with UndoStack() as done:

@@ -31,13 +31,11 @@ class Repository(NamedTuple):
 
     Attributes:
         links: Its connections to hosts (PBDs), those that count: of the host that the URI names, or all.
-        is_elsewhere: It has connections, but none to that host.
     """
 
     ref: str
     record: Object
     links: Objects
-    is_elsewhere: bool = False
 
     @property
     def name(self) -> str:
@@ -116,7 +114,8 @@ class PoolsMixin(DeviceChangesMixin, StorageDriver):
     # -- what the other parts build on ------------------------------------------------------------------------------
 
     def repositories(self) -> dict[str, list[Repository]]:
-        """All storage repositories by name; to be used within ``guard``."""
+        """All storage repositories by name, without those of other hosts than the one that the URI names; to be used
+        within ``guard``."""
         chosen = self.chosen_host()
         srs, links = self.fetch("SR"), self.fetch("PBD")
         own: dict[str, dict[str, Object]] = {ref: {} for ref in srs}
@@ -128,8 +127,9 @@ class PoolsMixin(DeviceChangesMixin, StorageDriver):
             own.setdefault(link["SR"], {})[ref] = link
         named: dict[str, list[Repository]] = {}
         for ref, record in srs.items():
-            one = Repository(ref, record, own[ref], not own[ref] and ref in connected)
-            named.setdefault(one.name, []).append(one)
+            if own[ref] or ref not in connected:
+                one = Repository(ref, record, own[ref])
+                named.setdefault(one.name, []).append(one)
         return named
 
     def find_repository(self, name: str) -> Repository:
@@ -164,11 +164,10 @@ class PoolsMixin(DeviceChangesMixin, StorageDriver):
 
     @staticmethod
     def meant(found: list[Repository]) -> Repository | None:
-        """The one of several that is meant: that of the chosen host, or the one that the collection has made."""
-        near = [one for one in found if not one.is_elsewhere] or found
-        if len(near) == 1:
-            return near[0]
-        ours = [one for one in near if one.record["name_description"].startswith(MARK)]
+        """The one of several that is meant: the one that the collection has made."""
+        if len(found) == 1:
+            return found[0]
+        ours = [one for one in found if one.record["name_description"].startswith(MARK)]
         return ours[0] if len(ours) == 1 else None
 
     def plug_links(self, pool: Repository, done: UndoStack) -> None:
