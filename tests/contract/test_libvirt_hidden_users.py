@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,21 @@ def test_an_external_snapshot(storage: StorageDriver, platform: QemuPlatform):
     assert len(users(storage, volume)) == 1
     storage.destroy("chained", "own")
     assert users(storage, volume) == [f"{platform.pool}/data.one"]
+
+
+def test_files_in_no_pool_that_lean_on_a_volume(storage: StorageDriver, platform: QemuPlatform, linked: Path):
+    """Their instance is off, so libvirt knows of nothing but the topmost."""
+    volume = make(storage, Volume("data", "real", size_bytes=SIZE))
+    below, top = linked / "below.qcow2", linked / "top.qcow2"
+    for name, base in ((below, "link/data"), (top, below.name)):
+        subprocess.run(
+            ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, name.name], cwd=linked, check=True
+        )
+    platform.define_xml(domain("apart", str(top)))
+    assert users(storage, volume) == [str(below)]
+    platform.spawned(storage, "one", disks=[Disk(volume="data", pool="real")])
+    storage.destroy("one", "all")
+    assert users(storage, volume) == [str(below)]
 
 
 def test_what_children_lean_on_is_not_reverted(storage: StorageDriver, platform: QemuPlatform):

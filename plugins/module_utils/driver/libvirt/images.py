@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
 from ...errors import ImageNotFound, UnsafeImage
 from ...transfer import headers
 from .errors import NO_STORAGE_VOL, code_of
+from .qcow2table import read_backing
 from .streams import StreamsMixin
 from .volumexml import to_libvirt_format
 from .xmltext import from_libvirt
@@ -19,6 +20,7 @@ from .xmltext import from_libvirt
 if TYPE_CHECKING:
     import libvirt
 
+_MOST_FILES = 64
 _T = TypeVar("_T")
 
 
@@ -82,6 +84,16 @@ class ImagesMixin(StreamsMixin):
         """The path without symbolic links, as far as they can be seen from here: one file can have many names."""
         return os.path.realpath(path) if self.shares_our_kernel else posixpath.normpath(path)
 
+    def files_below(self, path: str) -> list[str]:
+        """What a copy-on-write file leans on, all the way down, as far as these files can be seen from here."""
+        found: list[str] = []
+        while self.shares_our_kernel and len(found) < _MOST_FILES:
+            base = _backing_here(found[-1] if found else path)
+            if base is None or base in found:
+                break
+            found.append(base)
+        return found
+
     def _ask(self, path: str, ask: Callable[[libvirt.virStorageVol], _T]) -> _T:
         """Ask for what is at a path through libvirt, which shows files as volumes only."""
         try:
@@ -107,6 +119,18 @@ class ImagesMixin(StreamsMixin):
             length,
             self.download(volume, tail_at, length - tail_at),
         )
+
+
+def _backing_here(path: str) -> str | None:
+    """What a file of this machine leans on; None when there is no such file, or it leans on none."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        with open(path, "rb") as file:
+            name = read_backing(lambda offset, length: os.pread(file.fileno(), length, offset))
+    except OSError:
+        return None
+    return None if name is None else os.path.realpath(os.path.join(os.path.dirname(path), name))
 
 
 def facts_here(path: str) -> ImageFacts | None:

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 anyvirt contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The snapshots inside of a qcow2 image, from its own tables, as its format's specification lays them out."""
+"""What a qcow2 image says of itself: its snapshots, and what it leans on, as its format's specification lays it out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from ...model.storage import VolumeSnapshot
 _MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">60xIQ")
 """Number of snapshots, and where their table begins."""
+_BACKING = struct.Struct(">4x4xQI")
+"""Where the name of the file that the image leans on is, and how long it is."""
+_MOST_NAME = 1023
 _ENTRY = struct.Struct(">12xHHIIQ4xI")
 """Lengths of id and name, seconds and nanoseconds of its making, the guest's clock, length of the extra data."""
 _MOST_SNAPSHOTS = 65536
@@ -44,3 +47,14 @@ def read_snapshots(read: Callable[[int, int], bytes]) -> list[VolumeSnapshot]:
         position = name_at + name_length
         position += -position % _ALIGNMENT
     return sorted(found, key=lambda snapshot: snapshot.created_s or 0.0)
+
+
+def read_backing(read: Callable[[int, int], bytes]) -> str | None:
+    """The name of the file that the image leans on, as it is written there; None when there is none."""
+    head = read(0, _HEADER.size)
+    if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+        return None
+    offset, length = _BACKING.unpack_from(head)
+    if not offset or not 0 < length <= _MOST_NAME:
+        return None
+    return read(offset, length).decode(errors="surrogateescape")

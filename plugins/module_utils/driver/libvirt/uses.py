@@ -96,15 +96,20 @@ class UsesMixin(StorageMixin):
         return used
 
     def _paths_of(self, domain: Element) -> Iterator[str]:
-        """Where a domain's disks are, with the files that these lean on as far as libvirt tells; without symbolic
-        links."""
-        for source in domain.iterfind("devices/disk//source"):
-            path = source.get("file") or source.get("dev")
-            if path is not None:
-                yield self.real_path(path)
-            elif source.get("pool") and source.get("volume"):
-                for volume in self.existing([(source.get("pool", ""), source.get("volume", ""))]):
-                    yield self.real_path(volume.path)
+        """Where a domain's disks are, with the files that these lean on as far as libvirt tells, or they are seen
+        from here; without symbolic links."""
+        for disk in domain.iterfind("devices/disk"):
+            driver = disk.find("driver")
+            is_raw = driver is not None and driver.get("type") == "raw"  # what looks like a header is its guest's
+            for source in disk.iter("source"):
+                path = source.get("file") or source.get("dev")
+                if path is not None:
+                    yield self.real_path(path)
+                    if not is_raw:
+                        yield from self.files_below(self.real_path(path))
+                elif source.get("pool") and source.get("volume"):
+                    for volume in self.existing([(source.get("pool", ""), source.get("volume", ""))]):
+                        yield self.real_path(volume.path)
 
     def _backing_files(self) -> dict[str, str]:
         """What each copy-on-write volume leans on, by its own path; both without symbolic links."""

@@ -97,8 +97,16 @@ class VolumeUsesMixin(RecordsMixin):
                     continue
                 for text in texts:
                     for disk in _disks_of(from_libvirt(text), domain.name(), is_active):
-                        _add(found, disk._replace(chain=tuple(self.real_path(path) for path in disk.chain)))
+                        _add(found, disk._replace(chain=self._whole_chain(disk)))
         return found
+
+    def _whole_chain(self, disk: DiskUse) -> tuple[str, ...]:
+        """The chain without symbolic links. libvirt looks into disks of running domains only; of the others, the files
+        that can be seen from here are asked what they lean on, since they may be in no pool."""
+        chain = [self.real_path(path) for path in disk.chain]
+        if len(chain) == 1 and disk.format != "raw" and not disk.active:
+            chain += self.files_below(chain[0])
+        return tuple(chain)
 
     def require_no_writer(self, key: VolumeKey, what: str) -> None:
         """Raise VolumeInUse when an active instance may be writing to a volume."""
