@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +29,9 @@ from contract.platforms.base import Platform
 
 SIZE = 8 * MIB
 """Of most volumes here; a multiple of what any hypervisor rounds sizes to."""
+_LAST_WORDS_S = 0.2
+"""How long what a process said just before it was killed may take to reach a server on this machine."""
+
 SOMEWHERE = VolumeSource(path="/somewhere/on/the/controller")
 """What content comes from; drivers never look there."""
 
@@ -89,6 +93,8 @@ def unfinished(platform: Platform, storage: StorageDriver, name: str, **over: An
     )
     _output, errors = process.communicate(timeout=60)
     assert process.returncode == -signal.SIGKILL, errors.decode()
+    time.sleep(_LAST_WORDS_S)
+    platform.snapshot()  # waits for the end of what the server noticed
     return volume.key
 
 

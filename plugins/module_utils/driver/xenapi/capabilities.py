@@ -24,7 +24,9 @@ CAPABILITIES: Capabilities = {
     "volume_copy_on_write": Support(True, "within one pool"),
     "volume_encryption": Support(False, "encrypt inside the guest, or keep the pool on encrypted storage"),
     "volume_transfer": Support(True, "raw and dynamic VHD images in, raw ones out; holes are not sent"),
-    "volume_snapshots": Support(True, "taken at any time; going back while no active instance has the volume"),
+    "volume_snapshots": Support(
+        True, "of volumes that are not shareable, at any time; going back while no active instance has the volume"
+    ),
     "images": Support(True, "raw and dynamic VHD images"),
     "attach_live": Support(True, "HVM guests need XenServer's tools; PV guests need none"),
     "cdrom_media": Support(True, "media are volumes of pools of kind iso"),
