@@ -211,7 +211,7 @@ class VolumePlanner:
             return
         if volume.is_image:
             raise InvalidInput([Problem(f"{item.where}name", _is_image(item.key))])
-        leaving = [item.key] if volume.unfinished else self._with_children(item, item.key)
+        leaving = self._with_children(item, item.key)
         for key in leaving:
             planned.touches.add(key)
             users = self.world.users(key)
