@@ -121,8 +121,6 @@ class Checker:
         if found.name not in self.names and not (self.plugins / found.name.replace(".", "/")).is_dir():
             return f"imports {found.name}, which does not exist"
         target = self.layer(found.name)
-        if found.name in REGISTRIES and self.layer(source.name) == "modules":
-            return None  # a module says which kind of driver it needs, so that no other is shipped with it
         if target not in self.allowed_for(source):
             return f"{self.layer(source.name)} must not import {target} ({found.name})"
         return None
