@@ -32,18 +32,7 @@ def length_of(segment: Segment) -> int:
 
 def without_zeros(pieces: Iterable[bytes]) -> Iterator[Segment]:
     """The same data with its zero blocks as holes. Pieces should be of ``PIECE_BYTES``, so that blocks are aligned."""
-    hole = 0
-    for piece in pieces:
-        for segment in _split(piece):
-            if isinstance(segment, Hole):
-                hole += segment.length
-                continue
-            if hole:
-                yield Hole(hole)
-                hole = 0
-            yield segment
-    if hole:
-        yield Hole(hole)
+    return _joined(segment for piece in pieces for segment in _split(piece))
 
 
 def _split(piece: bytes) -> Iterator[Segment]:

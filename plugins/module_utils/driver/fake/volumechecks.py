@@ -13,6 +13,7 @@ from ...errors import ImageNotFound, InvalidInput, Problem, SnapshotNotFound, Vo
 from ...model.storage import FALLOC, FULL, METADATA, OFF, Volume, VolumeSource
 from ...model.units import format_size
 from ...transfer.content import ImageFacts
+from ..volumesource import source_problems
 from .poolkinds import CHILD_FORMATS, ISO_FORMAT, KINDS, QCOW2, RAW, VHD, Kind
 from .pools import PoolsMixin
 from .store import VOLUMES, Record, View, is_file_name
@@ -176,11 +177,8 @@ def _problems(volume: Volume) -> Iterator[Problem]:
 
 
 def _source_problems(volume: Volume, source: VolumeSource) -> Iterator[Problem]:
-    if source.snapshot is not None and source.volume is None:
-        yield Problem("source.snapshot", "needs source.volume, which it is a snapshot of")
+    yield from source_problems(source)
     if source.copy_on_write:
-        if source.path is not None or source.url is not None:
-            yield Problem("source.copy_on_write", "is for volumes and images; what is uploaded is always whole")
         if source.snapshot is not None:
             yield Problem("source.copy_on_write", "nothing can lean on a snapshot; make a whole copy of it")
         if volume.format is not None and volume.format not in CHILD_FORMATS:

@@ -13,6 +13,7 @@ from ...errors import ImageNotFound, InvalidInput, Problem, SnapshotNotFound, Un
 from ...model.storage import FALLOC, FULL, METADATA, OFF, Volume, VolumeKey, VolumeSource
 from ...model.units import MIB, format_size
 from ...transfer.content import ImageFacts
+from ..volumesource import source_problems
 from .cachedimages import CachedImagesMixin
 from .secrets import CIPHER
 from .syntax import MAX_NAME_BYTES
@@ -209,11 +210,8 @@ def _preallocation_problems(volume: Volume, preallocation: str) -> Iterator[Prob
 
 
 def _source_problems(volume: Volume, source: VolumeSource) -> Iterator[Problem]:
-    if source.snapshot is not None and source.volume is None:
-        yield Problem("source.snapshot", "needs source.volume, which it is a snapshot of")
+    yield from source_problems(source)
     if source.copy_on_write:
-        if source.path is not None or source.url is not None:
-            yield Problem("source.copy_on_write", "is for volumes and images; what is uploaded is always whole")
         if source.snapshot is not None:
             yield Problem("source.copy_on_write", "nothing can lean on a snapshot; make a whole copy of it")
         if volume.format not in (None, QCOW2):

@@ -25,6 +25,7 @@ from ...model.storage import OFF, Volume, VolumeKey, VolumeSource
 from ...model.units import format_size
 from ...transfer.content import Content, ImageFacts
 from ...undo import Undo, UndoStack
+from ..volumesource import source_problems
 from .data import DataMixin, format_problems
 from .metadata import FINISHED, VolumeRecord, new_id, read_volume_record
 from .places import Found
@@ -63,8 +64,8 @@ class VolumeMakingMixin(DataMixin):
             )
         if volume.encryption is not None:
             problems += self.unmet("encryption", "volume_encryption")
-        if volume.source is not None and volume.source.copy_on_write and (volume.source.path or volume.source.url):
-            problems.append(Problem("source.copy_on_write", "only volumes, snapshots and images can have children"))
+        if volume.source is not None:
+            problems += source_problems(volume.source)
         return problems
 
     def complete_volume(self, volume: Volume, facts: ImageFacts | None = None) -> Volume:
