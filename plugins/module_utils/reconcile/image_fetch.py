@@ -27,7 +27,7 @@ from ..transfer.headers import ISO, RAW
 from ..undo import UndoStack
 from .image_options import DesiredImage
 
-Opening = Callable[[], "AbstractContextManager[OpenContent]"]
+Opening = Callable[[], AbstractContextManager[OpenContent]]
 
 _BEATS = 6
 """Signs of life in the time after which a fetch without any counts as dead."""
