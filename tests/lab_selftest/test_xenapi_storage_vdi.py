@@ -187,6 +187,8 @@ def test_names_and_flags_are_set_by_messages(xenapi, golden):
         True,
         "reset",
     ]
+    assert fails(xenapi.VDI.snapshot, golden, {}) == ["VDI_IS_SHARABLE", golden]
+    xenapi.VDI.set_sharable(golden, False)
     assert fails(xenapi.VDI.snapshot, golden, {}) == ["VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION"]
 
 
