@@ -112,7 +112,7 @@ _XEN: Capabilities = {
     **_STORAGE,
     "attach": YES,
     "attach_live": Support(True, "on the bus xen, of guests that were started with a disk"),
-    "cdrom_media": Support(True, "of HVM guests; PV and PVH guests have no CD drives"),
+    "cdrom_media": Support(True, "of HVM guests, not tried on a real one yet; PV and PVH guests have no CD drives"),
     "disk_tuning": Support(False, "libxl decides by itself how disks are cached, and gives them no serial number"),
     "io_limits": Support(False, "libxl has none"),
     "uefi": Support(False, "boot PV and PVH guests with a kernel, HVM guests with BIOS"),
