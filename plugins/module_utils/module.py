@@ -73,7 +73,7 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
     """
 
     def __init__(
-        self, argument_spec: Mapping[str, Any], check: Callable[[Mapping[str, Any]], None] | None = None, **rules: Any
+        self, argument_spec: Mapping[str, Any], check: Callable[[Mapping[str, Any]], object] | None = None, **rules: Any
     ) -> None:
         self._check = check
         super().__init__({**connection_argument_spec(), **argument_spec}, supports_check_mode=True, **rules)
@@ -151,7 +151,7 @@ def _words(error: Exception) -> str:
 def run_module(
     argument_spec: Mapping[str, Any],
     reconcile: Reconcile,
-    check: Callable[[Mapping[str, Any]], None] | None = None,
+    check: Callable[[Mapping[str, Any]], object] | None = None,
     get_driver: Callable[[ConnectionOptions], ComputeDriver] = get_connection,
     **rules: Any,
 ) -> None:
@@ -160,7 +160,8 @@ def run_module(
     Args:
         argument_spec: The module's own options.
         reconcile: Does the work; returns the result. With ``failed`` in it the task fails, with ``msg`` and ``error``.
-        check: Raises InvalidInput for wrong options, saying more about them than Ansible does.
+        check: Raises InvalidInput for wrong options, saying more about them than Ansible does; usually what reads them,
+            whose answer does not matter here.
         get_driver: Which kind of driver the module needs.
         rules: More for AnsibleModule, e.g. ``mutually_exclusive``.
     """

@@ -384,7 +384,7 @@ error:
 from typing import Any
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.module import run_module
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.image_options import check_image_options
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.image_options import read_images
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.images import reconcile_images
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.storage import get_storage_driver
 
@@ -431,7 +431,7 @@ def main() -> None:
     run_module(
         ARGUMENT_SPEC,
         reconcile_images,
-        check_image_options,
+        read_images,
         get_driver=get_storage_driver,
         mutually_exclusive=[("name", "images", "older_than")],
         required_one_of=[("name", "images", "older_than")],

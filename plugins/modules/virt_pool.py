@@ -265,7 +265,7 @@ error: *error_result
 """
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.module import run_module
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.pool_options import check_pool_options
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.pool_options import read_pools
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.pools import reconcile_pools
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.storage import get_storage_driver
 
@@ -308,7 +308,7 @@ def main() -> None:
     run_module(
         ARGUMENT_SPEC,
         reconcile_pools,
-        check_pool_options,
+        read_pools,
         get_storage_driver,
         mutually_exclusive=[("name", "pools")],
         required_one_of=[("name", "pools")],

@@ -524,7 +524,7 @@ error: *error_result
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.module import run_module
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.storage import get_storage_driver
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volume_options import check_volume_options
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volume_options import read_volumes
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volumes import reconcile_volumes
 
 Option = dict[str, object]
@@ -613,7 +613,7 @@ def main() -> None:
     run_module(
         ARGUMENT_SPEC,
         reconcile_volumes,
-        check_volume_options,
+        read_volumes,
         get_storage_driver,
         mutually_exclusive=[("name", "volumes")],
         required_one_of=[("name", "volumes")],

@@ -97,15 +97,6 @@ def read_images(params: Mapping[str, Any]) -> list[DesiredImage] | CleanUp:
     return wanted
 
 
-def check_image_options(params: Mapping[str, Any]) -> None:
-    """Find what is wrong with options that Ansible could not make sense of, and say it with their places.
-
-    Raises:
-        InvalidInput: with all that is wrong.
-    """
-    read_images(params)
-
-
 def _read_clean_up(reader: Reader) -> CleanUp:
     if reader.data.get("state") != ABSENT:
         reader.complain("older_than", "only makes sense with state absent")

@@ -70,15 +70,6 @@ def read_pools(params: Mapping[str, Any]) -> list[DesiredPool]:
     return wanted
 
 
-def check_pool_options(params: Mapping[str, Any]) -> None:
-    """Find what is wrong with options that Ansible could not make sense of, and say it with their places.
-
-    Raises:
-        InvalidInput: with all that is wrong.
-    """
-    read_pools(params)
-
-
 def _read_pool(reader: Reader) -> DesiredPool:
     name = reader.name("name")
     if name is None and not reader.given("name"):

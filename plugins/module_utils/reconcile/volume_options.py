@@ -58,15 +58,6 @@ def read_volumes(params: Mapping[str, Any]) -> list[DesiredVolume]:
     return wanted
 
 
-def check_volume_options(params: Mapping[str, Any]) -> None:
-    """Find what is wrong with options that Ansible could not make sense of, and say it with their places.
-
-    Raises:
-        InvalidInput: with all that is wrong.
-    """
-    read_volumes(params)
-
-
 def _read_volume(reader: Reader) -> DesiredVolume:
     name = reader.name("name")
     if name is None and not reader.given("name"):

@@ -37,7 +37,6 @@ from .vmfields import new_vbd
 _KEPT = frozenset({"DEVICE_DETACH_REJECTED", "DEVICE_DETACH_TIMEOUT", "OTHER_OPERATION_IN_PROGRESS"})
 """What is said of guests that do not let go of a disk now."""
 _DETACHED = frozenset({"DEVICE_ALREADY_DETACHED", "DEVICE_NOT_ATTACHED"})
-_NO_DRIVERS = frozenset({"VM_MISSING_PV_DRIVERS", "VM_LACKS_FEATURE"})
 _PAUSE_S = 0.5
 _CHANGED_LATER = ("read_only", "boot_order")
 """What of a disk can be changed while the instance is off."""
