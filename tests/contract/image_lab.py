@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -14,6 +15,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
@@ -31,6 +34,21 @@ from contract import image_process
 DATA = random.Random(4).randbytes(300000) + bytes(1 << 20) + b"end".ljust(1000, b"\1")
 SHA256 = hashlib.sha256(DATA).hexdigest()
 KEY = VolumeKey("default", "img")
+
+WRONG_SOURCES = pytest.mark.parametrize(
+    ("content", "options", "kind"),
+    [
+        (DATA, {"checksum": "sha1:" + "0" * 40}, "checksum_mismatch"),
+        (DATA, {"format": "qcow2"}, "transfer_error"),
+        (DATA, {"max_size": "1M"}, "unsafe_image"),
+        (b"QFI\xfb\0\0\0\3" + bytes(7) + b"\1" + bytes(500), {}, "unsafe_image"),
+        (gzip.compress(DATA, mtime=0)[:-20], {}, "transfer_error"),
+        (b"", {}, "transfer_error"),
+        (None, {}, "transfer_error"),
+    ],
+    ids=["checksum", "format", "max_size", "unsafe", "cut short", "empty", "missing"],
+)
+"""What no image is made of, with the options that say so: for tests with ``content``, ``options`` and ``kind``."""
 
 
 class Lab:

@@ -207,9 +207,9 @@ def test_a_revert_that_fails_anywhere_changes_nothing(storage: StorageDriver, pl
         storage.power_on("user")
 
 
-def test_a_revert_that_was_killed_anywhere_is_taken_back(storage: StorageDriver, platform: XenApiPlatform):
-    """What a process that is gone would not undo any more: from some call on, all fail."""
-    key = VolumeKey(platform.pool, "one")
+def killed_reverts(storage: StorageDriver, platform: XenApiPlatform, key: VolumeKey) -> Iterator[tuple[int, str, int]]:
+    """Prepare the revert anew for each of its calls, and fail from that call on: what a process that is gone would not
+    undo any more. Yields the call's number, its name for messages, and how many disks there were before."""
     prepare_revert(storage, platform)
     with platform.calls.recording() as calls:
         storage.revert_volume(key, "first")
@@ -222,6 +222,12 @@ def test_a_revert_that_was_killed_anywhere_is_taken_back(storage: StorageDriver,
         with pytest.raises(AnyvirtError):
             storage.revert_volume(key, "first")
         platform.server.faults.clear()
+        yield number, told, before
+
+
+def test_a_revert_that_was_killed_anywhere_is_taken_back(storage: StorageDriver, platform: XenApiPlatform):
+    key = VolumeKey(platform.pool, "one")
+    for _number, told, before in killed_reverts(storage, platform, key):
         storage.revert_volume(key, "second")
         assert platform.storage.data(key)[:1] == b"\2", told
         reverted_is_whole(storage, platform, told)
@@ -231,18 +237,7 @@ def test_a_revert_that_was_killed_anywhere_is_taken_back(storage: StorageDriver,
 def test_what_a_guest_writes_after_a_revert_was_killed_anywhere_stays(storage: StorageDriver, platform: XenApiPlatform):
     """An instance that is started then has one of the two; the next task keeps that one, and the volume is in use."""
     key = VolumeKey(platform.pool, "one")
-    prepare_revert(storage, platform)
-    with platform.calls.recording() as calls:
-        storage.revert_volume(key, "first")
-    for number in range(1, len(calls) + 1):
-        told = f"call {number} of {len(calls)}: {calls[number - 1].name}"
-        empty(platform)
-        prepare_revert(storage, platform)
-        before = vdis(platform)
-        platform.server.faults.fail("*", "INTERNAL_ERROR", "dead", skip=number - 1, times=None, but=HOUSEKEEPING)
-        with pytest.raises(AnyvirtError):
-            storage.revert_volume(key, "first")
-        platform.server.faults.clear()
+    for number, told, before in killed_reverts(storage, platform, key):
         assert [use.instance for use in storage.volume_uses([key])[key].instances] == ["user"], told
         storage.power_on("user")
         had_it = written_by_guest(platform, b"\x63" * 4096)

@@ -28,7 +28,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.progress 
 from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.sparse import write_segments
 from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.staging import StagedContent
 from contract.contents import qcow2_image
-from contract.image_lab import DATA, KEY, Lab, dial, slowly, start, wait_for
+from contract.image_lab import DATA, KEY, WRONG_SOURCES, Lab, dial, slowly, start, wait_for
 from lab.hostile import File, HostileServer
 
 OLD = b"old" * 50000
@@ -105,19 +105,7 @@ def test_what_is_compressed_takes_the_same_way(lab: Lab) -> None:
     assert lab.data() == DATA
 
 
-@pytest.mark.parametrize(
-    ("content", "options", "kind"),
-    [
-        (DATA, {"checksum": "sha1:" + "0" * 40}, "checksum_mismatch"),
-        (DATA, {"format": "qcow2"}, "transfer_error"),
-        (DATA, {"max_size": "1M"}, "unsafe_image"),
-        (b"QFI\xfb\0\0\0\3" + bytes(7) + b"\1" + bytes(500), {}, "unsafe_image"),
-        (gzip.compress(DATA, mtime=0)[:-20], {}, "transfer_error"),
-        (b"", {}, "transfer_error"),
-        (None, {}, "transfer_error"),
-    ],
-    ids=["checksum", "format", "max_size", "unsafe", "cut short", "empty", "missing"],
-)
+@WRONG_SOURCES
 def test_what_is_wrong_replaces_nothing(lab: Lab, content: bytes | None, options: dict[str, Any], kind: str) -> None:
     if content is None:
         lab.source.unlink()

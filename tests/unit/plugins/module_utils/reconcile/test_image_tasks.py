@@ -25,7 +25,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
     VolumeSource,
 )
 from contract import image_process
-from contract.image_lab import DATA, KEY, SHA256, Lab, dial, slowly, start, wait_for
+from contract.image_lab import DATA, KEY, SHA256, WRONG_SOURCES, Lab, dial, slowly, start, wait_for
 from lab.hostile import File, HostileServer
 
 
@@ -70,19 +70,7 @@ def test_what_is_compressed_is_verified_packed_and_kept_unpacked(lab: Lab) -> No
     assert not lab.run(name="img", checksum=f"sha256:{SHA256}")["changed"]
 
 
-@pytest.mark.parametrize(
-    ("content", "options", "kind"),
-    [
-        (DATA, {"checksum": "sha1:" + "0" * 40}, "checksum_mismatch"),
-        (DATA, {"format": "qcow2"}, "transfer_error"),
-        (DATA, {"max_size": "1M"}, "unsafe_image"),
-        (b"QFI\xfb\0\0\0\3" + bytes(7) + b"\1" + bytes(500), {}, "unsafe_image"),
-        (gzip.compress(DATA, mtime=0)[:-20], {}, "transfer_error"),
-        (b"", {}, "transfer_error"),
-        (None, {}, "transfer_error"),
-    ],
-    ids=["checksum", "format", "max_size", "unsafe", "cut short", "empty", "missing"],
-)
+@WRONG_SOURCES
 def test_what_is_wrong_leaves_nothing(lab: Lab, content: bytes | None, options: dict[str, Any], kind: str) -> None:
     if content is None:
         lab.source.unlink()
