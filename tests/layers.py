@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 OWN_PACKAGE = "ansible_collections.anyvirt.compute.plugins."
-REGISTRIES = ("module_utils.driver.uri", "module_utils.driver.storageuri")
+REGISTRIES = ("module_utils.driver.uri", "module_utils.driver.storageuri", "module_utils.driver.firewalluri")
 LIBRARY_OF = {"libvirt": "libvirt", "libvirt_lxc": "libvirt", "libvirt_qemu": "libvirt", "XenAPI": "xenapi"}
 
 GROUND = {"errors", "undo", "model", "transfer"}

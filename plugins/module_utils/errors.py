@@ -138,6 +138,24 @@ class SnapshotNotFound(NotFound):
     kind = "snapshot_not_found"
 
 
+class SecurityGroupNotFound(NotFound):
+    """There is no security group of that name."""
+
+    kind = "security_group_not_found"
+
+
+class SecurityGroupInUse(AnyvirtError):
+    """Instances are in the security group, or rules of other groups are about its members; the message names them."""
+
+    kind = "security_group_in_use"
+
+
+class FilterDrift(AnyvirtError):
+    """Filters are not as declared; the message says which."""
+
+    kind = "filter_drift"
+
+
 class VolumeInUse(AnyvirtError):
     """Somebody needs the volume or the pool: instances, or volumes that lean on it; the message names them."""
 

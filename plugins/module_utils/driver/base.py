@@ -38,6 +38,7 @@ from ..model.instance import Address, BlockStats, Instance, InstanceInfo, Interf
 from ..transfer.progress import SILENT, Progress
 from ..undo import Undo
 from .capabilities import FEATURES, Capabilities, support
+from .members import members_of, ports_of
 from .needs import needed_features
 from .uri import ConnectionOptions
 
@@ -227,6 +228,21 @@ class ComputeDriver(ABC):
             InstanceAmbiguous: a name in ``names`` fits several instances and none of them is marked as ours.
         """
 
+    def get_group_members(self) -> dict[str, tuple[str, ...]]:
+        """The addresses (CIDR notation, sorted) of each security group's active members on this host; the groups of
+        projects are among them, see ``model.secgroup.project_group``. Costs at most as much as reading all instances
+        and their addresses once."""
+        active = [info.name for info in self.list_instances_detail() if info.state in power_state.ACTIVE]
+        instances = self.get_instances(active)
+        known = self.get_addresses(active) if self.supports("addresses") else {}
+        ports = [
+            port
+            for name, instance in instances.items()
+            if instance.security_groups is not None or instance.project is not None
+            for port in ports_of(instance, known.get(name, ()))
+        ]
+        return {group: tuple(sorted(addresses)) for group, addresses in sorted(members_of(ports).items())}
+
     # -- checking ---------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -307,8 +323,8 @@ class ComputeDriver(ABC):
 
         Known options: memory_mb, max_memory_mb, vcpus, max_vcpus, flavor, disks (only the root disk's growth and
         appended disks), nics, boot, cpu, console, autostart, description, metadata, locked, protected, cloud_init,
-        hypervisor.
-        For ``nics`` the desired list is the whole list wanted.
+        firewall, security_groups, project, allow_project_net_traffic, hypervisor.
+        For ``nics`` and ``security_groups`` the desired list is the whole list wanted.
 
         Returns:
             How to take it back.

@@ -57,6 +57,12 @@ FEATURES: Mapping[str, str] = {
     "disk_tuning": "cache, discard and serial number of attached volumes",
     "io_limits": "limits on a disk's bandwidth and operations",
     "firewall": "security groups",
+    "firewall_base": "protection against spoofed addresses, rogue DHCP servers and router advertisements",
+    "firewall_nwfilter": "filtering with libvirt's nwfilter",
+    "firewall_nftables": "filtering with nftables",
+    "firewall_iptables": "filtering with iptables",
+    "provider_rules": "an operator's rules for all instances",
+    "group_references": "rules about the members of a security group",
     "migration": "live and cold migration",
     "guest_operations": "password, files and snapshots of guests",
 }
@@ -79,6 +85,17 @@ STORAGE_FEATURES = (
     "io_limits",
 )
 """Those of a storage driver."""
+
+FIREWALL_FEATURES = (
+    "firewall",
+    "firewall_base",
+    "firewall_nwfilter",
+    "firewall_nftables",
+    "firewall_iptables",
+    "provider_rules",
+    "group_references",
+)
+"""Those of a firewall driver."""
 
 
 class Support(NamedTuple):

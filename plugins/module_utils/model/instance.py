@@ -82,12 +82,17 @@ class Disk:
 
 @dataclass
 class Nic:
-    """A network interface: on a ``network`` of the hypervisor or on a ``bridge`` of the host, one of the two."""
+    """A network interface: on a ``network`` of the hypervisor or on a ``bridge`` of the host, one of the two.
+
+    ``addresses`` are those that the guest may use, where a firewall looks after it: single ones or networks in CIDR
+    notation. An empty list takes back what was declared; then they are those that DHCP gives it.
+    """
 
     network: str | None = None
     bridge: str | None = None
     mac: str | None = None
     model: str | None = None
+    addresses: list[str] | None = None
 
 
 @dataclass
@@ -163,6 +168,11 @@ class Instance:
         disks, nics: In the order in which the guest sees them.
         metadata: The user's own keys and values, kept with the instance.
         locked: Refuses changes. ``protected``: refuses removal.
+        firewall: What filters its traffic: ``nwfilter``, ``nftables``, ``iptables``, whatever else the driver has, or
+            ``none``. None where nothing was ever said, and nothing filters it.
+        security_groups: Their names. An empty list lets nothing in and everything out. Wherever it is not None, the
+            instance is filtered, unless ``firewall`` is ``none``.
+        project: Whose it is. ``allow_project_net_traffic``: lets in all that comes from its project's instances.
         cloud_init: Wanted seed data; never read back.
         cloud_init_fingerprint: Which data the present seed was made from.
         hypervisor: What only one kind of hypervisor knows, by that driver's own keys (the module's ``libvirt:``
@@ -193,6 +203,10 @@ class Instance:
     metadata: dict[str, str] | None = None
     locked: bool | None = None
     protected: bool | None = None
+    firewall: str | None = None
+    security_groups: list[str] | None = None
+    project: str | None = None
+    allow_project_net_traffic: bool | None = None
     cloud_init: CloudInit | None = None
     cloud_init_fingerprint: str | None = None
     hypervisor: dict[str, Any] = field(default_factory=dict)

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
+from ..capabilities import FEATURES, FIREWALL_FEATURES, LATER, YES, Capabilities, Support
 
-_LATER = ("firewall", "migration", "guest_operations")
+_LATER = (*FIREWALL_FEATURES, "migration", "guest_operations")
 
 CAPABILITIES: Capabilities = {
     **{feature: LATER if feature in _LATER else YES for feature in FEATURES},

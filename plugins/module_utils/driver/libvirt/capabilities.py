@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..capabilities import FEATURES, LATER, STORAGE_FEATURES, YES, Capabilities, Support
+from ..capabilities import FEATURES, FIREWALL_FEATURES, LATER, STORAGE_FEATURES, YES, Capabilities, Support
 
-_PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, "firewall", "migration", "guest_operations"), LATER)
+_PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, *FIREWALL_FEATURES, "migration", "guest_operations"), LATER)
 
 _STORAGE: Capabilities = {
     **dict.fromkeys(("pools", "volume_metadata", "volume_transfer"), YES),

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
+from ..capabilities import FEATURES, FIREWALL_FEATURES, LATER, YES, Capabilities, Support
 
-_PLANNED: Capabilities = dict.fromkeys(("firewall", "migration", "guest_operations"), LATER)
+_PLANNED: Capabilities = dict.fromkeys((*FIREWALL_FEATURES, "migration", "guest_operations"), LATER)
 
 CAPABILITIES: Capabilities = {
     **dict.fromkeys(FEATURES, YES),
