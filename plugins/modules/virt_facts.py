@@ -38,6 +38,8 @@ options:
         instance, V(stats) adds the running instances' counters to them. V(all) is these four.
       - V(config) adds each instance's configuration and known addresses. libvirt has no bulk call for that, so it costs
         two or three calls for each instance and has to be asked for by name.
+      - V(security_groups) is which addresses the members of security groups have on this host, for
+        M(anyvirt.compute.virt_secgroup) on other hosts. It costs as much as V(config) for the active instances.
       - A V(!) in front takes a subset out; with nothing but exclusions all others are reported.
     type: list
     elements: str
@@ -83,6 +85,11 @@ EXAMPLES = r"""
     uri: fake:///var/tmp/anyvirt-example
     gather_subset: [config]
     names: [web1]
+
+- name: Read which addresses the members of security groups have here
+  anyvirt.compute.virt_facts:
+    uri: fake:///var/tmp/anyvirt-example
+    gather_subset: [security_groups]
 
 # With this in ansible.cfg or the environment, gather_facts reports the capacity of each hypervisor host:
 #   ANSIBLE_FACTS_MODULES=ansible.builtin.setup,anyvirt.compute.virt_facts
@@ -196,6 +203,24 @@ ansible_facts:
               returned: when O(gather_subset) has V(config)
               type: list
               elements: dict
+        security_groups:
+          description: The members of security groups on this host.
+          returned: when O(gather_subset) has V(security_groups)
+          type: dict
+          contains:
+            host:
+              description: A text that differs between hosts.
+              returned: always
+              type: str
+            members:
+              description:
+                - Names of groups, each with the addresses of its active members, in CIDR notation.
+                - A project is a group too, named C(project:) and its name.
+              returned: always
+              type: dict
+              sample:
+                web: [10.0.0.5/32, "2001:db8::5/128"]
+                "project:shop": [10.0.0.5/32]
 query:
   description: Value of the expression.
   returned: when O(query) is given

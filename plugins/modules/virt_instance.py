@@ -132,9 +132,12 @@ options:
       networks: &networks
         description:
           - Network interfaces. Each is the name of a network, or a dictionary with C(network) or C(bridge), and if
-            you like C(mac) and C(model).
+            you like C(mac), C(model) and C(addresses).
           - A NIC declared without C(mac) gets an address that is the same at each run, and is later any of the
             instance's NICs on that network or bridge. One with C(mac) is the one with that address.
+          - C(addresses) is a list of the IP addresses, or networks in CIDR notation, that the guest may use where a
+            firewall looks after it, see O(security_groups). An empty list takes back what was declared; then they are
+            those that the host's DHCP server gives it, and with other DHCP servers the one that is seen to be given.
           - NICs that are not there are added. Those that no entry fits stay, unless O(purge_networks) is true.
         type: list
         elements: raw
@@ -224,6 +227,30 @@ options:
         type: bool
       protected: &protected
         description: A protected instance refuses to be removed, until a task has said V(false).
+        type: bool
+      security_groups: &security_groups
+        description:
+          - The security groups that it is in, see M(anyvirt.compute.virt_secgroup). They have to exist. The list is the
+            whole list, and is in force at once, without a restart.
+          - An empty list lets nothing in, everything out, and the answers to that in again.
+          - An instance with any list, even an empty one, cannot use other MAC or IP addresses than its own, nor be a
+            DHCP server or an IPv6 router.
+          - An instance for which no task ever gave a list is not filtered.
+        type: list
+        elements: str
+      firewall: &firewall
+        description:
+          - What does the filtering. When it is not given, the hypervisor's usual one, which is V(nwfilter) for libvirt.
+          - V(none) stops all filtering of the instance; its groups are kept, and count where rules of others name them.
+          - V(nftables) and V(iptables) need the task to run on the libvirt host itself, as root.
+        type: str
+        choices: [nwfilter, nftables, iptables, none]
+      project: &project
+        description:
+          - Whose instance it is, see O(allow_project_net_traffic). An empty text takes it away.
+        type: str
+      allow_project_net_traffic: &allow_project_net_traffic
+        description: Let in all that comes from active instances of the same O(project). When it is not given, V(false).
         type: bool
       cloud_init: &cloud_init
         description:
@@ -397,6 +424,10 @@ options:
   locked: *locked
   override_lock: *override_lock
   protected: *protected
+  security_groups: *security_groups
+  firewall: *firewall
+  project: *project
+  allow_project_net_traffic: *allow_project_net_traffic
   cloud_init: *cloud_init
   apply: *apply
   shutdown: *shutdown
@@ -800,6 +831,10 @@ INSTANCE_OPTIONS: dict[str, Option] = {
     "locked": TRUTH,
     "override_lock": TRUTH,
     "protected": TRUTH,
+    "security_groups": {"type": "list", "elements": "str"},
+    "firewall": choice("nwfilter", "nftables", "iptables", "none"),
+    "project": TEXT,
+    "allow_project_net_traffic": TRUTH,
     "cloud_init": group(user_data=SECRET, meta_data=SECRET, network_config=SECRET),
     "apply": choice("live", "next_boot", "restart"),
     "shutdown": group(method=choice("acpi", "agent", "forced"), timeout=NUMBER, force_after_timeout=TRUTH),

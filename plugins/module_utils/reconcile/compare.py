@@ -14,6 +14,7 @@ from ..model.instance import Instance
 from .compare_disks import compare_disks
 from .compare_nics import compare_nics
 from .desired import CUSTOM, Desired, topology_option, topology_size
+from .filtering import compare_filtering
 from .views import HIDDEN, is_document
 
 
@@ -41,6 +42,7 @@ class Comparison:
         desired: The instance's name and, of the fields that change, their whole wanted value.
         declared: What of that has to be looked for on the host: the NICs and disks as the task declares them.
         grows: A disk that exists has to grow.
+        unfelt: Fields that change in a way that no guest feels.
         problems: Why it cannot be as wanted.
         warnings: What the task's author should know.
     """
@@ -49,6 +51,7 @@ class Comparison:
     declared: Instance
     changes: list[Change] = field(default_factory=list)
     grows: bool = False
+    unfelt: set[str] = field(default_factory=set)
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -97,6 +100,7 @@ def compare(current: Instance, wanted: Desired, differing_extras: DifferingExtra
     _compare_metadata(current, wanted, found)
     _compare_cloud_init(current, wanted, found)
     _compare_extras(current, wanted, differing_extras, extras_option, found)
+    compare_filtering(current, wanted, found)
     if wanted.disks is not None or wanted.root_bytes is not None or wanted.swap_option:
         compare_disks(current, wanted, found)
     if wanted.instance.nics is not None:

@@ -23,6 +23,7 @@ def compare_nics(current: Instance, wanted: Desired, found: Comparison) -> None:
     pairs = _match(declared, nics)
     whole: list[Nic] = list(nics)
     changed: list[tuple[str, Any, Any]] = []
+    allowed: list[tuple[str, Any, Any]] = []
     for number, (nic, index) in enumerate(zip(declared, pairs)):
         option = f"networks[{number}]"
         if index is None:
@@ -37,15 +38,20 @@ def compare_nics(current: Instance, wanted: Desired, found: Comparison) -> None:
         if nic.model is not None and nic.model != old.model:
             changed.append((f"{option}.model", old.model, nic.model))
             whole[index] = replace(whole[index], model=nic.model)
+        if nic.addresses is not None and nic.addresses != sorted(old.addresses or ()):
+            allowed.append((f"{option}.addresses", old.addresses, nic.addresses))
+            whole[index] = replace(whole[index], addresses=nic.addresses)
     if wanted.purge_networks:
         kept = {index for index in pairs if index is not None}
         gone = [index for index in range(len(nics)) if index not in kept]
         changed += [("networks", nic_as_dict(nics[index]), None) for index in gone]
         whole = [nic for index, nic in enumerate(whole) if index not in gone]
-    for option, old_value, new_value in changed:
+    for option, old_value, new_value in [*changed, *allowed]:
         found.add(option, "nics", old_value, new_value, whole)
-    if changed:
+    if changed or allowed:
         found.declared.nics = declared
+    if allowed and not changed:
+        found.unfelt.add("nics")
 
 
 def _match(declared: list[Nic], nics: list[Nic]) -> list[int | None]:

@@ -14,6 +14,7 @@ from ..errors import Problem
 from ..model.instance import Disk, Instance, Nic
 from ..model.mac import with_addresses
 from .desired import SUSPENDED, Desired, topology_option, topology_size
+from .filtering import contradictions_of_new
 
 
 def problems_with_new(wanted: Desired) -> list[Problem]:
@@ -36,6 +37,7 @@ def problems_with_new(wanted: Desired) -> list[Problem]:
             for option in ("initrd", "cmdline")
             if getattr(boot, option)
         ]
+    problems += [Problem(wanted.where + option, message) for option, message in contradictions_of_new(wanted.instance)]
     if wanted.state == SUSPENDED:
         problems.append(
             Problem(

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..model.instance import CDROM, DISK, Disk, Nic
+from .filtering import read_addresses
 from .validate import Reader
 
 _DISK_OPTIONS = ("size", "image", "volume", "pool", "path", "kind", "bus", "format", "read_only", "device")
-_NETWORK_OPTIONS = ("network", "bridge", "mac", "model")
+_NETWORK_OPTIONS = ("network", "bridge", "mac", "model", "addresses")
 
 
 def read_networks(reader: Reader) -> list[Nic] | None:
@@ -27,7 +28,13 @@ def read_networks(reader: Reader) -> list[Nic] | None:
             continue
         inner = reader.inner("networks", entry, number)
         inner.only_known(_NETWORK_OPTIONS)
-        nic = Nic(inner.name("network"), inner.name("bridge"), inner.mac("mac"), inner.text("model"))
+        nic = Nic(
+            inner.name("network"),
+            inner.name("bridge"),
+            inner.mac("mac"),
+            inner.text("model"),
+            read_addresses(inner),
+        )
         if inner.given("network") and inner.given("bridge"):
             inner.complain("bridge", "is given beside network; a NIC is on one of the two")
         elif not inner.given("network") and not inner.given("bridge"):

@@ -21,7 +21,7 @@ from .views import address_as_dict, instance_as_dict, pending_as_dict
 CONSTANT_COST = ("host", "cpu", "instances", "stats")
 """Subsets that cost the same number of hypervisor calls however many instances there are; what ``all`` means."""
 
-SUBSETS = (*CONSTANT_COST, "config")
+SUBSETS = (*CONSTANT_COST, "config", "security_groups")
 
 
 FACTS_KEY = "anyvirt"
@@ -109,6 +109,8 @@ def gather(driver: ComputeDriver, subsets: Collection[str], patterns: Sequence[s
             del facts["host"]["cpu_info"]
         if "cpu" in subsets:
             facts["cpu"] = asdict(driver.get_cpu_info())
+        if "security_groups" in subsets:
+            facts["security_groups"] = {"host": driver.host_identity(), "members": driver.get_group_members()}
         if not {"instances", "stats", "config"}.isdisjoint(subsets):
             facts["instances"] = _instances(driver, subsets, patterns)
     return facts

@@ -26,7 +26,12 @@ APPLIED_LIVE = "live"
 APPLIED_PENDING = "pending"
 APPLIED_RESTART = "restart"
 
-UNFELT = frozenset({"metadata", "autostart", "description", "locked", "protected", "flavor", "image", "pool"})
+UNFELT = frozenset(
+    {
+        *("metadata", "autostart", "description", "locked", "protected", "flavor", "image", "pool"),
+        *("firewall", "security_groups", "project", "allow_project_net_traffic"),
+    }
+)
 """Fields that no guest ever feels, so they are in force at once whatever ``apply`` says."""
 
 
@@ -200,7 +205,7 @@ class Planner:
             return live
         # A disk cannot be told to grow later, and guests do not mind that it has grown already.
         only_grows = found.grows and not any(change.field == "disks" and change.old is None for change in found.changes)
-        return live & (UNFELT | {"disks"} if only_grows else UNFELT)
+        return live & (UNFELT | found.unfelt | ({"disks"} if only_grows else set()))
 
     def _update(self, current: Instance, found: Comparison, live: set[str]) -> list[Step]:
         fields = found.fields

@@ -19,6 +19,7 @@ from . import desired as want
 from .desired import Desired, Shutdown, Wait
 from .devices import read_disks, read_networks
 from .entries import read_entries, read_metadata, told_once, without_none
+from .filtering import read_filtering
 from .flavors import MEMORY_MB, ROOT_GB, SWAP_MB, VCPUS, read_flavor, read_flavors
 from .validate import Reader
 
@@ -81,6 +82,7 @@ def _read_instance(reader: Reader, flavors: Mapping[str, Flavor], driver_name: s
     instance.description = reader.text("description", lines=True)
     instance.locked = reader.truth("locked")
     instance.protected = reader.truth("protected")
+    read_filtering(reader, instance)
     wanted.metadata = read_metadata(reader)
     instance.cloud_init = _read_cloud_init(reader, instance.name)
     instance.hypervisor = dict(without_none(reader.mapping(driver_name) or {}))
