@@ -505,6 +505,17 @@ EXAMPLES = r"""
     wait:
       pattern: GUEST READY hostname=web2
 
+- name: Behind a firewall from its first packet on
+  anyvirt.compute.virt_instance:
+    uri: fake:///var/tmp/anyvirt-example
+    name: web3
+    memory_mb: 1024
+    networks:
+      - network: default
+        addresses: [192.168.122.30]
+    security_groups: [web, monitored]
+    state: running
+
 - name: More memory, with a restart if the hypervisor cannot do without
   anyvirt.compute.virt_instance:
     uri: fake:///var/tmp/anyvirt-example
