@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import Problem, Unsupported
-from ..model.secgroup import Drift, ProviderRule, SecurityGroup
+from ..model.secgroup import STALE_MEMBERS, Drift, ProviderRule, SecurityGroup
 from ..undo import Undo
 from .base import ComputeDriver
 
@@ -92,6 +92,17 @@ class FirewallDriver(ComputeDriver):
         """Replace what is known of these hosts, and bring all rules about the members up to date; hosts that are not
         mentioned stay, one with no groups is forgotten (Nova's refresh_security_group_members)."""
         raise self._firewall_refusal()
+
+    def stale_group_members(self) -> list[str]:
+        """The groups of which rules here know other addresses than their members on this host have now, sorted: an
+        instance started, stopped or moved, or DHCP gave it another one. Drivers that can tell without a look at the
+        kernel override this."""
+        stale = [drift.subject for drift in self.verify_filters(()) if drift.problem == STALE_MEMBERS]
+        return sorted({subject.partition(" ")[2] for subject in stale})
+
+    def refresh_security_group_members(self) -> None:
+        """Give all rules about members the addresses of now; each engine in one transaction."""
+        self.set_remote_members({})
 
     # -- what is really there ---------------------------------------------------------------------------------------
 

@@ -154,6 +154,10 @@ class HostPolicy:
     members: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
 
+STALE_MEMBERS = "addresses of its members are not those of now"
+"""The problem of ``Drift`` for a group (``subject`` is ``group NAME``) that rules are about."""
+
+
 class Drift(NamedTuple):
     """Something that the kernel or the hypervisor has otherwise than declared.
 
