@@ -32,7 +32,11 @@ def build_hosts(db: Database, settings: PoolSettings) -> list[Ref]:
         name_description="Hosts that are simulated for tests",
         master=hosts[0],
         cpu_info={"vendor": "GenuineIntel", "features": _CPU_FEATURES, **cpus},
-        restrictions={"restrict_memory_control": "false", "restrict_pool_size": "false"},
+        restrictions={
+            "restrict_memory_control": "false",
+            "restrict_pool_size": "false",
+            "restrict_vif_locking": "false",
+        },
         other_config={"cpuid_feature_mask": "ffffff7f-ffffffff-ffffffff-ffffffff"},
         allowed_operations=["designate_new_master"],
     )

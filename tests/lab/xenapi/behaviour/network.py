@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-from lab.xenapi import vm_devices
+from lab.xenapi import locking_rules, vm_devices
 from lab.xenapi.database import Database, Ref
 from lab.xenapi.failures import Failure
 from lab.xenapi.registry import Call, message
@@ -64,6 +64,9 @@ def _attached(db: Database, vifs: list[Ref]) -> list[Ref]:
 @message("network.set_default_locking_mode")
 def set_default_locking_mode(call: Call, network: Ref, value: str) -> None:
     with call.db.lock:
+        if value == locking_rules.DISABLED:
+            locking_rules.check_licensed(call.db)
+            locking_rules.check_no_controller(call.db)
         attached = _attached(call.db, call.db.get("network", network, "VIFs"))
         if attached:
             raise Failure("VIF_IN_USE", network, attached[0])

@@ -1,14 +1,13 @@
 # Copyright (c) 2026 anyvirt contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""VIF messages: a VM's network interfaces."""
+"""VIF messages: a VM's network interfaces; for what is about addresses see vif_addresses."""
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 
-from lab.xenapi import device_rules, vm_devices
+from lab.xenapi import device_rules, locking_rules, vm_devices
 from lab.xenapi.database import Ref
 from lab.xenapi.device_names import VIF_NUMBERS, is_mac, is_vif_device, made_mac
 from lab.xenapi.failures import Failure
@@ -23,6 +22,8 @@ def create(call: Call, args: dict[str, Any]) -> Ref:
     """
     db, vm, device = call.db, args["VM"], args["device"]
     with db.lock:
+        if args["locking_mode"] == locking_rules.LOCKED or args["ipv4_allowed"] or args["ipv6_allowed"]:
+            locking_rules.check_licensed(db)
         seed = db.get("VM", vm, "other_config").get("mac_seed")
         db.get("network", args["network"], "uuid")
         if not is_vif_device(device):
@@ -86,102 +87,3 @@ def move(call: Call, vif: Ref, network: Ref) -> None:
         call.db.get("network", network, "uuid")
         call.db.set("VIF", vif, network=network)
         call.world.guests_changed(call.db.get("VIF", vif, "VM"))
-
-
-@message("VIF.set_locking_mode")
-def set_locking_mode(call: Call, vif: Ref, value: str) -> None:
-    call.db.set("VIF", vif, locking_mode=value)
-
-
-@message("VIF.set_ipv4_allowed")
-def set_ipv4_allowed(call: Call, vif: Ref, value: list[str]) -> None:
-    for address in value:
-        _check_address(address, 4)
-    call.db.set("VIF", vif, ipv4_allowed=value)
-
-
-@message("VIF.set_ipv6_allowed")
-def set_ipv6_allowed(call: Call, vif: Ref, value: list[str]) -> None:
-    for address in value:
-        _check_address(address, 6)
-    call.db.set("VIF", vif, ipv6_allowed=value)
-
-
-@message("VIF.add_ipv4_allowed")
-def add_ipv4_allowed(call: Call, vif: Ref, value: str) -> None:
-    _add_allowed(call, vif, "ipv4_allowed", value, 4)
-
-
-@message("VIF.add_ipv6_allowed")
-def add_ipv6_allowed(call: Call, vif: Ref, value: str) -> None:
-    _add_allowed(call, vif, "ipv6_allowed", value, 6)
-
-
-@message("VIF.remove_ipv4_allowed")
-def remove_ipv4_allowed(call: Call, vif: Ref, value: str) -> None:
-    _remove_allowed(call, vif, "ipv4_allowed", value)
-
-
-@message("VIF.remove_ipv6_allowed")
-def remove_ipv6_allowed(call: Call, vif: Ref, value: str) -> None:
-    _remove_allowed(call, vif, "ipv6_allowed", value)
-
-
-@message("VIF.configure_ipv4")
-def configure_ipv4(call: Call, vif: Ref, mode: str, address: str, gateway: str) -> None:
-    _configure(call, vif, 4, mode, address, gateway)
-
-
-@message("VIF.configure_ipv6")
-def configure_ipv6(call: Call, vif: Ref, mode: str, address: str, gateway: str) -> None:
-    _configure(call, vif, 6, mode, address, gateway)
-
-
-def _add_allowed(call: Call, vif: Ref, field: str, address: str, version: int) -> None:
-    _check_address(address, version)
-    with call.db.lock:
-        allowed = call.db.get("VIF", vif, field)
-        if address not in allowed:
-            call.db.set("VIF", vif, **{field: [*allowed, address]})
-
-
-def _remove_allowed(call: Call, vif: Ref, field: str, address: str) -> None:
-    with call.db.lock:
-        allowed = [other for other in call.db.get("VIF", vif, field) if other != address]
-        call.db.set("VIF", vif, **{field: allowed})
-
-
-def _configure(call: Call, vif: Ref, version: int, mode: str, address: str, gateway: str) -> None:
-    static = mode == "Static"
-    if static:
-        _check_network_address(address, version)
-    if static and gateway:
-        _check_address(gateway, version)
-    prefix = f"ipv{version}"
-    call.db.set(
-        "VIF",
-        vif,
-        **{
-            f"{prefix}_configuration_mode": mode,
-            f"{prefix}_addresses": [address] if static else [],
-            f"{prefix}_gateway": gateway if static else "",
-        },
-    )
-
-
-def _check_address(address: str, version: int) -> None:
-    try:
-        fits = ipaddress.ip_address(address).version == version
-    except ValueError:
-        fits = False
-    if not fits:
-        raise Failure("INVALID_IP_ADDRESS_SPECIFIED", address)
-
-
-def _check_network_address(address: str, version: int) -> None:
-    try:
-        fits = "/" in address and ipaddress.ip_interface(address).version == version
-    except ValueError:
-        fits = False
-    if not fits:
-        raise Failure("INVALID_CIDR_ADDRESS_SPECIFIED", address)
