@@ -114,15 +114,15 @@ options:
         type: bool
       default_egress: &default_egress
         description:
-          - Whether a list of all rules that has none for egress stands for one that lets everything out, as EC2 gives it
-            to each new group. When it is not given, V(true).
+          - Whether a list of all rules that has none for egress stands for one that lets everything out, as EC2 gives
+            it to each new group. When it is not given, V(true).
           - With V(false) nothing is let out but what O(rules) say. Where O(rules) have one for egress this means
             nothing. It means nothing either where O(rules) are added to those of an existing group.
         type: bool
       allow_unknown_groups: &allow_unknown_groups
         description:
-          - Whether rules may name groups that are neither defined on the host or by the task nor known to have members on
-            other hosts. When it is not given, V(false), since most of them are misspelt.
+          - Whether rules may name groups that are neither defined on the host or by the task nor known to have members
+            on other hosts. When it is not given, V(false), since most of them are misspelt.
           - As long as nobody is known to be in such a group, a rule about it lets nothing through.
         type: bool
   state: *state
@@ -261,7 +261,8 @@ EXAMPLES = r"""
 # - anyvirt.compute.virt_secgroup:
 #     groups: "{{ security_groups }}"
 #     members: >-
-#       {{ ansible_play_hosts | map('extract', hostvars) | map(attribute='ansible_facts.anyvirt.security_groups') | list }}
+#       {{ ansible_play_hosts | map('extract', hostvars)
+#          | map(attribute='ansible_facts.anyvirt.security_groups', default={}) | list }}
 """
 
 RETURN = r"""
@@ -302,8 +303,8 @@ groups:
             port: 443
             cidr: "::/0"
     changes: &changes_result
-      description: What changed, each with C(option), C(old) and C(new). Of rules, C(old) has those that are taken away and
-        C(new) those that are added.
+      description: What changed, each with C(option), C(old) and C(new). Of rules, C(old) has those that are taken away
+        and C(new) those that are added.
       returned: always
       type: list
       elements: dict
@@ -375,8 +376,8 @@ remote_members:
   contains:
     changed: *changed_result
     before:
-      description: What was known of each host of which something else is reported now, in C(hosts); and in C(stale) those
-        groups whose members on this host had other addresses than the rules knew.
+      description: What was known of each host of which something else is reported now, in C(hosts); and in C(stale)
+        those groups whose members on this host had other addresses than the rules knew.
       returned: always
       type: dict
     after:
@@ -396,7 +397,8 @@ host:
   returned: success, and when groups failed
   type: str
 members:
-  description: The addresses of each group's active members on this host, for the option O(members) of other hosts' tasks.
+  description: The addresses of each group's active members on this host, for the option O(members) of other hosts'
+    tasks.
   returned: success, and when groups failed
   type: dict
   sample:
