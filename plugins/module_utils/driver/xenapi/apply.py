@@ -11,20 +11,25 @@ from typing import Any
 from ...model import power_state
 from ...model.instance import Disk, Instance
 from ...undo import UndoStack
+from ..members import is_filtered
 from .complete import complete_cpu
 from .deferred import defer, overlay, present, waiting_options
 from .diskchanges import Part
 from .extras import AUTOSTART, CORES, HOSTNAME, MAPPINGS, domain_type, merged
 from .live import UNFELT, split_extras
-from .metadata import Record, new_id, read_record, with_record
+from .metadata import Record, declared_addresses, new_id, read_record, with_record
 from .nicchanges import NicChangesMixin
 from .records import NULL, Object, Survey, to_instance
 from .seeds import SeedsMixin
 from .sizes import SizesMixin
+from .vifaddresses import UNLOCKED, lock_for
 from .vmfields import Fields, boot_fields
 from .xenstore import network_records, without_networking
 
-_IN_RECORD = ("flavor", "image", "pool", "metadata", "locked", "protected")
+_PLAIN = ("flavor", "image", "pool", "metadata", "locked", "protected", "firewall", "security_groups")
+"""What is in the record as the instance has it."""
+OF_FILTERING = ("firewall", "security_groups", "nics")
+"""Options that say how a guest is filtered."""
 _ORDER = ("domain_type", "HVM_boot_policy")
 """Fields to be set first: the server lets others follow from them."""
 
@@ -67,6 +72,12 @@ class Work:
     def name(self) -> str:
         """The instance's."""
         return self.actual.name
+
+    @property
+    def outcome(self) -> Instance:
+        """What of its filtering the instance has afterwards, and its NICs."""
+        changing = [option for option in OF_FILTERING if option in self.now]
+        return replace(self.actual, **{option: getattr(self.desired, option) for option in changing})
 
 
 class ApplyMixin(NicChangesMixin, SeedsMixin, SizesMixin):
@@ -127,7 +138,8 @@ class ApplyMixin(NicChangesMixin, SeedsMixin, SizesMixin):
             instance.cloud_init = work.desired.cloud_init
             self.change_seed(ref, vm, instance, work.record, work.survey, done)
         if "nics" in work.now:
-            self.change_nics(ref, vm, work.desired.nics or [], done)
+            self.change_nics(ref, vm, work.desired.nics or [], is_filtered(work.outcome), done)
+        self._change_filtering(work, done)
         with self.guard(f"change instance {name!r}", name):
             self._change_sizes_now(work, done)
             self._set_fields_now(work, done)
@@ -155,6 +167,19 @@ class ApplyMixin(NicChangesMixin, SeedsMixin, SizesMixin):
         return swapped
 
     # -- parts of it ------------------------------------------------------------------------------------------------
+
+    def _change_filtering(self, work: Work, done: UndoStack) -> None:
+        """The record is written later: who is killed in between has it done again by the next run."""
+        if work.now.isdisjoint(OF_FILTERING):
+            return
+        after = work.outcome
+        if is_filtered(after):
+            locks = {nic.mac or "": lock_for(nic) for nic in after.nics or []}
+        elif is_filtered(work.actual):
+            locks = {nic.mac or "": UNLOCKED for nic in after.nics or []}
+        else:
+            return
+        self.change_locks(work.ref, work.name, locks, done)
 
     def _change_sizes_now(self, work: Work, done: UndoStack) -> None:
         ref, vm, desired = work.ref, work.vm, work.desired
@@ -207,8 +232,14 @@ class ApplyMixin(NicChangesMixin, SeedsMixin, SizesMixin):
 
     def _write_config(self, work: Work, done: UndoStack) -> None:
         """Write other_config: our record, and what else of it changes."""
-        for option in work.now.intersection(_IN_RECORD):
+        for option in work.now.intersection(_PLAIN):
             setattr(work.record, option, getattr(work.desired, option))
+        if "project" in work.now:
+            work.record.project = work.desired.project or None
+        if "allow_project_net_traffic" in work.now:
+            work.record.allow_project_net_traffic = bool(work.desired.allow_project_net_traffic)
+        if "nics" in work.now:
+            work.record.addresses = declared_addresses(work.desired.nics or ())
         fresh: dict[str, str] = self.call("VM.get_other_config", work.ref)
         record = self._merge_record(work, fresh)
         new = dict(fresh) if record is None else with_record(fresh, record)

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
-from ..capabilities import FEATURES, FIREWALL_FEATURES, LATER, YES, Capabilities, Support
+from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
 
-_PLANNED: Capabilities = dict.fromkeys((*FIREWALL_FEATURES, "migration", "guest_operations"), LATER)
+_PLANNED: Capabilities = dict.fromkeys(("migration", "guest_operations"), LATER)
+_ENGINE = "XenServer locks the network interfaces of instances that have security_groups by itself; leave firewall out"
 
 CAPABILITIES: Capabilities = {
     **dict.fromkeys(FEATURES, YES),
@@ -56,4 +57,17 @@ CAPABILITIES: Capabilities = {
     "interface_stats": Support(
         True, "from the rates that hosts record, added up since the start; no packets and drops"
     ),
+    "firewall": Support(
+        True,
+        "all groups are kept; instances can be in those that let everything in and out, which gives them the base "
+        "protection; filter in the guest or on the network",
+    ),
+    "firewall_base": Support(
+        True,
+        "spoofed addresses and router advertisements, where addresses are declared; rogue DHCP servers with an address "
+        "of their own are not stopped",
+    ),
+    **dict.fromkeys(("firewall_nwfilter", "firewall_nftables", "firewall_iptables"), Support(False, _ENGINE)),
+    "provider_rules": Support(False, "XenServer only keeps guests from using other addresses; filter on the network"),
+    "group_references": Support(False, "such rules are kept, and no instance can be in their groups alone"),
 }

@@ -19,31 +19,36 @@ from ...errors import (
     VolumeInUse,
 )
 from ...model.instance import CDROM, Disk, Instance, Nic
+from ...model.secgroup import SecurityGroup
 from ...model.units import format_size
+from ..members import is_filtered
 from .complete import CompleteMixin, disks_too_small
+from .filtering import address_findings, filtering_findings, group_findings
+from .findings import Finding, raise_first
+from .groups import read_groups
 from .images import is_file, look_at
 from .metadata import read_volume_record
 from .query import MOST, any_of
 from .records import is_instance
 from .syntax import syntax_problems
 
-Finding = tuple[Problem, type[AnyvirtError]]
-
 
 class CheckMixin(CompleteMixin):
     """Syntax, and what the pool lacks."""
 
     def check_parameter_syntax(self, instance: Instance) -> list[Problem]:
-        return syntax_problems(instance) + self.unmet_needs(instance)
+        never = [problem for problem, _kind in filtering_findings(instance)]
+        return syntax_problems(instance) + self.unmet_needs(instance) + never
 
     def validate_parameters(self, instances: Sequence[Instance]) -> dict[str, list[Problem]]:
         self.forget_places()
         self._read_names(instances)
         owners = self._owners(nic.mac for instance in instances for nic in instance.nics or [] if nic.mac)
         there = self._those_there(instances)
+        groups = self.groups_for(instances)
         found: dict[str, list[Problem]] = {}
         for instance in instances:
-            findings = self._findings(instance, instance.name in there, owners)
+            findings = self._findings(instance, instance.name in there, owners, groups)
             problems = [problem for problem, _kind in findings]
             if problems:
                 found[instance.name] = problems
@@ -54,12 +59,20 @@ class CheckMixin(CompleteMixin):
         problems = self.check_parameter_syntax(instance)
         if problems:
             raise InvalidInput(problems)
-        raise_first(self._findings(instance, False, {}))
+        raise_first(self._findings(instance, False, {}, self.groups_for([instance])))
 
     def require_nics(self, name: str, nics: Sequence[Nic]) -> None:
         """Raise the error of the first thing that the pool lacks for these NICs of an instance."""
         owners = self._owners(nic.mac for nic in nics if nic.mac)
         raise_first(self._nic_findings(Instance(name, nics=list(nics)), owners))
+
+    def groups_for(self, instances: Iterable[Instance]) -> dict[str, SecurityGroup]:
+        """The security groups that there are now, where one of the instances is filtered."""
+        if not any(is_filtered(instance) for instance in instances):
+            return {}
+        with self.guard("read the security groups"):
+            _ref, pool = self.pool()
+        return read_groups(pool["other_config"])
 
     # -- reading, a constant number of calls ------------------------------------------------------------------------
 
@@ -81,6 +94,7 @@ class CheckMixin(CompleteMixin):
             if instance.image is not None
             or instance.hypervisor.get("template") is not None
             or any(disk.image is not None for disk in instance.disks or [])
+            or is_filtered(instance)
         }
         if not names:
             return set()
@@ -106,7 +120,13 @@ class CheckMixin(CompleteMixin):
 
     # -- finding ----------------------------------------------------------------------------------------------------
 
-    def _findings(self, instance: Instance, is_there: bool, owners: Mapping[str, set[str]]) -> Iterator[Finding]:
+    def _findings(
+        self,
+        instance: Instance,
+        is_there: bool,
+        owners: Mapping[str, set[str]],
+        groups: Mapping[str, SecurityGroup],
+    ) -> Iterator[Finding]:
         """What the pool lacks for the mentioned values; what an existing instance was made from is not looked for."""
         extras = instance.hypervisor
         near = extras.get("affinity") or None
@@ -121,12 +141,18 @@ class CheckMixin(CompleteMixin):
         for number, disk in enumerate(instance.disks or []):
             yield from self._disk_findings(instance, f"disks[{number}]", disk, is_there, near)
         yield from self._nic_findings(instance, owners)
+        yield from group_findings(instance, groups)
+        if not is_there:
+            yield from address_findings(instance)
 
     def _template_findings(self, instance: Instance, name: str) -> Iterator[Finding]:
         problem = next(_tried("hypervisor.template", lambda: self.find_template(name)), None)
         if problem is not None:
             yield problem
             return
+        if is_filtered(instance) and not instance.nics and self.find_template(name).record["VIFs"]:
+            needed = f"the template {name!r} brings network interfaces, which a filtered instance has to declare"
+            yield Problem("nics", needed), InvalidInput
         for number, brought in disks_too_small(instance.disks or [], self.find_template(name).like.disks or []):
             needed = format_size(brought.size_bytes or 0)
             yield Problem(f"disks[{number}].size_bytes", f"the template {name!r} brings {needed}"), InvalidInput
@@ -206,9 +232,3 @@ def _tried(option: str, find: Callable[[], object]) -> Iterator[Finding]:
         raise
     except AnyvirtError as error:
         yield Problem(option, str(error)), error.__class__
-
-
-def raise_first(findings: Iterable[Finding]) -> None:
-    """Raise the first one as the error that it is."""
-    for problem, kind in findings:
-        raise InvalidInput([problem]) if issubclass(kind, InvalidInput) else kind(str(problem))

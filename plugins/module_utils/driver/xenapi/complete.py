@@ -15,6 +15,8 @@ from ...model.units import GIB, MIB
 from ..needs import needed_features
 from .devices import device_name, device_number, free_number, numbers_of
 from .extras import HVM, wanted_domain_type
+from .filtering import filtering_findings
+from .findings import raise_first
 from .host import HostMixin
 from .images import is_file, look_at
 from .places import PlacesMixin
@@ -31,6 +33,7 @@ class CompleteMixin(PlacesMixin, HostMixin):
     def complete(self, instance: Instance) -> Instance:
         for _option, feature in needed_features(instance):
             self.require(feature)
+        raise_first(filtering_findings(instance))
         like = self._template_of(instance)
         kind = wanted_domain_type(instance, like)
         cpu, boot = instance.cpu or Cpu(), instance.boot or Boot()
@@ -53,6 +56,9 @@ class CompleteMixin(PlacesMixin, HostMixin):
             metadata=dict(instance.metadata or {}),
             locked=bool(instance.locked),
             protected=bool(instance.protected),
+            security_groups=None if instance.security_groups is None else sorted(set(instance.security_groups)),
+            project=instance.project or None,
+            allow_project_net_traffic=bool(instance.allow_project_net_traffic),
             cloud_init_fingerprint=instance.cloud_init_fingerprint if data is None else data.fingerprint(),
             hypervisor={**instance.hypervisor, "domain_type": kind},
         )
@@ -87,7 +93,10 @@ class CompleteMixin(PlacesMixin, HostMixin):
         """Copies with an address each."""
         asked = [None if nic.mac is None else nic.mac.lower() for nic in nics]
         macs = with_addresses(self._identity, name, asked, taken)
-        return [replace(nic, mac=mac) for nic, mac in zip(nics, macs)]
+        return [
+            replace(nic, mac=mac, addresses=sorted(nic.addresses) if nic.addresses else None)
+            for nic, mac in zip(nics, macs)
+        ]
 
     def _identity(self) -> str:
         """The pool's or host's, which does not change."""

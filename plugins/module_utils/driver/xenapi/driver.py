@@ -10,6 +10,7 @@ from .addresses import AddressesMixin
 from .capabilities import CAPABILITIES
 from .console import ConsoleMixin
 from .host import HostMixin
+from .members import MembersMixin
 from .power import PowerMixin
 from .spawn import SpawnMixin
 from .stats import StatsMixin
@@ -18,7 +19,15 @@ from .xenstore import XenStoreMixin
 
 
 class XenApiDriver(
-    UpdateMixin, PowerMixin, SpawnMixin, XenStoreMixin, StatsMixin, AddressesMixin, ConsoleMixin, HostMixin
+    UpdateMixin,
+    PowerMixin,
+    SpawnMixin,
+    XenStoreMixin,
+    StatsMixin,
+    MembersMixin,
+    AddressesMixin,
+    ConsoleMixin,
+    HostMixin,
 ):
     """``xenapi://HOST[:PORT]`` (HTTPS) and ``xenapi+http://HOST[:PORT]`` URIs: a pool, through its master; with
     ``?host=NAME`` one host of it."""

@@ -6,13 +6,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...model import power_state
-from ...model.instance import DISK, Instance
+from ...model.instance import DISK, Instance, Nic
 from .extras import HVM, differing
 
-UNFELT = frozenset({"flavor", "image", "pool", "autostart", "description", "metadata", "locked", "protected"})
+UNFELT = frozenset(
+    {
+        *("flavor", "image", "pool", "autostart", "description", "metadata", "locked", "protected"),
+        *("firewall", "security_groups", "project", "allow_project_net_traffic"),
+    }
+)
 """What the guest does not notice of its configuration."""
 UNFELT_EXTRAS = frozenset({"template", "other_config", "affinity", "xenstore_data"})
 """The same of the options that only this driver knows. Of ``xenstore_data`` the guest hears where the server can tell
@@ -26,6 +32,8 @@ def live_options(current: Instance, desired: Instance, options: Collection[str])
     live = {option for option in options if option in UNFELT}
     if "hypervisor" in options and differing(current.hypervisor, desired.hypervisor) <= UNFELT_EXTRAS:
         live.add("hypervisor")
+    if "nics" in options and "nics" not in current.pending and _hardware(current) == _hardware(desired):
+        live.add("nics")
     if current.power_state in power_state.EXECUTING:  # the server changes nothing of a paused guest
         live |= {option for option in options if _fits_running(current, desired, option)}
     return live
@@ -35,6 +43,11 @@ def split_extras(extras: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, A
     """Those that the guest does not feel, and the others."""
     unfelt = {key: value for key, value in extras.items() if key in UNFELT_EXTRAS}
     return unfelt, {key: value for key, value in extras.items() if key not in UNFELT_EXTRAS}
+
+
+def _hardware(instance: Instance) -> list[Nic]:
+    """What a guest sees of its NICs."""
+    return [replace(nic, mac=(nic.mac or "").lower(), addresses=None) for nic in instance.nics or []]
 
 
 def _fits_running(current: Instance, desired: Instance, option: str) -> bool:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
 from ...model.flavor import Flavor
+from ...model.instance import Nic
 
 KEY = "anyvirt"
 """Our key in the other_config of VMs, VDIs and VIFs."""
@@ -40,6 +41,8 @@ class Record:
         pool: The storage pool named by the task.
         unfinished: A spawn has not come to its end.
         deferred: Options that wait for the next start: name -> plain value.
+        firewall, security_groups, project, allow_project_net_traffic: See Instance.
+        addresses: Those that the guest may use, by the MAC address of the NIC.
     """
 
     id: str = ""
@@ -53,6 +56,11 @@ class Record:
     cloud_init_fingerprint: str | None = None
     unfinished: bool = False
     deferred: dict[str, Any] = field(default_factory=dict)
+    firewall: str | None = None
+    security_groups: list[str] | None = None
+    project: str | None = None
+    allow_project_net_traffic: bool = False
+    addresses: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass
@@ -101,14 +109,19 @@ class VolumeRecord:
 
 
 _TYPES: Mapping[str, type] = {
-    **dict.fromkeys(("flavor", "metadata", "deferred", "cached"), dict),
-    "moves": list,
-    **dict.fromkeys(("locked", "protected", "unfinished", "doomed"), bool),
+    **dict.fromkeys(("flavor", "metadata", "deferred", "cached", "addresses"), dict),
+    **dict.fromkeys(("moves", "security_groups"), list),
+    **dict.fromkeys(("locked", "protected", "unfinished", "doomed", "allow_project_net_traffic"), bool),
     **dict.fromkeys(("size_bytes", "number"), int),
 }
 """Of values that are no texts."""
 
 _Kept = TypeVar("_Kept", Record, VolumeRecord)
+
+
+def declared_addresses(nics: Iterable[Nic]) -> dict[str, list[str]]:
+    """The addresses that guests may use, as records have them."""
+    return {nic.mac: sorted(nic.addresses) for nic in nics if nic.mac is not None and nic.addresses}
 
 
 def new_id() -> str:
@@ -129,6 +142,9 @@ def read_record(vm: Mapping[str, Any]) -> Record | None:
         return None
     if record.flavor is not None:
         record.flavor = _read_flavor(record.flavor)
+    if record.security_groups is not None:
+        record.security_groups = _texts(record.security_groups)
+    record.addresses = {mac: _texts(those) for mac, those in record.addresses.items() if isinstance(those, list)}
     return record
 
 
@@ -167,7 +183,15 @@ def to_text(record: Record | VolumeRecord) -> str:
     values = asdict(record)
     if isinstance(record, Record) and record.flavor is not None:
         values["flavor"] = record.flavor.as_dict()
-    return json.dumps({name: value for name, value in values.items() if value not in (None, False, {}, [], "")})
+    # An instance in no group is something else than one of which nothing was said.
+    empty: tuple[Any, ...] = (None, False, {}, "")
+    return json.dumps(
+        {
+            name: value
+            for name, value in values.items()
+            if value not in empty and (value != [] or name == "security_groups")
+        }
+    )
 
 
 def foreign_keys(other_config: Mapping[str, str]) -> dict[str, str]:
@@ -194,6 +218,10 @@ def _read(owner: Mapping[str, Any], kind: type[_Kept]) -> _Kept | None:
         return kind(**usable)
     except TypeError:  # the owner is missing
         return None
+
+
+def _texts(values: list[Any]) -> list[str]:
+    return [value for value in values if isinstance(value, str)]
 
 
 def _read_flavor(values: Any) -> Flavor | None:

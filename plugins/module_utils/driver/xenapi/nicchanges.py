@@ -11,33 +11,45 @@ from dataclasses import replace
 
 from ...model.instance import Nic
 from ...undo import UndoStack
-from .devicechanges import VIF, DeviceChangesMixin
+from .devicechanges import VIF
 from .metadata import BY_BRIDGE, KEY
 from .records import Object
+from .viflocks import VifLocksMixin
 from .vmfields import new_vif
 
 _MOST = 7
 """How many NICs servers are sure to let a VM have; their numbers begin with 0."""
 
 
-class NicChangesMixin(DeviceChangesMixin):
+class NicChangesMixin(VifLocksMixin):
     """Changes of network interfaces."""
 
     def complete_new_nics(self, name: str, wanted: Sequence[Nic], had: Sequence[Nic]) -> list[Nic]:
-        """The wanted NICs with an address each. Those that are new are looked after: is their network there, and is
-        their address free?"""
+        """The wanted NICs with a MAC address each, and with what their guest may use: what it had, unless something is
+        said of it. Those that are new are looked after: is their network there, and is their address free?"""
+        allowed = {nic.mac: nic.addresses for nic in had}
         wanted = [nic if nic.mac is None else replace(nic, mac=nic.mac.lower()) for nic in wanted]
-        taken = [nic.mac for nic in had if nic.mac]
-        new = [nic for nic in wanted if nic.mac is None or nic.mac not in taken]
-        moved = [nic for nic in wanted if nic not in new and nic not in had]
+        wanted = [
+            replace(nic, addresses=sorted(nic.addresses or ()) or None)
+            if nic.addresses is not None
+            else replace(nic, addresses=allowed.get(nic.mac))
+            for nic in wanted
+        ]
+        places = {nic.mac: (nic.network, nic.bridge) for nic in had if nic.mac}
+        taken = list(places)
+        new = [nic for nic in wanted if nic.mac is None or nic.mac not in places]
+        moved = [nic for nic in wanted if nic not in new and places[nic.mac or ""] != (nic.network, nic.bridge)]
         self.require_nics(name, [*new, *moved])
         completed = iter(self.complete_nics(name, new, taken))
         return [next(completed) if nic in new else nic for nic in wanted]
 
-    def change_nics(self, ref: str, vm: Object, wanted: Sequence[Nic], done: UndoStack) -> None:
+    def change_nics(self, ref: str, vm: Object, wanted: Sequence[Nic], filtered: bool, done: UndoStack) -> None:
         """Give a VM, and its guest where that runs, exactly these NICs.
 
         A NIC is known by its address, which stays when it moves to another network.
+
+        Args:
+            filtered: New ones are locked from the beginning; the others are left as they are in this.
         """
         name = vm["name_label"]
         with self.guard(f"change the network interfaces of instance {name!r}", name):
@@ -54,7 +66,7 @@ class NicChangesMixin(DeviceChangesMixin):
             for nic in changing:
                 found = there.get(nic.mac or "")
                 if found is None:
-                    new = str(self.call("VIF.create", new_vif(ref, nic, networks[nic.mac], next(numbers))))
+                    new = str(self.call("VIF.create", new_vif(ref, nic, networks[nic.mac], next(numbers), filtered)))
                     if vm["power_state"] == "Running":
                         self.plug(VIF, new, name)
                 else:

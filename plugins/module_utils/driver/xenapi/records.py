@@ -127,7 +127,7 @@ def to_instance(ref: str, vm: Object, survey: Survey) -> Instance:
         image=known.image,
         pool=known.pool,
         disks=read_disks(survey.vbds.get(ref, ()), survey, record),
-        nics=[_read_nic(vif, survey.networks) for vif in in_order(survey.vifs.get(ref, ()), "device")],
+        nics=[_read_nic(vif, survey.networks, known) for vif in in_order(survey.vifs.get(ref, ()), "device")],
         boot=_read_boot(vm),
         cpu=_read_cpu(vm),
         console=Console(serial=True, vnc=True),
@@ -136,6 +136,10 @@ def to_instance(ref: str, vm: Object, survey: Survey) -> Instance:
         metadata=dict(known.metadata),
         locked=known.locked,
         protected=known.protected,
+        firewall=known.firewall,
+        security_groups=known.security_groups,
+        project=known.project,
+        allow_project_net_traffic=known.allow_project_net_traffic,
         cloud_init_fingerprint=known.cloud_init_fingerprint,
         hypervisor=read_extras(vm, survey.host_names),
         power_state=state_of(vm),
@@ -202,9 +206,9 @@ def _read_disk(vbd: Object, survey: Survey, record: Record | None) -> Disk:
     return disk
 
 
-def _read_nic(vif: Object, networks: Objects) -> Nic:
-    network = networks.get(vif["network"])
-    nic = Nic(mac=vif["MAC"].lower())
+def _read_nic(vif: Object, networks: Objects, record: Record) -> Nic:
+    network, mac = networks.get(vif["network"]), vif["MAC"].lower()
+    nic = Nic(mac=mac, addresses=record.addresses.get(mac))
     if network is not None:
         if vif["other_config"].get(KEY) == BY_BRIDGE:
             nic.bridge = network["bridge"]

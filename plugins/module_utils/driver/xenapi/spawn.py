@@ -12,12 +12,13 @@ from typing import NamedTuple
 from ...errors import AlreadyExists, HypervisorError, InvalidInput, Problem
 from ...model.instance import DISK, Disk, Instance, Nic
 from ...undo import UndoStack
+from ..members import is_filtered
 from .complete import ROOT
 from .devices import device_number
 from .errors import code_of
 from .extras import AUTOSTART, HVM, merged, wanted_domain_type
 from .images import is_file
-from .metadata import Record, new_id, read_record, with_record
+from .metadata import Record, declared_addresses, new_id, read_record, with_record
 from .places import Template
 from .records import NULL, Object, is_instance
 from .remains import is_leftover
@@ -164,7 +165,7 @@ class SpawnMixin(TemplatesMixin):
                     self._add_disk(ref, disk, part, done)
             with self.guard(f"give instance {name!r} its network interfaces", name):
                 for number, (nic, network) in enumerate(parts.nics):
-                    self.call("VIF.create", new_vif(ref, nic, network, number))
+                    self.call("VIF.create", new_vif(ref, nic, network, number, is_filtered(instance)))
             if parts.template is not None:
                 self.finish_clone(made, name)
             if instance.autostart:
@@ -263,4 +264,9 @@ def _new_record(instance: Instance) -> Record:
         protected=bool(instance.protected),
         cloud_init_fingerprint=instance.cloud_init_fingerprint,
         unfinished=True,
+        firewall=instance.firewall,
+        security_groups=instance.security_groups,
+        project=instance.project,
+        allow_project_net_traffic=bool(instance.allow_project_net_traffic),
+        addresses=declared_addresses(instance.nics or ()),
     )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -14,7 +15,9 @@ from ...model.instance import Instance, Nic
 from ...model.units import MIB
 from ...undo import Undo, UndoStack
 from ..needs import needed_features
-from .apply import Work
+from .apply import OF_FILTERING, Work
+from .filtering import address_findings, filtering_findings, group_findings
+from .findings import raise_first
 from .live import live_options
 from .power import PowerMixin
 from .records import state_of
@@ -92,6 +95,11 @@ class UpdateMixin(PowerMixin):
         configured = self.configured(work)
         if "nics" in options:
             desired = replace(desired, nics=self.complete_new_nics(name, desired.nics or [], configured.nics or []))
+        if desired.security_groups is not None:
+            desired = replace(desired, security_groups=sorted(set(desired.security_groups)))
+        if not options.isdisjoint(OF_FILTERING):
+            values = {option: getattr(desired, option) for option in OF_FILTERING if option in options}
+            self._require_filtering(replace(configured, **values))
         work.desired = desired
         if "disks" in options:
             instance = replace(work.actual, pool=desired.pool or configured.pool)
@@ -104,6 +112,16 @@ class UpdateMixin(PowerMixin):
             work.now = set(options) & (live | {"cloud_init"})
             self.leave_waiting(work, set(options))
         return work
+
+    def _require_filtering(self, instance: Instance) -> None:
+        """Raise what keeps the instance that is to be from being filtered as it says."""
+        raise_first(
+            itertools.chain(
+                filtering_findings(instance),
+                address_findings(instance),
+                group_findings(instance, self.groups_for([instance])),
+            )
+        )
 
 
 def _require_sizes(desired: Instance, options: set[str]) -> None:

@@ -14,6 +14,7 @@ from .extras import AUTOSTART, CORES, HVM, MAPPINGS, merged, wanted_domain_type
 from .metadata import BY_BRIDGE, KEY, Record, with_record
 from .records import NULL
 from .syntax import BOOT_LETTERS
+from .vifaddresses import lock_for
 from .xenstore import spawn_xenstore_data, without_networking
 
 Fields = dict[str, Any]
@@ -130,8 +131,8 @@ def new_vbd(vm: str, disk: Disk, vdi: str | None, bootable: bool) -> Fields:
     }
 
 
-def new_vif(vm: str, nic: Nic, network: str, device: int) -> Fields:
-    """The record with which a NIC is made."""
+def new_vif(vm: str, nic: Nic, network: str, device: int, filtered: bool) -> Fields:
+    """The record with which a NIC is made; that of a filtered instance sends nothing unfiltered at any moment."""
     return {
         "VM": vm,
         "network": network,
@@ -141,4 +142,5 @@ def new_vif(vm: str, nic: Nic, network: str, device: int) -> Fields:
         "other_config": {KEY: BY_BRIDGE} if nic.network is None else {},
         "qos_algorithm_type": "",
         "qos_algorithm_params": {},
+        **(lock_for(nic).fields if filtered else {}),
     }
