@@ -11,8 +11,9 @@ from collections.abc import Collection
 from ...errors import HypervisorError
 from ...model import power_state
 from ...model.instance import Address
+from ..members import LEASE
 from .core import FakeCore
-from .guest import Look
+from .leases import leases_of
 from .store import INSTANCES, Record, View, is_file_name
 
 
@@ -29,7 +30,7 @@ class AddressesMixin(FakeCore):
                 if record is None:
                     continue
                 record, seen = self.look_at(record)
-                found[name] = self._leases_of(record, seen, "lease")
+                found[name] = leases_of(record, seen, LEASE)
                 if ask_guest and seen.state in power_state.EXECUTING:
                     asked.append(name)
         for name in asked:
@@ -44,19 +45,7 @@ class AddressesMixin(FakeCore):
         record = view.get(INSTANCES, name)
         if record is None or not self._faults.guest(name).agent:
             return []
-        return self._leases_of(*self.look_at(record), "agent")
-
-    def _leases_of(self, record: Record, seen: Look, source: str) -> list[Address]:
-        """The addresses of a guest that has booted: those of networks from the lease, of bridges only from within."""
-        if not seen.ready:
-            return []
-        kinds = ("network", "bridge") if source == "agent" else ("network",)
-        found = []
-        for nic in record["running"].get("nics", []):
-            lease = record["leases"].get(nic.get("mac"))
-            if lease is not None and any(kind in nic for kind in kinds):
-                found.append(Address(nic["mac"], lease["address"], lease["prefix"], source))
-        return found
+        return leases_of(*self.look_at(record), "agent")
 
     def _leases_for(self, view: View, record: Record) -> Record:
         """The leases of an instance's NICs: those that it has, and the first free address for each new one."""

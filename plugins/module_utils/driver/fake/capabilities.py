@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ..capabilities import FEATURES, FIREWALL_FEATURES, LATER, YES, Capabilities, Support
+from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
 
-_LATER = (*FIREWALL_FEATURES, "migration", "guest_operations")
+_LATER = ("migration", "guest_operations")
 
 CAPABILITIES: Capabilities = {
     **{feature: LATER if feature in _LATER else YES for feature in FEATURES},
@@ -15,5 +15,8 @@ CAPABILITIES: Capabilities = {
     "volume_copy_on_write": Support(True, "children are qcow2 or vhd"),
     "volume_snapshots": Support(True, "of qcow2 and vhd volumes"),
     "attach_live": Support(True, "on the buses virtio, scsi, usb and xen"),
+    "firewall_nwfilter": Support(True, "its rules are simulated"),
+    "firewall_nftables": Support(True, "its rules are simulated"),
+    "firewall_iptables": Support(True, "its rules are simulated"),
     "cloud_init": Support(True, "the seed is a record; what is in it is not kept"),
 }

@@ -17,18 +17,26 @@ from ...errors import (
     NetworkNotFound,
     PoolNotFound,
     Problem,
+    SecurityGroupNotFound,
 )
 from ...model.instance import Boot, Console, Cpu, Instance, Nic
 from ...model.mac import with_addresses
+from ...model.secgroup import NO_FIREWALL
 from ..imagepath import image_path_problems
 from .records import macs_of
 from .storage import StorageMixin
-from .store import INSTANCES, Record, View, is_file_name
+from .store import GROUPS, INSTANCES, Record, View, is_file_name
 
 Finding = tuple[Problem, type[AnyvirtError]]
 
 _CPU_MODES = ("default", "host-model", "host-passthrough", "custom")
 _FIRMWARES = ("bios", "uefi")
+
+DEFAULT_FIREWALL = "nwfilter"
+"""The filters are the same, whatever they are called: a playbook that names an engine runs here too."""
+
+_FIREWALLS = (DEFAULT_FIREWALL, "nftables", "iptables", NO_FIREWALL)
+
 MAX_NAME_BYTES = 200
 """Longer names would leave no room for those of the volumes made after them."""
 
@@ -52,6 +60,8 @@ class ChecksMixin(StorageMixin):
             problems.append(Problem("cpu.mode", f"{cpu.mode!r} is not one of {', '.join(_CPU_MODES)}"))
         if boot and boot.firmware and boot.firmware not in _FIRMWARES:
             problems.append(Problem("boot.firmware", f"{boot.firmware!r} is not one of {', '.join(_FIRMWARES)}"))
+        if instance.firewall is not None and instance.firewall not in _FIREWALLS:
+            problems.append(Problem("firewall", f"{instance.firewall!r} is not one of {', '.join(_FIREWALLS)}"))
         for number, disk in enumerate(instance.disks or []):
             for option, value in (("volume", disk.volume), ("pool", disk.pool)):
                 if value is not None and not is_file_name(value):
@@ -77,7 +87,7 @@ class ChecksMixin(StorageMixin):
         console = console or Console()
         cloud_init = instance.cloud_init
         return replace(
-            instance,
+            with_firewall(instance),
             max_memory_mb=memory_mb if instance.max_memory_mb is None else instance.max_memory_mb,
             max_vcpus=vcpus if instance.max_vcpus is None else instance.max_vcpus,
             disks=self._complete_disks(instance),
@@ -94,9 +104,12 @@ class ChecksMixin(StorageMixin):
         )
 
     def _name_nics(self, name: str, nics: Sequence[Nic], taken: Collection[str]) -> list[Nic]:
-        """Copies with a model and an address each."""
+        """Copies with a model and a MAC address each."""
         macs = with_addresses(self.host_identity, name, [nic.mac for nic in nics], taken)
-        return [replace(nic, mac=mac, model=nic.model or "virtio") for nic, mac in zip(nics, macs)]
+        return [
+            replace(nic, mac=mac, model=nic.model or "virtio", addresses=sorted(nic.addresses or ()) or None)
+            for nic, mac in zip(nics, macs)
+        ]
 
     def _require(self, view: View, instance: Instance) -> None:
         """Raise the error of the first thing that the host lacks for a new instance."""
@@ -130,6 +143,7 @@ class ChecksMixin(StorageMixin):
             if path is not None and not self._has_file(path):
                 found.append((Problem(f"boot.{option}", f"there is no file {path!r}"), ImageNotFound))
         found.extend(self._nic_findings(view, instance))
+        found.extend(group_findings(view, instance, known))
         return found
 
     def _nic_findings(self, view: View, instance: Instance) -> list[Finding]:
@@ -152,6 +166,30 @@ class ChecksMixin(StorageMixin):
                     found.append((Problem(f"{where}.mac", taken), AlreadyExists))
                 owners.setdefault(nic.mac, instance.name)
         return found
+
+
+def with_firewall(instance: Instance) -> Instance:
+    """A copy whose options about filtering are as they are kept."""
+    groups, firewall = instance.security_groups, instance.firewall
+    return replace(
+        instance,
+        firewall=DEFAULT_FIREWALL if firewall is None and groups is not None else firewall,
+        security_groups=None if groups is None else sorted(groups),
+        project=instance.project or None,
+    )
+
+
+def group_findings(view: View, instance: Instance, known: Record | None) -> list[Finding]:
+    """Groups that an instance is to be put into and that do not exist."""
+    has = (known["config"].get("security_groups") if known else None) or ()
+    return [
+        (
+            Problem("security_groups", f"there is no security group {name!r}; virt_secgroup makes one"),
+            SecurityGroupNotFound,
+        )
+        for name in instance.security_groups or ()
+        if name not in has and (not is_file_name(name) or view.get(GROUPS, name) is None)
+    ]
 
 
 def _complete_console(console: Console) -> Console:

@@ -14,6 +14,7 @@ from ...errors import HypervisorUnavailable, InstanceNotFound, InvalidUri, Permi
 from ...model import power_state
 from ..base import ComputeDriver
 from ..uri import ConnectionOptions
+from . import filters
 from . import guest as guests
 from .faults import AFTER, BEFORE, Faults
 from .guest import Look
@@ -47,7 +48,7 @@ class FakeCore(ComputeDriver):
         self.calls: list[str] = []
         self._is_open = False
         self._store = Store(self.folder, options.call_timeout_s)
-        self._faults = Faults(self.root, self.host, options.call_timeout_s)
+        self._faults = Faults(self.root, self.host, options.call_timeout_s, self._flush_filters)
         self._settings_file = SettingsFile(os.path.join(self.folder, HOST_FILE), parse_host)
 
     def open(self) -> None:
@@ -97,6 +98,7 @@ class FakeCore(ComputeDriver):
         self._enter(operation, instance)
         with self._store.writing() as changes:  # pylint: disable=contextmanager-generator-missing-cleanup
             yield changes
+            filters.follow(changes, self.look_at)
         self._faults.befall(operation, instance, AFTER)
 
     def _step(self, operation: str) -> None:
@@ -109,6 +111,11 @@ class FakeCore(ComputeDriver):
             raise HypervisorUnavailable("the fake driver is not open")
         self.calls.append(operation)
         self._faults.befall(operation, instance, BEFORE)
+
+    def _flush_filters(self) -> None:
+        """What faults.json orders by that name."""
+        with self._store.writing() as changes:
+            filters.flush(changes)
 
     # -- instances as they are now ----------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from ...model.storage import VolumeKey
 from ...model.units import parse_size
 from ...transfer.content import Hole
 from ..uri import ConnectionOptions
+from . import filters
 from . import guest as guests
 from .core import DEFAULT_HOST, HOST_FILE, host_folder
 from .datafiles import sweep
@@ -77,6 +78,12 @@ def _restart_pools(folder: str) -> None:
         for name, record in changes.all(POOLS).items():
             if "autostart" in record:
                 changes.put(POOLS, name, {**record, "active": record["autostart"]})
+
+
+def flush_filters(root: str, instance: str | None = None, host: str = DEFAULT_HOST) -> None:
+    """Have somebody else empty the host's packet filter tables, or just what is there for one instance."""
+    with Store(host_folder(root, host)).writing() as changes:
+        filters.flush(changes, instance)
 
 
 def add_volume(root: str, pool: str, name: str, size: str | int, host: str = DEFAULT_HOST) -> None:

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from ... import errors
 from . import settings
@@ -41,6 +41,7 @@ class Fault(NamedTuple):
         times: How many calls it then befalls; None for all.
         delay_s: Seconds to wait first.
         kill: End the process at once, with nothing cleaned up.
+        flush_filters: Lose all filters of the host, as when somebody else empties its tables.
         when: ``before`` the operation does anything, or ``after`` it is done: the reply is lost.
     """
 
@@ -53,6 +54,7 @@ class Fault(NamedTuple):
     times: int | None = None
     delay_s: float = 0.0
     kill: bool = False
+    flush_filters: bool = False
     when: str = BEFORE
 
 
@@ -93,10 +95,11 @@ class _Orders(NamedTuple):
 class Faults:
     """The orders for the hosts under one root folder."""
 
-    def __init__(self, root: str, host: str, call_timeout_s: float) -> None:
+    def __init__(self, root: str, host: str, call_timeout_s: float, flush_filters: Callable[[], None]) -> None:
         self._root = root
         self._host = host
         self._call_timeout_s = call_timeout_s
+        self._flush_filters = flush_filters
         self._file = settings.SettingsFile(os.path.join(root, FILE), _parse)
 
     def check(self) -> None:
@@ -140,6 +143,8 @@ class Faults:
         time.sleep(min(fault.delay_s, self._call_timeout_s))
         if fault.kill:
             os._exit(KILLED_EXIT_CODE)
+        if fault.flush_filters:
+            self._flush_filters()
         if fault.delay_s > self._call_timeout_s:
             raise errors.HypervisorUnavailable(
                 f"the fake hypervisor did not answer {operation} within {self._call_timeout_s:g} s"
@@ -217,6 +222,7 @@ _FAULT_READERS = {
     "times": settings.count,
     "delay_s": settings.number,
     "kill": settings.truth,
+    "flush_filters": settings.truth,
     "when": settings.text,
 }
 

@@ -11,9 +11,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 from ...model import secgroup
 from ...model.secgroup import ACCEPT, EGRESS, INGRESS, HostPolicy, Port, Rule, project_group
-from .packet import ARP, ESTABLISHED, ICMP, ICMPV6, INVALID, IPV4, IPV6, RARP, RELATED, TCP, UDP, Packet
-
-_PROTOCOLS = {secgroup.TCP: TCP, secgroup.UDP: UDP, secgroup.ICMP: ICMP, secgroup.ICMPV6: ICMPV6}
+from .packet import ARP, ESTABLISHED, ICMP, ICMPV6, INVALID, IPV4, IPV6, PROTOCOLS, RARP, RELATED, TCP, UDP, Packet
 
 _NO_ADDRESS_YET = str(IPv4Address(0))
 _LINK_LOCAL = ("fe80::/10",)
@@ -142,7 +140,7 @@ def _fits(policy: HostPolicy, rule: Rule, packet: Packet) -> bool:
 def _fits_protocol(rule: Rule, packet: Packet) -> bool:
     if rule.protocol == secgroup.ANY:
         return True
-    number = _PROTOCOLS[rule.protocol] if rule.protocol in _PROTOCOLS else int(rule.protocol)
+    number = PROTOCOLS[rule.protocol] if rule.protocol in PROTOCOLS else int(rule.protocol)
     if packet.protocol != number:
         return False
     if number in (TCP, UDP):
@@ -160,9 +158,9 @@ def _is_between(least: int | None, port: int | None, most: int | None) -> bool:
     return (least is None or least <= port) and (most is None or port <= most)
 
 
-def _udp(packet: Packet) -> tuple[int | None, int | None, int | None] | None:
+def _udp(packet: Packet) -> tuple[int, int | None, int | None] | None:
     """What DHCP is known by."""
-    return (packet.protocol, packet.sport, packet.dport) if packet.protocol == UDP else None
+    return (UDP, packet.sport, packet.dport) if packet.protocol == UDP else None
 
 
 def _is_usable(port: Port, address: str, also: str | None = None) -> bool:

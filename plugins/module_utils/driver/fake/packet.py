@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+
+from ...model import secgroup
 
 ARP = "arp"
 RARP = "rarp"
@@ -17,6 +20,9 @@ ICMP = 1
 TCP = 6
 UDP = 17
 ICMPV6 = 58
+
+PROTOCOLS: Mapping[str, int] = {secgroup.TCP: TCP, secgroup.UDP: UDP, secgroup.ICMP: ICMP, secgroup.ICMPV6: ICMPV6}
+"""The numbers of those that rules have names for."""
 
 NEW = "new"
 ESTABLISHED = "established"
@@ -44,7 +50,7 @@ class Packet:
         ethertype: ``arp``, ``rarp``, ``ipv4``, ``ipv6``, or another one's number.
         src, dst: IP addresses; in ARP those of the sender and the target. Empty where there are none.
         arp_mac: The sender's MAC address in ARP: ``src_mac`` when None is given.
-        protocol: Its number, within IP.
+        protocol: Its number within IP; the names that rules use are turned into it.
         sport, dport: Of TCP and UDP; None stands for one that no rule mentions.
         icmp_type, icmp_code: Of ICMP and ICMPv6.
         state: What the host's connection tracking says of it: ``new``, ``established``, ``related`` or ``invalid``.
@@ -61,7 +67,7 @@ class Packet:
     src: str = ""
     dst: str = ""
     arp_mac: str | None = None
-    protocol: int | None = None
+    protocol: int | str | None = None
     sport: int | None = None
     dport: int | None = None
     icmp_type: int | None = None
@@ -75,6 +81,10 @@ class Packet:
         self._fill("dst_mac", self.dst_mac or self.receiver or BROADCAST)
         if self.ethertype == ARP:
             self._fill("arp_mac", self.arp_mac or self.src_mac)
+        if isinstance(self.protocol, str):
+            if self.protocol not in PROTOCOLS:
+                raise ValueError(f"protocol: {self.protocol!r} is not one of {', '.join(PROTOCOLS)}, or a number")
+            object.__setattr__(self, "protocol", PROTOCOLS[self.protocol])
         self._check()
 
     def _fill(self, field: str, mac: str | None) -> None:

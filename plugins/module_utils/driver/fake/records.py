@@ -38,7 +38,10 @@ FELT = (
 )
 """What the guest notices of its configuration."""
 
-UNFELT = ("flavor", "image", "pool", "autostart", "description", "metadata", "locked", "protected")
+UNFELT = (
+    *("flavor", "image", "pool", "autostart", "description", "metadata", "locked", "protected"),
+    *("firewall", "security_groups", "project", "allow_project_net_traffic"),
+)
 """What it does not."""
 
 _SECRET = ("passphrase",)
@@ -83,7 +86,15 @@ def new_record(instance: Instance) -> Record:
 
 def felt(config: Record) -> Record:
     """What a guest that is started with this configuration has."""
-    return {field: value for field, value in config.items() if field in FELT}
+    has = {field: value for field, value in config.items() if field in FELT}
+    if "nics" in has:
+        has["nics"] = [without_addresses(nic) for nic in has["nics"]]
+    return has
+
+
+def without_addresses(nic: Record) -> Record:
+    """The same NIC, but for the addresses that it may use: of these only the host's firewall knows."""
+    return {field: value for field, value in nic.items() if field != "addresses"}
 
 
 def option_value(instance: Instance, option: str) -> tuple[str, Any]:
@@ -131,15 +142,20 @@ _AS_THEY_ARE = (
     "description",
     "locked",
     "protected",
+    "firewall",
+    "security_groups",
+    "project",
+    "allow_project_net_traffic",
     "cloud_init_fingerprint",
 )
 
 
 def pending(record: Record) -> dict[str, tuple[Any, Any]]:
     """Options whose configured value the running guest does not have yet."""
-    running, config = record["running"], record["config"]
+    running = record["running"]
     if running is None:
         return {}
+    config = felt(record["config"])
     return {
         _OPTION_OF.get(field, field): (running.get(field), config.get(field))
         for field in FELT

@@ -31,7 +31,9 @@ from ...errors import HypervisorError, HypervisorUnavailable, InsufficientCapaci
 INSTANCES = "instances"
 VOLUMES = "volumes"
 POOLS = "pools"
-KINDS = (INSTANCES, VOLUMES, POOLS)
+GROUPS = "security_groups"
+FIREWALL = "firewall"
+KINDS = (INSTANCES, VOLUMES, POOLS, GROUPS, FIREWALL)
 """Kinds of record, each a folder. A volume's key is ``POOL/NAME``, the others' their name."""
 
 LOCK = "lock"
@@ -100,6 +102,10 @@ class Changes(View):
         if not changed:
             return records
         return {key: record for key, record in sorted({**records, **changed}.items()) if record is not None}
+
+    def before(self, kind: str, key: str) -> Record | None:
+        """The record as it was before this operation."""
+        return super().get(kind, key)
 
     def put(self, kind: str, key: str, record: Record) -> None:
         """Add or replace a record; nothing is written for one that is as it was."""

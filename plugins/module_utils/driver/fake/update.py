@@ -12,8 +12,9 @@ from ...errors import InvalidInput, InvalidPowerState, Problem
 from ...model import power_state
 from ...model.instance import Disk, Instance, Nic
 from ...undo import Undo, UndoStack
+from .checks import group_findings, with_firewall
 from .guest import Look
-from .records import SEED, UNFELT, felt, option_value, plain, volume_key
+from .records import SEED, UNFELT, felt, option_value, plain, volume_key, without_addresses
 from .spawn import SpawnMixin
 from .storage import seed_disk
 from .store import INSTANCES, VOLUMES, Changes, Record
@@ -28,6 +29,8 @@ class UpdateMixin(SpawnMixin):
         if current.power_state in power_state.OFF:
             return set(options)
         live = {option for option in options if option in UNFELT}
+        if "nics" in options and _without_addresses(current.nics) == _without_addresses(desired.nics):
+            live.add("nics")
         if current.power_state in _PLUGGABLE:
             live |= {option for option in options if _fits_running(current, desired, option)}
         return live
@@ -87,9 +90,13 @@ class UpdateMixin(SpawnMixin):
         elif "disks" in options and not any(disk.role == SEED for disk in disks):
             disks += [disk for disk in current.disks or [] if disk.role == SEED]
         taken = [disk.device for disk in current.disks or [] if disk.device]
+        desired = with_firewall(replace(desired, firewall=desired.firewall or current.firewall))
         desired = replace(desired, disks=self._name_disks(current.name, disks, desired.pool or current.pool, taken))
         if "nics" in options:
-            desired.nics = self._name_nics(current.name, self._keep_macs(current, desired.nics or []), ())
+            nics = self._keep_macs(current, desired.nics or [])
+            has = {nic.mac: nic.addresses for nic in current.nics or []}
+            nics = [replace(nic, addresses=has.get(nic.mac)) if nic.addresses is None else nic for nic in nics]
+            desired.nics = self._name_nics(current.name, nics, ())
         return desired
 
     def _keep_macs(self, current: Instance, wanted: Sequence[Nic]) -> list[Nic]:
@@ -150,6 +157,8 @@ class UpdateMixin(SpawnMixin):
         with self._write("redefine", name) as changes:
             record, seen = self._instance(changes, name)
             values = _new_values(desired, options)
+            if "security_groups" in options:
+                self._raise_first(group_findings(changes, desired, record))
             if "nics" in options:
                 self._require_nics(changes, name, desired.nics or [])
             config = {field: value for field, value in {**record["config"], **values}.items() if value is not None}
@@ -206,7 +215,7 @@ class UpdateMixin(SpawnMixin):
     def _put_nics(self, changes: Changes, record: Record, seen: Look, nics: list[Record]) -> None:
         record = {**record, "config": {**record["config"], "nics": nics}}
         if self._is_running((record, seen)):
-            record["running"] = {**record["running"], "nics": nics}
+            record["running"] = {**record["running"], "nics": [without_addresses(nic) for nic in nics]}
             record["leases"] = self._leases_for(changes, record)
         changes.put(INSTANCES, record["name"], record)
 
@@ -215,7 +224,13 @@ def _new_values(desired: Instance, options: Collection[str]) -> Record:
     values = dict(option_value(desired, option) for option in options)
     if "cloud_init" in options:
         values["disks"] = plain(desired.disks)
+    if "security_groups" in options:
+        values["firewall"] = desired.firewall
     return values
+
+
+def _without_addresses(nics: Sequence[Nic] | None) -> list[Nic]:
+    return [replace(nic, addresses=None) for nic in nics or []]
 
 
 def _check_sizes(config: Record) -> None:

@@ -12,6 +12,9 @@ from typing import Any, Callable
 import pytest
 import yaml
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.firewalldriver import FakeFirewallDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import SecurityGroup
 from ansible_collections.anyvirt.compute.plugins.modules import virt_instance
 
 RunModule = Callable[..., "dict[str, Any]"]
@@ -244,7 +247,10 @@ def test_documentation_and_arguments_are_the_same() -> None:
     compare(documented, virt_instance.ARGUMENT_SPEC, "")
 
 
-def test_the_examples_work(instance_module: RunModule) -> None:
+def test_the_examples_work(instance_module: RunModule, folder: Path) -> None:
+    with FakeFirewallDriver(ConnectionOptions(f"fake://{folder}")) as driver:
+        for group in ("monitored", "web"):
+            driver.define_security_group(SecurityGroup(group))
     tasks = [task for task in yaml.safe_load(virt_instance.EXAMPLES) if "anyvirt.compute.virt_instance" in task]
     assert len(tasks) > 5
     for task in tasks:
