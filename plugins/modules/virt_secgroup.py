@@ -297,11 +297,11 @@ groups:
           - direction: ingress
             protocol: tcp
             port: 443
-            cidr: 0.0.0.0/0
+            cidr: "::/0"
           - direction: ingress
             protocol: tcp
             port: 443
-            cidr: "::/0"
+            cidr: 0.0.0.0/0
     changes: &changes_result
       description: What changed, each with C(option), C(old) and C(new). Of rules, C(old) has those that are taken away
         and C(new) those that are added.

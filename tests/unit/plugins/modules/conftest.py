@@ -14,7 +14,13 @@ from typing import Any, Callable
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.anyvirt.compute.plugins.modules import virt_image, virt_instance, virt_pool, virt_volume
+from ansible_collections.anyvirt.compute.plugins.modules import (
+    virt_image,
+    virt_instance,
+    virt_pool,
+    virt_secgroup,
+    virt_volume,
+)
 
 RunModule = Callable[..., "dict[str, Any]"]
 
@@ -67,6 +73,16 @@ def image_module(folder: Path) -> RunModule:
 
     def run(**options: Any) -> dict[str, Any]:
         return run_module(virt_image.main, {"uri": f"fake://{folder}", **options})
+
+    return run
+
+
+@pytest.fixture
+def secgroup_module(folder: Path) -> RunModule:
+    """virt_secgroup, as above."""
+
+    def run(**options: Any) -> dict[str, Any]:
+        return run_module(virt_secgroup.main, {"uri": f"fake://{folder}", **options})
 
     return run
 
