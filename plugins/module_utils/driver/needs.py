@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..model.instance import CDROM, SEED, Disk, Instance
+from ..model.secgroup import NO_FIREWALL
+from .capabilities import FEATURES
 
 
 def needed_features(instance: Instance) -> Iterator[tuple[str, str]]:
@@ -33,6 +35,21 @@ def needed_features(instance: Instance) -> Iterator[tuple[str, str]]:
         yield "console.vnc", "vnc_address"
     if instance.nics:
         yield "nics", "nics"
+    yield from _filtering_needs(instance)
+
+
+def _filtering_needs(instance: Instance) -> Iterator[tuple[str, str]]:
+    if instance.firewall == NO_FIREWALL:
+        return
+    if instance.security_groups is not None:
+        yield "security_groups", "firewall"
+    if f"firewall_{instance.firewall}" in FEATURES:
+        yield "firewall", f"firewall_{instance.firewall}"
+    if instance.allow_project_net_traffic:
+        yield "allow_project_net_traffic", "group_references"
+    for number, nic in enumerate(instance.nics or ()):
+        if nic.addresses:
+            yield f"nics[{number}].addresses", "firewall_base"
 
 
 def _disk_feature(disk: Disk) -> str:

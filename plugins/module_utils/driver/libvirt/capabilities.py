@@ -9,7 +9,15 @@ from collections.abc import Mapping
 
 from ..capabilities import FEATURES, FIREWALL_FEATURES, LATER, STORAGE_FEATURES, YES, Capabilities, Support
 
-_PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, *FIREWALL_FEATURES, "migration", "guest_operations"), LATER)
+_PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, "migration", "guest_operations"), LATER)
+
+_ON_THE_HOST = Support(True, "where the module runs on the hypervisor's host itself")
+_FIREWALL: Capabilities = {
+    **dict.fromkeys(FIREWALL_FEATURES, YES),
+    "firewall_nftables": _ON_THE_HOST,
+    "firewall_iptables": _ON_THE_HOST,
+}
+_NO_FIREWALL = Support(False, "libvirt's Xen driver has no nwfilter; filter on the host, or in the guests")
 
 _STORAGE: Capabilities = {
     **dict.fromkeys(("pools", "volume_metadata", "volume_transfer"), YES),
@@ -25,6 +33,7 @@ _QEMU: Capabilities = {
     **dict.fromkeys(FEATURES, YES),
     **_PLANNED,
     **_STORAGE,
+    **_FIREWALL,
     "volume_snapshots": Support(True, "of qcow2 volumes, while the instances that use them are stopped"),
     **dict.fromkeys(("attach", "cdrom_media", "disk_tuning", "io_limits"), YES),
     "attach_live": Support(True, "on the buses virtio, scsi and usb"),
@@ -56,6 +65,7 @@ _LXC: Capabilities = {
     ),
     **_PLANNED,
     **_STORAGE,
+    **_FIREWALL,
     **dict.fromkeys(("attach", "attach_live", "cdrom_media", "disk_tuning", "io_limits"), _NO_DISKS),
     "image": Support(False, "a container's root is a folder: give it with libvirt.xml as a <filesystem>"),
     "existing_volume": Support(False, "a container's root is a folder: give it with libvirt.xml as a <filesystem>"),
@@ -110,6 +120,7 @@ _XEN: Capabilities = {
     ),
     **_PLANNED,
     **_STORAGE,
+    **dict.fromkeys(FIREWALL_FEATURES, _NO_FIREWALL),
     "attach": YES,
     "attach_live": Support(True, "on the bus xen, of guests that were started with a disk"),
     "cdrom_media": Support(True, "of HVM guests, not tried on a real one yet; PV and PVH guests have no CD drives"),

@@ -15,6 +15,8 @@ from ...errors import (
     NetworkNotFound,
     PoolNotFound,
     Problem,
+    SecurityGroupNotFound,
+    Unsupported,
     VolumeInUse,
     VolumeNotFound,
 )
@@ -22,6 +24,8 @@ from ...model.instance import CDROM, Boot, Disk, Instance, Nic
 from ..imagepath import is_path
 from .cachedimages import CachedImagesMixin
 from .complete import DEFAULT_POOL, CompleteMixin
+from .domain_filters import ENGINES
+from .filtering import FilteringMixin
 from .hostfacts import canonical_machine
 from .inventory import Inventory
 from .merge import has_snippet
@@ -30,7 +34,7 @@ from .syntax import syntax_problems
 Finding = tuple[Problem, type[AnyvirtError]]
 
 
-class CheckMixin(CompleteMixin, CachedImagesMixin):
+class CheckMixin(CompleteMixin, CachedImagesMixin, FilteringMixin):
     """Syntax, and what the host lacks."""
 
     def check_parameter_syntax(self, instance: Instance) -> list[Problem]:
@@ -90,6 +94,17 @@ class CheckMixin(CompleteMixin, CachedImagesMixin):
             if path and path != getattr(has, option) and not host.has_file(path):
                 yield Problem(f"boot.{option}", f"there is no file {path!r}"), ImageNotFound
         yield from self._nic_findings(host, instance)
+        yield from self._filter_findings(host, instance)
+
+    def _filter_findings(self, host: Inventory, instance: Instance) -> Iterator[Finding]:
+        if instance.firewall in ENGINES and instance.security_groups is not None:
+            problem = self.engine_problem(instance.firewall)
+            if problem is not None:
+                yield Problem("firewall", problem), Unsupported
+        for number, group in enumerate(instance.security_groups or ()):
+            if group not in host.security_groups:
+                what = f"there is no security group {group!r}; make it with virt_secgroup"
+                yield Problem(f"security_groups[{number}]", what), SecurityGroupNotFound
 
     def _disk_findings(self, host: Inventory, instance: Instance, number: int, disk: Disk) -> Iterator[Finding]:
         where = f"disks[{number}]"

@@ -16,6 +16,7 @@ from ..needs import needed_features
 from .console import ConsoleMixin
 from .domain_consoles import LOOPBACK
 from .domain_disks import ROOT, SEED, free_device
+from .domain_filters import NWFILTER
 from .domain_system import BIOS, DEFAULT
 from .host import HostMixin
 from .hostfacts import HostFacts
@@ -52,6 +53,9 @@ class CompleteMixin(ConsoleMixin, HostMixin, ImagesMixin, InstancesMixin):
             metadata=dict(instance.metadata or {}),
             locked=bool(instance.locked),
             protected=bool(instance.protected),
+            firewall=(instance.firewall or NWFILTER) if instance.security_groups is not None else instance.firewall,
+            security_groups=None if instance.security_groups is None else sorted(instance.security_groups),
+            project=instance.project or None,
             cloud_init_fingerprint=instance.cloud_init_fingerprint if data is None else data.fingerprint(),
             hypervisor={
                 **instance.hypervisor,
@@ -107,7 +111,7 @@ class CompleteMixin(ConsoleMixin, HostMixin, ImagesMixin, InstancesMixin):
                 index += 1
                 mac = None if candidate in macs else candidate
             macs.add(mac)
-            completed.append(replace(nic, mac=mac, model=nic.model or model))
+            completed.append(replace(nic, mac=mac, model=nic.model or model, addresses=nic.addresses or None))
         return completed
 
     def _complete_console(self, name: str, console: Console) -> Console:

@@ -15,7 +15,7 @@ from ..base import ALL, NONE, OWN
 from .domain import Domain
 from .domain_disks import SEED, disk_elements, source_of
 from .errors import INVALID_ARG, NO_DOMAIN, NO_SUPPORT, OPERATION_INVALID, code_of
-from .instances import InstancesMixin
+from .filtering import FilteringMixin
 from .logs import LogsMixin
 from .remains import RemainsMixin
 from .uses import Volume
@@ -32,7 +32,7 @@ _UNDEFINE_FLAGS = {
 """What may hang on a domain and is to go with it; the newest flags last, since older daemons refuse those."""
 
 
-class DestroyMixin(LogsMixin, RemainsMixin, InstancesMixin):
+class DestroyMixin(LogsMixin, RemainsMixin, FilteringMixin):
     """The end of instances."""
 
     def destroy(self, name: str, delete_volumes: str = OWN) -> list[str]:
@@ -50,9 +50,13 @@ class DestroyMixin(LogsMixin, RemainsMixin, InstancesMixin):
             note = self.note_removal(name, doomed, done) if doomed else None
             # The start of an unfinished one may still go on in the daemon, and undefining would not wait for it.
             if active or domain.record.unfinished:
+                done.push("put it back into its groups", lambda: self.refresh_members_of(domain))
                 self._cut_off(name, handle)
                 if active and persistent:
                     done.push("start the instance anew", lambda: self._start_again(handle, state == _PAUSED))
+            # Before the domain is gone, which tells whose they are.
+            self.drop_filters(domain, done)
+            self.refresh_members_of(domain)
             if self.has_console_log(domain):
                 self.remove_console_log(name)  # here, since nothing would tell of it after the domain
             self.undefine(name, handle)

@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
-from ...model.instance import Console, Instance
+from ...model.instance import Console, Instance, Nic
 from .domain_consoles import read_console, write_console
 from .domain_disks import build_disk, note_volume, read_disks
+from .domain_filters import wire
 from .domain_nics import apply_nics, build_nic, read_nics
 from .domain_system import (
     read_boot,
@@ -26,6 +27,7 @@ from .domain_system import (
     write_vcpus,
 )
 from .element import find_or_make, insert_after, make, set_attribute, set_text, text_of
+from .filterrecord import FILTER_OPTIONS
 from .hostfacts import HostFacts
 from .merge import merge_snippet, parse_snippet
 from .metadata import NAMESPACE, PREFIX, read_record, write_record
@@ -91,6 +93,7 @@ class Domain:
         domain._write_record_fields(instance, _RECORD_FIELDS)
         for snippet in instance.hypervisor.get("xml") or ():
             merge_snippet(root, snippet)
+        domain.wire()
         return domain
 
     @property
@@ -119,7 +122,7 @@ class Domain:
 
     def to_instance(self) -> Instance:
         """All that it tells; the power state and the like are elsewhere."""
-        root, record = self.root, self.record
+        root, record, filtering = self.root, self.record, self.record.filtering
         memory_mb, max_memory_mb = read_memory(root)
         vcpus, max_vcpus = read_vcpus(root)
         return Instance(
@@ -132,7 +135,7 @@ class Domain:
             image=record.image,
             pool=record.owned[0].pool if record.owned else None,
             disks=read_disks(root, record),
-            nics=read_nics(root),
+            nics=self._nics(),
             boot=read_boot(root),
             cpu=read_cpu(root),
             console=read_console(root),
@@ -140,10 +143,25 @@ class Domain:
             metadata=dict(record.metadata),
             locked=record.locked,
             protected=record.protected,
+            firewall=filtering.firewall,
+            security_groups=None if filtering.security_groups is None else list(filtering.security_groups),
+            project=filtering.project,
+            allow_project_net_traffic=filtering.allow_project_net_traffic,
             cloud_init_fingerprint=record.cloud_init_fingerprint,
             hypervisor=self.extras(),
             unfinished=record.unfinished,
         )
+
+    def _nics(self) -> list[Nic]:
+        nics = read_nics(self.root)
+        for nic in nics:
+            declared = self.record.filtering.addresses.get(nic.mac or "")
+            nic.addresses = None if declared is None else list(declared)
+        return nics
+
+    def wire(self) -> None:
+        """Tie the network interfaces to their filters, or untie them."""
+        wire(self.root, self.record.filtering, self.type)
 
     def extras(self) -> dict[str, Any]:
         """What only libvirt's users know: ``type``, ``machine``, ``os_type``."""
@@ -178,6 +196,8 @@ class Domain:
         if "hypervisor" in options:
             self._apply_extras(desired.hypervisor)
         self._write_record_fields(desired, options)
+        if {"nics", "hypervisor", *FILTER_OPTIONS} & set(options):
+            self.wire()
 
     def _apply_disks(self, desired: Instance) -> None:
         had = {disk.device: disk for disk in read_disks(self.root, self.record)}
@@ -214,11 +234,12 @@ class Domain:
         if "cloud_init" in options:
             data = desired.cloud_init
             record.cloud_init_fingerprint = desired.cloud_init_fingerprint if data is None else data.fingerprint()
+        record.filtering.change(desired, options)
 
 
 _MEMORY = ("memory_mb", "max_memory_mb")
 _VCPUS = ("vcpus", "max_vcpus")
-_RECORD_FIELDS = ("flavor", "image", "metadata", "locked", "protected", "cloud_init")
+_RECORD_FIELDS = ("flavor", "image", "metadata", "locked", "protected", "cloud_init", "nics", *FILTER_OPTIONS)
 _AGENT = "org.qemu.guest_agent.0"
 
 

@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 from ..capabilities import Capabilities
-from .addresses import AddressesMixin
 from .capabilities import CAPABILITIES
-from .console import ConsoleMixin
-from .host import HostMixin
 from .power import PowerMixin
 from .update import UpdateMixin
 
 
-class LibvirtDriver(UpdateMixin, PowerMixin, AddressesMixin, ConsoleMixin, HostMixin):
+class LibvirtDriver(UpdateMixin, PowerMixin):
     """``qemu:``, ``lxc:`` and ``xen:`` URIs, with all the transports that libvirt has."""
 
     @property

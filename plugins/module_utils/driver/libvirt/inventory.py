@@ -51,6 +51,11 @@ class Inventory:
             active = self._libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE
             return {pool.name() for pool in self._driver.conn.listAllStoragePools(active)}
 
+    @functools.cached_property
+    def security_groups(self) -> set[str]:
+        """The security groups."""
+        return set(self._driver.declarations.groups())
+
     def has_volume(self, pool: str, volume: str) -> bool:
         """Whether the pool has it; the pool is only looked at again when libvirt does not know of it."""
         if pool not in self._volumes:

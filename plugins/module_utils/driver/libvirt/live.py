@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...model import power_state
@@ -13,7 +14,10 @@ from ...model.instance import DISK, Disk, Instance, Nic
 from ...undo import Undo, UndoStack
 from .check import CheckMixin
 from .domain import Domain
+from .domain_filters import NWFILTER
 from .domain_nics import change_nic, nic_elements, read_nic
+from .filtering import waits_for_restart
+from .filterrecord import FILTER_OPTIONS
 from .hotplug import HotplugMixin, by_device, by_mac, fresh_device, text_of_device
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ class LiveMixin(CheckMixin, HotplugMixin):
         if current.power_state in power_state.OFF:
             return set(options)
         live = {option for option in options if option in UNFELT}
+        live |= self._filters_fit(current, desired, options)
         if current.power_state in PLUGGABLE:
             live |= {option for option in options if self._fits_running(current, desired, option)}
         return live
@@ -58,6 +63,19 @@ class LiveMixin(CheckMixin, HotplugMixin):
                 running.get("nics", current.nics) or [], desired.nics or []
             )
         return option == "disks" and self._disks_fit(current, desired)
+
+    def _filters_fit(self, current: Instance, desired: Instance, options: Collection[str]) -> set[str]:
+        """The options about filters, which no guest feels. Containers that run cannot be given their first ones."""
+        named = set(options) & set(FILTER_OPTIONS)
+        firewall = desired.firewall or current.firewall or NWFILTER
+        now = current.pending.get("firewall", (current.firewall,))[0]
+        groups = current.security_groups if desired.security_groups is None else desired.security_groups
+        had = now if current.security_groups is not None else None
+        if groups is not None and waits_for_restart(self.kind, had, firewall):
+            named -= {"firewall", "security_groups"}
+        if "nics" in options and _without_addresses(current.nics) == _without_addresses(desired.nics):
+            named.add("nics")
+        return named
 
     def _disks_fit(self, current: Instance, desired: Instance) -> bool:
         if self.kind == "lxc":
@@ -151,6 +169,10 @@ class LiveMixin(CheckMixin, HotplugMixin):
 
 def _place(nic: Nic) -> tuple[str | None, str | None]:
     return nic.network, nic.bridge
+
+
+def _without_addresses(nics: Sequence[Nic] | None) -> list[Nic]:
+    return [replace(nic, addresses=None) for nic in nics or ()]
 
 
 def _models_change(running: Sequence[Nic], wanted: Sequence[Nic]) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, SubElement, register_namespace, tostring
 
 from ...model.flavor import Flavor
+from .filterrecord import FilterRecord, filter_element, read_filter_record
 
 NAMESPACE = "urn:anyvirt:compute:1"
 PREFIX = "anyvirt"
@@ -64,6 +65,7 @@ class Record:
     owned: list[OwnedVolume] = field(default_factory=list)
     used: list[UsedVolume] = field(default_factory=list)
     unfinished: bool = False
+    filtering: FilterRecord = field(default_factory=FilterRecord)
 
     def owns(self, device: str | None) -> OwnedVolume | None:
         """The owned volume behind a disk."""
@@ -98,6 +100,7 @@ def read_record(domain: Element) -> Record:
             for item in root.findall(_tag("used"))
         ],
         unfinished=root.get("unfinished") == "yes",
+        filtering=read_filter_record(root, NAMESPACE),
     )
 
 
@@ -142,6 +145,8 @@ def _to_element(record: Record) -> Element:
         for volume in volumes:
             values = {key: str(value) for key, value in vars(volume).items() if value is not None}
             SubElement(root, _tag(name), values)
+    if record.filtering != FilterRecord():
+        root.append(filter_element(record.filtering, NAMESPACE))
     return root
 
 

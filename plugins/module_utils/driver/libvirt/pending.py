@@ -6,9 +6,13 @@
 from __future__ import annotations
 
 from typing import Any
+from xml.etree.ElementTree import Element
 
 from ...model.instance import Cpu, Disk, Instance
+from ...model.secgroup import NO_FIREWALL
 from .domain import Domain
+from .domain_filters import NWFILTER, filters_of, mac_of
+from .domain_nics import nic_elements
 from .domain_system import CUSTOM, DEFAULT
 from .element import text_of
 
@@ -33,10 +37,21 @@ def pending_options(running: Domain, config: Domain) -> dict[str, tuple[Any, Any
         pending["disks"] = (now.disks, then.disks)
     if _cpu_differs(running, config):
         pending["cpu"] = (now.cpu, then.cpu)
+    if unfiltered_until_restart(running.root, config):
+        pending["firewall"] = (NO_FIREWALL, config.record.filtering.firewall)
     extras = {key: value for key, value in now.hypervisor.items() if then.hypervisor.get(key) != value}
     if extras:
         pending["hypervisor"] = (extras, {key: then.hypervisor.get(key) for key in extras})
     return pending
+
+
+def unfiltered_until_restart(running: Element, config: Domain) -> bool:
+    """Whether a running domain's interfaces have no filters of nwfilter yet, and their configuration does."""
+    present, wanted = filters_of(running), filters_of(config.root)
+    here = {mac_of(interface) for interface in nic_elements(running)}
+    return config.record.filtering.engine == NWFILTER and any(
+        mac in here and present.get(mac) != name for mac, name in wanted.items()
+    )
 
 
 def _sources(instance: Instance) -> list[tuple[Any, ...]]:

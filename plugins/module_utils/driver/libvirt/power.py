@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import InvalidPowerState, TimeoutExpired, Unsupported
 from ...model import power_state
-from ..base import ACPI, AGENT, HARD, SOFT
+from ..base import ACPI, AGENT, FORCED, HARD, SOFT
 from ..uri import ConnectionOptions
 from .errors import (
     AGENT_UNRESPONSIVE,
@@ -22,6 +22,7 @@ from .errors import (
     code_of,
     translate,
 )
+from .filtering import FilteringMixin
 from .states import PMSUSPENDED, to_power_state
 from .watch import WatchMixin
 
@@ -37,7 +38,7 @@ XEN_SAVE_S = 90.0
 """How long a Xen guest that cannot be saved yet is tried again: libxl waits 60 s for one that missed the request."""
 
 
-class PowerMixin(WatchMixin):
+class PowerMixin(FilteringMixin, WatchMixin):
     """What changes an instance's power state.
 
     Others may change it at the same time: an operation that comes too late and finds what it wanted is content.
@@ -53,6 +54,9 @@ class PowerMixin(WatchMixin):
         domain = self.lookup(name)
         if self.state_of(domain) in power_state.ACTIVE:
             return
+        filtered = self.filtered_document(name, domain)
+        if filtered is not None:
+            self.ensure_filters(filtered)
         with self.guard(f"start instance {name!r}", name):
             try:
                 domain.createWithFlags(self.libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
@@ -62,6 +66,7 @@ class PowerMixin(WatchMixin):
                 return
             if not paused and self.state_of(domain) == power_state.PAUSED:
                 domain.resume()  # it was paused when it was suspended
+        self.refresh_members_of(filtered)
 
     def power_off(
         self, name: str, method: str = ACPI, timeout_s: float = 120.0, retry_interval_s: float = 10.0
@@ -69,6 +74,8 @@ class PowerMixin(WatchMixin):
         self._silent_agents.discard(name)
         try:
             super().power_off(name, method, timeout_s, retry_interval_s)
+            if method != FORCED:
+                self.refresh_members_of(self.filtered_document(name, self.lookup(name)))
         except TimeoutExpired as error:
             if name not in self._silent_agents:
                 raise
@@ -106,6 +113,7 @@ class PowerMixin(WatchMixin):
         state = self.state_of(domain)
         if state in power_state.OFF:
             return
+        filtered = self.filtered_document(name, domain)
         with self.guard(f"power off instance {name!r}", name):
             try:
                 if state == power_state.SUSPENDED:
@@ -116,6 +124,7 @@ class PowerMixin(WatchMixin):
                 # It went off by itself meanwhile, and a transient one with it.
                 if code_of(error) not in (OPERATION_INVALID, NO_DOMAIN):
                     raise
+        self.refresh_members_of(filtered)
 
     def reboot(self, name: str, method: str = SOFT, timeout_s: float = 120.0) -> None:
         self.require(f"reboot_{method}")
@@ -160,6 +169,7 @@ class PowerMixin(WatchMixin):
                 self._save_xen_guest(domain, state)
             else:
                 domain.managedSave(0)
+        self.refresh_members_of(self.filtered_document(name, domain))
 
     def resume(self, name: str) -> None:
         self.require("suspend")
@@ -252,6 +262,7 @@ class PowerMixin(WatchMixin):
             failure.rolled_back = False
             failure.not_undone.append(f"instance {name!r} was stopped to be reset and is off now")
             raise failure from error
+        self.refresh_members_of(self.filtered_document(name, domain))
 
     def _reboot_softly(self, name: str, timeout_s: float) -> None:
         """Ask the guest until it has rebooted; QEMU tells so by an event, on Xen the domain gets a new id.

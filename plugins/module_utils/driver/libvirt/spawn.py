@@ -57,7 +57,9 @@ class SpawnMixin(DestroyMixin, CheckMixin):
         parts = self._plan_parts(instance)
         instance = replace(instance, disks=parts.disks)
         domain = Domain.build(instance, self.host_facts(instance), self.console_log_path(instance.name))
-        domain.record.unfinished = bool(parts.volumes) or power_on
+        self.require_filterable(domain)
+        is_filtered = domain.record.filtering.engine is not None
+        domain.record.unfinished = bool(parts.volumes) or power_on or is_filtered
         try:
             self._make(instance, domain, parts, power_on, paused)
         except HypervisorError as error:
@@ -77,12 +79,15 @@ class SpawnMixin(DestroyMixin, CheckMixin):
             if instance.autostart:
                 with self.guard(f"let instance {name!r} start with the host"):
                     handle.setAutostart(1)
+            self.put_filters(domain, done)
             if power_on:
                 if self.has_console_log(domain):
                     done.push("remove the console log", lambda: self.remove_console_log(name))
+                done.push("take it out of its groups", lambda: self.refresh_members_of(domain))
                 with self.guard(f"start instance {name!r}"):
                     handle.createWithFlags(self.libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
                 done.push("stop the instance", handle.destroy)
+                self.refresh_members_of(domain)
             if record.unfinished:
                 with self.guard(f"write the record of instance {name!r}", name):
                     self._finish(handle, record, power_on)

@@ -17,7 +17,9 @@ from ..needs import needed_features
 from .complete import seed_disk
 from .domain import Domain
 from .domain_disks import SEED, device_names
+from .domain_filters import NWFILTER
 from .domain_nics import read_nics
+from .filtering import concerns_filters
 from .live import PLUGGABLE, LiveMixin
 from .resize import ResizeMixin
 from .states import to_power_state
@@ -37,11 +39,14 @@ class UpdateMixin(LiveMixin, ResizeMixin):
         old_text = self._config_text(name, handle)
         old = Domain.parse(old_text)
         desired = self._complete_changes(old, current, desired, options)
+        if "security_groups" in options:
+            options = {*options, "firewall"}
         devices = device_names(old.root)
         new_disks = [disk for disk in desired.disks or [] if disk.device not in devices] if _has_disks(options) else []
         active = self._is_pluggable(handle)
         done = UndoStack()
         with done:
+            changed = self._begin_filtering(handle, old, desired, options, done)
             desired = self.change_volumes(current, desired, options, new_disks, done)
             new_disks = [disk for disk in desired.disks or [] if disk.device not in devices] if new_disks else []
             config = self._redefine(handle, old, old_text, desired, options, done)
@@ -49,6 +54,9 @@ class UpdateMixin(LiveMixin, ResizeMixin):
                 self._set_autostart(name, handle, bool(desired.autostart), done)
             if active and live:
                 self.change_running(handle, config, desired, live, new_disks, done)
+            if changed is not None:
+                self.drop_unplugged(old, changed, done)
+                self.refresh_members(self.changed_memberships(old, changed))
             if "disks" in options:
                 self.grow_disks(name, handle if active else None, current, desired, done)
         self.forget(name)
@@ -122,6 +130,8 @@ class UpdateMixin(LiveMixin, ResizeMixin):
         for option, feature in needed_features(desired):
             if option.partition("[")[0].partition(".")[0] in options:
                 self.require(feature)
+        if "security_groups" in options and ("firewall" not in options or desired.firewall is None):
+            desired = replace(desired, firewall=old.record.filtering.firewall or NWFILTER)
         if "nics" in options:
             had = [nic.mac for nic in read_nics(old.root) if nic.mac]
             new = [nic for nic in desired.nics or [] if nic.mac not in had]
@@ -144,6 +154,22 @@ class UpdateMixin(LiveMixin, ResizeMixin):
         if new_disks:
             checked = Instance(instance.name, pool=instance.pool, pool_path=instance.pool_path, disks=list(new_disks))
             self.require_host_has(checked)
+
+    def _begin_filtering(
+        self, handle: libvirt.virDomain, old: Domain, desired: Instance, options: Collection[str], done: UndoStack
+    ) -> Domain | None:
+        """Put the filters in place that the changed configuration is going to need; it, where that concerns any."""
+        if not concerns_filters(options):
+            return None
+        changed = old.copy()
+        changed.apply(desired, [option for option in options if concerns_filters([option])])
+        if not (old.record.filtering.is_known_to_groups or changed.record.filtering.is_known_to_groups):
+            return None
+        memberships = self.changed_memberships(old, changed)
+        if memberships:
+            done.push("put back who is in its groups", lambda: self.refresh_members(memberships))
+        self.change_filters(handle, old, changed, done)
+        return changed
 
     def _redefine(
         self,

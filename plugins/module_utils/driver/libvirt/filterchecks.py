@@ -1,0 +1,104 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the filters are as declared, and making them so."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ...model.secgroup import STALE_MEMBERS, Drift, HostPolicy
+from ..members import members_of
+from .domain import Domain
+from .domain_filters import ENGINES, NWFILTER, PACKET_ENGINES, filters_of
+from .errors import NO_DOMAIN, code_of
+from .groupreading import FilteredDomain, merged
+from .secgroups import SecurityGroupsMixin
+
+
+class FilterChecksMixin(SecurityGroupsMixin):
+    """Everything declared beside everything that is there."""
+
+    def instance_filter_exists(self, name: str) -> bool:
+        self.require("firewall")
+        document = self.filtered_document(name, self.lookup(name))
+        if document is None or document.record.filtering.engine is None:
+            return False
+        groups = document.record.filtering.security_groups or ()
+        return not any(
+            drift.instance == name or (drift.instance is None and _matters(drift, groups))
+            for drift in self.verify_filters([name])
+        )
+
+    def verify_filters(self, names: Collection[str] | None = None) -> list[Drift]:
+        self.require("firewall")
+        domains = self.filtered_domains()
+        found = [drift for domain in domains for drift in _untied(domain)]
+        for name in self._engines_of(domains):
+            known = {(drift.instance, drift.subject) for drift in found}
+            drifts = self.engine(name).drift(self._whole_policy(name, domains))
+            found += [drift for drift in drifts if (drift.instance, drift.subject) not in known]
+        return [drift for drift in found if names is None or drift.instance is None or drift.instance in names]
+
+    def restore_filters(self) -> None:
+        self.require("firewall")
+        domains = self.filtered_domains()
+        for name in self._engines_of(domains):
+            engine = self.engine(name)
+            if name in PACKET_ENGINES and any(domain.record.engine == name for domain in domains):
+                self.declarations.mark_engine(name)
+            engine.load(self._whole_policy(name, domains))
+        self._tie_all()
+        with self.other_driver() as other:
+            if isinstance(other, FilterChecksMixin):
+                other._tie_all()
+        self.forget_unused_engines(domains)
+        self.refresh_security_group_members()
+
+    def _engines_of(self, domains: Sequence[FilteredDomain]) -> list[str]:
+        """The engines that have something to do here, or had."""
+        used = {domain.record.engine for domain in domains} | self.declarations.engines_in_use() | {NWFILTER}
+        return [name for name in ENGINES if name in used]
+
+    def _whole_policy(self, name: str, domains: Sequence[FilteredDomain]) -> HostPolicy:
+        """All that one engine has to do on this host."""
+        ports = self.ports_of_all([domain for domain in domains if domain.record.engine == name])
+        local = members_of(self.ports_of_all([domain for domain in domains if domain.active]))
+        members = merged(local, *self.declarations.remote().values())
+        return HostPolicy(tuple(ports), self.declarations.groups(), self.declarations.provider(), members)
+
+    def _tie_all(self) -> None:
+        """Tie the interfaces of this driver's domains to their filters again, where somebody has untied them."""
+        with self.guard("list the instances"):
+            handles = self.conn.listAllDomains(0)
+        for handle in handles:
+            config = self.filtered_document(handle.name(), handle)
+            if config is None:
+                continue
+            try:
+                self.tie_again(handle)
+            except self.libvirt.libvirtError as error:
+                if code_of(error) != NO_DOMAIN:  # otherwise it went meanwhile
+                    with self.guard(f"tie instance {handle.name()!r} to its filters"):
+                        raise
+
+
+def _matters(drift: Drift, groups: Collection[str]) -> bool:
+    kind, _space, name = drift.subject.partition(" ")
+    if drift.problem == STALE_MEMBERS or kind == "port":
+        return False
+    return kind != "group" or name in groups
+
+
+def _untied(domain: FilteredDomain) -> list[Drift]:
+    """Interfaces that do not refer to their filters: somebody has changed the domain."""
+    wired = Domain.parse(domain.config.text())
+    wired.wire()
+    wanted = filters_of(wired.root)
+    if domain.record.engine != NWFILTER:
+        return []
+    configured, running = filters_of(domain.config.root), domain.filters
+    missing = {mac for mac in wanted if configured.get(mac) != wanted[mac]}
+    if domain.active:
+        missing |= {mac for mac in wanted if mac in domain.devices and running.get(mac) != wanted[mac]}
+    return [Drift(domain.config.name, f"port {mac}", "not tied to its filter") for mac in sorted(missing)]

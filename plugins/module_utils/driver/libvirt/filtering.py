@@ -1,0 +1,257 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filters of single instances: put in place, changed and taken away."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, tostring
+
+from ...errors import InvalidInput, Problem
+from ...model.secgroup import Port
+from ...undo import Undo, UndoStack
+from .domain import Domain
+from .domain_filters import (
+    NWFILTER,
+    devices_of,
+    filter_name,
+    filter_reference,
+    filtering_problems,
+    mac_of,
+    wire_interface,
+)
+from .domain_nics import nic_elements
+from .element import attribute_of
+from .engines import EnginesMixin
+from .errors import NO_NWFILTER_BINDING, code_of
+from .filterrecord import FILTER_OPTIONS
+from .groupreading import groups_known_to
+
+if TYPE_CHECKING:
+    import libvirt
+
+    from .firewall.engine import Engine
+
+
+class FilteringMixin(EnginesMixin):
+    """What spawn, update, power operations and destroy do about an instance's filters; nothing where it has none."""
+
+    def require_filterable(self, config: Domain) -> None:
+        """Raise unless everything is there that the filters of a new configuration need. Changes nothing."""
+        record = config.record.filtering
+        if record.engine is None:
+            return
+        self.engine(record.engine)
+        problems = [
+            Problem(f"nics[{number}]", message) for number, message in filtering_problems(config.root, record.engine)
+        ]
+        if problems:
+            raise InvalidInput(problems)
+        for name in record.security_groups or ():
+            self.require_group(name)
+
+    def put_filters(self, config: Domain, done: UndoStack) -> None:
+        """Filter an instance that does not run (yet)."""
+        name = config.record.filtering.engine
+        if name is None:
+            return
+        ports = self.ports_of_domain(config, {})
+        engine = self.engine(name)
+        self.mark_engine(name, done)
+        done.push("remove the filters", lambda: engine.drop_ports(ports))
+        engine.put_ports(ports, self.policy_for(ports))
+
+    def ensure_filters(self, config: Domain) -> None:
+        """See to it that the filters are there before a start: after a reboot of the host some are not."""
+        name = config.record.filtering.engine
+        if name is not None:
+            ports = self.ports_of_domain(config, {})
+            self.engine(name).put_ports(ports, self.policy_for(ports))
+
+    def drop_filters(self, config: Domain, done: UndoStack) -> None:
+        """Filter an instance no more that does not run and is about to be removed."""
+        name = config.record.filtering.engine
+        if name is None:
+            return
+        ports = self.ports_of_domain(config, {})
+        if self.engine_problem(name) is not None:
+            return  # whoever can reach it removes what has no owner
+        engine = self.engine(name)
+        done.push("put the filters back", self._putting_back(engine, ports))
+        engine.drop_ports(ports)
+        self.unmark_unused(name, config.name)
+
+    def refresh_members_of(self, config: Domain | None) -> None:
+        """An instance has started, stopped, or is about to go: rules about its groups follow."""
+        if config is not None:
+            self.refresh_members(groups_known_to(config.record.filtering))
+
+    # -- changing ---------------------------------------------------------------------------------------------------
+
+    def change_filters(self, handle: libvirt.virDomain, old: Domain, new: Domain, done: UndoStack) -> None:
+        """Before ``new`` becomes the configuration: filter all of its interfaces as it says, and those that run now."""
+        before, after = old.record.filtering.engine, new.record.filtering.engine
+        if before is None and after is None:
+            return
+        self.require_filterable(new)
+        with self.guard(f"read the running instance {new.name!r}", new.name):
+            running = Domain.parse(handle.XMLDesc(self.libvirt.VIR_DOMAIN_XML_SECURE)) if handle.isActive() else None
+        devices = {} if running is None else devices_of(running.root)
+        old_ports = [] if before is None else self.ports_of_domain(old, devices)
+        if after is not None:
+            ports = self.ports_of_domain(new, devices)
+            had = old_ports if before == after else []
+            self._put_changed(after, had, ports, done)
+        if running is not None:
+            self._tie_running(handle, running, after == NWFILTER, done)
+        if before is not None and before != after:
+            self._drop_changed(before, old_ports, new.name, done)
+
+    def drop_unplugged(self, old: Domain, new: Domain, done: UndoStack) -> None:
+        """After the guest has let go of NICs: their filters go, too."""
+        name = new.record.filtering.engine
+        if name is None or name != old.record.filtering.engine:
+            return
+        kept = {mac_of(element) for element in nic_elements(new.root)}
+        gone = [port for port in self.ports_of_domain(old, {}) if port.mac not in kept]
+        if gone:
+            engine = self.engine(name)
+            done.push("put the filters back", self._putting_back(engine, gone))
+            engine.drop_ports(gone)
+
+    def changed_memberships(self, old: Domain, new: Domain) -> frozenset[str]:
+        """The groups whose members are others after this change, if the instance is active."""
+        before, after = old.record.filtering, new.record.filtering
+        had, has = groups_known_to(before), groups_known_to(after)
+        macs = [{mac_of(element) for element in nic_elements(domain.root)} for domain in (old, new)]
+        return had ^ has if before.addresses == after.addresses and macs[0] == macs[1] else had | has
+
+    def _put_changed(self, name: str, had: Sequence[Port], ports: Sequence[Port], done: UndoStack) -> None:
+        if list(had) == list(ports):
+            return
+        engine, known = self.engine(name), {port.mac for port in had}
+        self.mark_engine(name, done)
+        new = [port for port in ports if port.mac not in known]
+        if had:
+            done.push("put the filters back", self._putting_back(engine, had))
+        if new:
+            done.push("remove the filters", lambda: engine.drop_ports(new))
+        engine.put_ports(ports, self.policy_for(ports))
+
+    def _drop_changed(self, name: str, ports: Sequence[Port], but: str, done: UndoStack) -> None:
+        engine = self.engine(name)
+
+        def put_back() -> None:
+            with UndoStack() as marks:
+                self.mark_engine(name, marks)
+            engine.put_ports(ports, self.policy_for(ports))
+
+        done.push("put the filters back", put_back)
+        engine.drop_ports(ports)
+        self.unmark_unused(name, but)
+
+    def _putting_back(self, engine: Engine, ports: Sequence[Port]) -> Undo:
+        def put_back() -> None:
+            with UndoStack() as marks:
+                self.mark_engine(engine.name, marks)
+            engine.put_ports(ports, self.policy_for(ports))
+
+        return put_back
+
+    def tie_again(self, handle: libvirt.virDomain) -> None:
+        """Tie an instance's interfaces to their filters, in its configuration and while it runs, where they are not."""
+        lib, name = self.libvirt, handle.name()
+        flags = lib.VIR_DOMAIN_XML_INACTIVE | lib.VIR_DOMAIN_XML_SECURE
+        config = Domain.parse(handle.XMLDesc(flags))
+        before = config.text()
+        config.wire()
+        if handle.isPersistent() and config.text() != before:
+            self.conn.defineXML(config.text())
+            self.forget(name)
+        if handle.isActive():
+            running = Domain.parse(handle.XMLDesc(lib.VIR_DOMAIN_XML_SECURE))
+            with UndoStack() as done:
+                self._tie_running(handle, running, config.record.filtering.engine == NWFILTER, done)
+
+    # -- running domains --------------------------------------------------------------------------------------------
+
+    def _tie_running(self, handle: libvirt.virDomain, running: Domain, filtered: bool, done: UndoStack) -> None:
+        """Give a running domain's interfaces their nwfilters, or take these away."""
+        with self.guard(f"change the filters of the running instance {running.name!r}", running.name):
+            for interface in nic_elements(running.root):
+                if self.kind == "lxc":
+                    self._tie_container(handle, interface, filtered, done)
+                    continue
+                wanted = copy.deepcopy(interface)
+                wire_interface(wanted, filtered)
+                if attribute_of(wanted, "filterref", "filter") != attribute_of(interface, "filterref", "filter"):
+                    done.push(f"tie NIC {mac_of(interface)} as it was", self._tying(handle, interface))
+                    self._tying(handle, wanted)()
+
+    def _tying(self, handle: libvirt.virDomain, interface: Element) -> Undo:
+        text = tostring(interface, encoding="unicode")
+
+        def tie() -> None:
+            handle.updateDeviceFlags(text, self.libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+        return tie
+
+    def _tie_container(self, handle: libvirt.virDomain, interface: Element, filtered: bool, done: UndoStack) -> None:
+        """libvirt changes nothing about a running container's interface. But where it refers to a filter, what puts
+        that into force can be taken away and given again; where it does not, that waits for the next start."""
+        mac, device = mac_of(interface), attribute_of(interface, "target", "dev")
+        if mac is None or device is None or attribute_of(interface, "filterref", "filter") != filter_name(mac):
+            return
+        binding = self._binding(device)
+        if filtered and binding is None:
+            self._bind(handle, mac, device)
+            done.push(f"untie NIC {mac}", lambda: self._unbind(device))
+        elif not filtered and binding is not None:
+            binding.delete()
+            done.push(f"tie NIC {mac} again", lambda: self._bind(handle, mac, device))
+
+    def _binding(self, device: str) -> libvirt.virNWFilterBinding | None:
+        try:
+            return self.conn.nwfilterBindingLookupByPortDev(device)
+        except self.libvirt.libvirtError as error:
+            if code_of(error) != NO_NWFILTER_BINDING:
+                raise
+            return None
+
+    def _unbind(self, device: str) -> None:
+        binding = self._binding(device)
+        if binding is not None:
+            binding.delete()
+
+    def _bind(self, handle: libvirt.virDomain, mac: str, device: str) -> None:
+        self.conn.nwfilterBindingCreateXML(_binding_xml(handle, mac, device), 0)
+
+
+def _binding_xml(handle: libvirt.virDomain, mac: str, device: str) -> str:
+    root = Element("filterbinding")
+    owner = _add(root, "owner")
+    _add(owner, "name").text = handle.name()
+    _add(owner, "uuid").text = handle.UUIDString()
+    _add(root, "portdev", {"name": device})
+    _add(root, "mac", {"address": mac})
+    root.append(filter_reference(mac))
+    return tostring(root, encoding="unicode")
+
+
+def _add(parent: Element, tag: str, attributes: Mapping[str, str] | None = None) -> Element:
+    element = Element(tag, dict(attributes or {}))
+    parent.append(element)
+    return element
+
+
+def waits_for_restart(kind: str, before: str | None, after: str | None) -> bool:
+    """Whether a running instance of that kind gets the filters of another engine only when it starts again."""
+    return kind == "lxc" and after == NWFILTER and before != after
+
+
+def concerns_filters(options: Collection[str]) -> bool:
+    """Whether a change of these fields of Instance may need other filters."""
+    return bool({"nics", "hypervisor", *FILTER_OPTIONS} & set(options))

@@ -1,0 +1,184 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is in which security group, as the domains' records and the networks' leases tell."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...errors import AnyvirtError
+from ...model.instance import Address
+from ...model.secgroup import Port, project_group
+from ..members import members_of, ports_of
+from .addresses import AddressesMixin
+from .domain import Domain
+from .domain_filters import PACKET_ENGINES, device_name, devices_of, filters_of
+from .errors import NO_DOMAIN, code_of
+from .filterrecord import FilterRecord
+from .metadata import NAMESPACE
+from .xmltext import from_libvirt
+
+if TYPE_CHECKING:
+    import libvirt
+
+_READERS = 4
+_MARKS = (NAMESPACE, "filtering")
+"""What stands in the XML of each domain whose record is about filters: most need not be parsed."""
+_OTHER_KIND = {"qemu": "lxc", "lxc": "qemu"}
+
+
+class FilteredDomain(NamedTuple):
+    """A domain that is in groups or a project, or that a firewall looks after.
+
+    Attributes:
+        config: Its configuration.
+        devices: The host's names for the interfaces of a running one, by their MAC addresses.
+        filters: The nwfilters that the interfaces of a running one refer to, likewise.
+    """
+
+    config: Domain
+    active: bool
+    devices: Mapping[str, str]
+    filters: Mapping[str, str]
+
+    @property
+    def record(self) -> FilterRecord:
+        """How it is to be filtered."""
+        return self.config.record.filtering
+
+
+class GroupReadingMixin(AddressesMixin):
+    """Reading what there is to filter."""
+
+    def filtered_document(self, name: str, handle: libvirt.virDomain) -> Domain | None:
+        """An instance's configuration if it is in groups or a project; costs nothing where it was read already."""
+        document = self.documents.get(name)
+        if document is None and self.supports("firewall"):
+            with self.guard(f"read the configuration of instance {name!r}", name):
+                document = _parse_filtered(handle.XMLDesc(self.libvirt.VIR_DOMAIN_XML_INACTIVE))
+        return document if document is not None and document.record.filtering.is_known_to_groups else None
+
+    def filtered_domains(self, active_only: bool = False) -> list[FilteredDomain]:
+        """All of this host, those that libvirt's other driver on it runs included: they share the filters. One call
+        for each instance, and one more for each of those that run behind a firewall."""
+        found = self._filtered_here(active_only)
+        with self.other_driver() as other:
+            if other is not None:
+                found += other._filtered_here(active_only)
+        return found
+
+    def get_group_members(self) -> dict[str, tuple[str, ...]]:
+        members = self.local_members()
+        return {group: tuple(sorted(addresses)) for group, addresses in sorted(members.items())}
+
+    def local_members(self) -> dict[str, frozenset[str]]:
+        """The addresses of each group's active members on this host."""
+        return members_of(self.ports_of_all(self.filtered_domains(active_only=True)))
+
+    def ports_of_all(self, domains: Iterable[FilteredDomain]) -> list[Port]:
+        """The ports of these domains, with what the host itself leased to them."""
+        domains = list(domains)
+        leases = self._leases_for(domain.config for domain in domains)
+        return [port for domain in domains for port in _ports(domain.config, domain.devices, leases)]
+
+    def ports_of_domain(self, config: Domain, devices: Mapping[str, str]) -> list[Port]:
+        """The ports of one domain; ``devices`` as in ``FilteredDomain``."""
+        return _ports(config, devices, self._leases_for([config]))
+
+    def _leases_for(self, configs: Iterable[Domain]) -> Mapping[str, Sequence[Address]]:
+        """All leases, by the MAC addresses; none where nobody's addresses depend on them."""
+        for config in configs:
+            declared = config.record.filtering.addresses
+            if any(mac not in declared for mac in _macs_of(config)):
+                return self._leases()
+        return {}
+
+    def _filtered_here(self, active_only: bool) -> list[FilteredDomain]:
+        if not self.supports("firewall"):
+            return []
+        flags = self.libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE if active_only else 0
+        with self.guard("list the instances"):
+            handles = self.conn.listAllDomains(flags)
+        from concurrent.futures import ThreadPoolExecutor  # takes long to import, and most runs do without
+
+        with ThreadPoolExecutor(_READERS) as readers:
+            return [found for found in readers.map(self._read_filtered, handles) if found is not None]
+
+    def _read_filtered(self, handle: libvirt.virDomain) -> FilteredDomain | None:
+        try:
+            config = _parse_filtered(handle.XMLDesc(self.libvirt.VIR_DOMAIN_XML_INACTIVE))
+            if config is None or not config.record.filtering.is_known_to_groups:
+                return None
+            active = handle.ID() != -1
+            devices, filters = {}, {}
+            if active and config.record.filtering.engine is not None:
+                running = from_libvirt(handle.XMLDesc(0))
+                devices, filters = devices_of(running), filters_of(running)
+        except self.libvirt.libvirtError as error:
+            if code_of(error) == NO_DOMAIN:
+                return None  # it went meanwhile
+            with self.guard("read the configuration of an instance"):
+                raise
+        return FilteredDomain(config, active, devices, filters)
+
+    @contextlib.contextmanager
+    def other_driver(self) -> Iterator[GroupReadingMixin | None]:
+        """The same host through libvirt's other driver that shares the filters; None where it has no such driver."""
+        uri = self._other_uri()
+        other = None if uri is None else type(self)(replace(self.options, uri=uri))
+        if other is not None:
+            try:
+                other.open()
+            except AnyvirtError:
+                other = None
+        try:
+            yield other
+        finally:
+            if other is not None:
+                other.close()
+
+    def _other_uri(self) -> str | None:
+        scheme, separator, rest = self.options.uri.partition("://")
+        place, question_mark, query = rest.partition("?")
+        host, _slash, path = place.partition("/")
+        if path not in ("", "system") or self.kind not in _OTHER_KIND:
+            return None  # a user's own daemon has no filters
+        other = scheme.replace(self.kind, _OTHER_KIND[self.kind], 1)
+        return f"{other}{separator}{host}/system{question_mark}{query}"
+
+
+def groups_known_to(record: FilterRecord) -> frozenset[str]:
+    """The groups that others know an instance by, its project's among them."""
+    project = () if record.project is None else (project_group(record.project),)
+    return frozenset((*(record.security_groups or ()), *project))
+
+
+def _parse_filtered(text: str) -> Domain | None:
+    return Domain.parse(text) if all(mark in text for mark in _MARKS) else None
+
+
+def _macs_of(config: Domain) -> Collection[str]:
+    return [nic.mac for nic in config.to_instance().nics or () if nic.mac]
+
+
+def _ports(config: Domain, devices: Mapping[str, str], leases: Mapping[str, Sequence[Address]]) -> list[Port]:
+    instance, engine = config.to_instance(), config.record.filtering.engine
+    names = devices_of(config.root)
+    if engine in PACKET_ENGINES:
+        names = {**{nic.mac: device_name(nic.mac) for nic in instance.nics or () if nic.mac}, **names}
+    known = [address for mac in _macs_of(config) for address in leases.get(mac, ())]
+    return ports_of(instance, known, {**names, **devices})
+
+
+def merged(*parts: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:
+    """Members of groups, from several hosts."""
+    whole: dict[str, set[str]] = defaultdict(set)
+    for part in parts:
+        for group, addresses in part.items():
+            whole[group] |= set(addresses)
+    return {group: frozenset(addresses) for group, addresses in whole.items()}
