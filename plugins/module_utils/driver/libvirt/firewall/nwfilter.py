@@ -1,0 +1,104 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The nwfilter engine: libvirt makes ebtables and iptables rules of definitions, for the interfaces that refer to them.
+
+One definition serves for each group, one for the operator's rules, some for what every guest may do, and one for each
+interface names them: a changed rule is one call, whatever the number of instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from ....errors import Unsupported
+from ....model.secgroup import Drift, HostPolicy, Port, ProviderRule, Rule, SecurityGroup
+from .basefilters import BASE, base_filters, load_of, next_load
+from .engine import Engine
+from .filterrules import PROVIDER_PRIORITIES, cannot_be_said, provider_changes
+from .nicfilter import is_nic_filter, nic_filter_name
+from .nwfilterdrift import definition_drift, interface_drift
+from .nwfilterkernel import CommandRunner, KernelView
+from .policyfilters import needed_by_ports, policy_filters
+from .store import Declarations, group_filter_name
+
+_NO_DRIVER = (
+    "libvirt has no nwfilter driver: install it (Debian has it in libvirt-daemon, Fedora in "
+    "libvirt-daemon-driver-nwfilter), or choose the firewall nftables or iptables"
+)
+
+
+class NwfilterEngine(Engine):
+    """Enforces the declarations by defining them.
+
+    Args:
+        declarations: Where they are kept.
+        runner: Runs programs on the hypervisor's host; None where that is another one. Then libvirt's word is taken
+            for what the kernel has.
+    """
+
+    name: ClassVar[str] = "nwfilter"
+
+    def __init__(self, declarations: Declarations, runner: CommandRunner | None = None) -> None:
+        self._store = declarations
+        self._kernel = None if runner is None else KernelView(runner)
+
+    def problems(self) -> list[str]:
+        try:
+            self._store.names()
+        except Unsupported:
+            return [_NO_DRIVER]
+        return [] if self._kernel is None else self._kernel.problems()
+
+    def unsupported_rules(self, rules: Collection[Rule]) -> list[str]:
+        protocols = sorted({rule.protocol for rule in rules if cannot_be_said(rule)})
+        return [
+            f"nwfilter has no name for protocol {protocol}: choose the firewall nftables or iptables"
+            for protocol in protocols
+        ]
+
+    def put_ports(self, ports: Sequence[Port], policy: HostPolicy) -> None:
+        if ports:
+            needed = needed_by_ports(replace(policy, ports=tuple(ports)))
+            before = self._store.read_all(policy_filters(needed, {}).keys())
+            self._store.define(*policy_filters(needed, before).values())
+
+    def drop_ports(self, ports: Sequence[Port]) -> None:
+        self._store.undefine(nic_filter_name(port.mac) for port in ports)
+
+    def put_groups(self, groups: Sequence[SecurityGroup], members: Mapping[str, frozenset[str]]) -> None:
+        self._store.define_groups(groups, members)
+
+    def drop_groups(self, names: Collection[str]) -> None:
+        self._store.undefine(map(group_filter_name, sorted(names)))
+
+    def put_provider_rules(self, rules: Sequence[ProviderRule]) -> None:
+        if provider_changes(rules) > PROVIDER_PRIORITIES:
+            raise Unsupported(
+                f"nwfilter has room for {PROVIDER_PRIORITIES} changes between accept and drop in the operator's rules: "
+                "put rules with the same action together, or choose the firewall nftables or iptables"
+            )
+        self._store.set_provider(rules)
+
+    def put_members(self, members: Mapping[str, frozenset[str]]) -> None:
+        self._store.put_members(members)
+
+    def load(self, policy: HostPolicy) -> None:
+        before = self._store.read_ours()
+        wanted = policy_filters(policy, before)
+        self._store.define(*wanted.values())
+        self._store.undefine(name for name in sorted(before.keys() - wanted.keys()) if is_nic_filter(name))
+        if self._kernel is None or any(self._interface_drift(policy)):
+            # Nothing else makes libvirt look again at rules that it has made.
+            self._store.define(*base_filters(next_load(load_of(before.get(BASE)))))
+
+    def drift(self, policy: HostPolicy) -> list[Drift]:
+        found = self._store.read_ours()
+        return [*definition_drift(policy, policy_filters(policy, found), found), *self._interface_drift(policy)]
+
+    def _interface_drift(self, policy: HostPolicy) -> list[Drift]:
+        listing = None if self._kernel is None else self._kernel.read()
+        found = self._store.read_ours()
+        return list(interface_drift(policy, found, self._store.bindings(), listing))

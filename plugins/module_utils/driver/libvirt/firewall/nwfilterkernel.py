@@ -1,0 +1,137 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the kernel has what libvirt made of nwfilter definitions: somebody may have flushed it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+from xml.etree.ElementTree import Element
+
+from .filterxml import FROM_GUEST, TO_GUEST, parameters
+
+_IPV4 = "iptables"
+_IPV6 = "ip6tables"
+_ETHERNET = "ebtables"
+_LIST = {_IPV4: ("-S",), _IPV6: ("-S",), _ETHERNET: ("-t", "nat", "-L")}
+_ETHERNET_RULES = frozenset(("mac", "arp", "rarp", "ip", "ipv6"))
+_COUNTED = re.compile(r"^(?:-A (\S+)|Bridge chain: (\S+), entries: (\d+))", re.MULTILINE)
+_JUMPS = {
+    _ETHERNET: ("-i {0} -j libvirt-I-{0}", "-o {0} -j libvirt-O-{0}"),
+    _IPV4: (
+        "-A libvirt-in -m physdev --physdev-in {0} -g FI-{0}",
+        "-A libvirt-out -m physdev --physdev-out {0} --physdev-is-bridged -g FO-{0}",
+        "-A libvirt-host-in -m physdev --physdev-in {0} -g HI-{0}",
+    ),
+}
+_JUMPS[_IPV6] = _JUMPS[_IPV4]
+_ENTRIES = ("-A FORWARD -j libvirt-in", "-A FORWARD -j libvirt-out", "-A INPUT -j libvirt-host-in")
+_SYSCTL = "net.bridge.bridge-nf-call-{}"
+
+Counts = Mapping[tuple[str, str], int]
+"""How many rules the chains of each tool have."""
+
+
+class CommandRunner(Protocol):
+    """Runs a program of the host and tells what it said."""
+
+    def run(self, argv: Sequence[str], stdin: str = "") -> str:
+        """Its standard output."""
+        raise NotImplementedError
+
+
+class Listing(NamedTuple):
+    """The rules that the kernel has."""
+
+    lines: Mapping[str, frozenset[str]]
+    counts: Counts
+
+    def has_all(self, device: str, expected: Counts) -> bool:
+        """Whether the chains of a port are there, all in use, each with its number of rules."""
+        if not self._has_jumps(device, _ETHERNET):
+            return False
+        if (_ETHERNET, f"I-{device}-ipv4") not in self.counts:
+            # libvirt does not know the address yet, and lets DHCP through only.
+            return True
+        return all(self._has_jumps(device, tool) for tool in (_IPV4, _IPV6)) and all(
+            self.counts.get(chain, 0) == count for chain, count in expected.items()
+        )
+
+    def _has_jumps(self, device: str, tool: str) -> bool:
+        wanted = {jump.format(device) for jump in _JUMPS[tool]}
+        return wanted <= self.lines[tool] and (tool == _ETHERNET or self.lines[tool].issuperset(_ENTRIES))
+
+
+class KernelView:
+    """Looks at the kernel of the host on which the module runs."""
+
+    def __init__(self, runner: CommandRunner) -> None:
+        self._runner = runner
+
+    def problems(self) -> list[str]:
+        """What in the kernel's settings keeps nwfilter from filtering."""
+        off = [name for name in (_SYSCTL.format(tool) for tool in (_IPV4, _IPV6)) if self._is_off(name)]
+        return [
+            f"{name} is 0, so rules do not see what bridges forward: sysctl -w {name}=1 (and keep it in /etc/sysctl.d)"
+            for name in off
+        ]
+
+    def read(self) -> Listing:
+        """All rules of the tables that libvirt uses."""
+        lines: dict[str, frozenset[str]] = {}
+        counts: Counter[tuple[str, str]] = Counter()
+        for tool, arguments in _LIST.items():
+            text = self._runner.run((tool, *arguments))
+            lines[tool] = frozenset(line.strip() for line in text.splitlines())
+            for appended, chain, entries in _COUNTED.findall(text):
+                counts[tool, appended or chain] += int(entries or 1)
+        return Listing(lines, counts)
+
+    def _is_off(self, name: str) -> bool:
+        return self._runner.run(("sysctl", "-n", name)).strip() == "0"
+
+
+def expected_counts(device: str, root: Element, definitions: Mapping[str, Element]) -> Counts:
+    """How many rules libvirt makes for an interface.
+
+    Args:
+        root: The interface's definition.
+        definitions: All that it refers to.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    chains = set()
+    for chain, rule, copies in _rules(root, definitions, {}):
+        kind, direction = rule[0].tag, rule.get("direction")
+        sides = [side for side, other in (("I", TO_GUEST), ("O", FROM_GUEST)) if direction != other]
+        if kind in _ETHERNET_RULES:
+            for side in sides:
+                name = f"libvirt-{side}-{device}" if chain == "root" else f"{side}-{device}-{chain}"
+                counts[_ETHERNET, name] += copies
+                if chain != "root":
+                    chains.add((side, chain))
+        else:
+            tool = _IPV6 if kind.endswith("v6") else _IPV4
+            for prefix in [f"F{side}" for side in sides] + ["HI"] * ("I" in sides):
+                counts[tool, f"{prefix}-{device}"] += copies
+    for side, _chain in chains:
+        counts[_ETHERNET, f"libvirt-{side}-{device}"] += 1
+    return counts
+
+
+def _rules(
+    root: Element, definitions: Mapping[str, Element], variables: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, Element, int]]:
+    """The rules of a definition and of all that it refers to, each with its chain and with how many are made of it: one
+    for each value of its variables, which are counted through together. MAC and a learned IP have one."""
+    for child in root:
+        if child.tag == "rule":
+            used = [value[1:] for value in child[0].attrib.values() if value.startswith("$")]
+            copies = max((len(variables[name]) for name in used if name in variables), default=1)
+            yield root.get("chain", "root"), child, copies
+        elif child.tag == "filterref":
+            inner = definitions.get(child.get("filter", ""))
+            if inner is not None:
+                yield from _rules(inner, definitions, {**variables, **parameters(child)})
