@@ -28,6 +28,9 @@ _COMMAND = [
 
 def start(**task: Any) -> subprocess.Popen[bytes]:
     """A child process with this task; it says a line when it is about to begin."""
+    from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.tools import Runner
+
+    task["prefix"] = Runner.prefix
     child = subprocess.Popen(
         [*_COMMAND, str(TESTS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -55,12 +58,16 @@ def main() -> None:
     """What the child does."""
     import importable  # noqa: F401
 
+    from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewalluri import get_firewall_driver
+    from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.tools import Runner
     from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
     from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import get_connection
     from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError
 
     task = pickle.loads(sys.stdin.buffer.read())
-    driver = (get_storage_driver if task["operation"] == "storage" else get_connection)(task["options"])
+    Runner.prefix = task["prefix"]
+    connect = {"storage": get_storage_driver, "firewall": get_firewall_driver}.get(task["operation"], get_connection)
+    driver = connect(task["options"])
     if task["operation"] == "open":
         if os.geteuid() == 0:  # anybody else is kept out as it is
             os.setuid(task["user"])
@@ -81,7 +88,7 @@ def main() -> None:
             driver.spawn(driver.complete(task["instance"]), power_on=task["power_on"])
         elif task["operation"] == "churn":
             _churn(driver, task["instance"], task["count"])
-        elif task["operation"] == "storage":
+        elif task["operation"] in ("storage", "firewall"):
             getattr(driver, task["method"])(*task["arguments"])
         else:
             driver.destroy(task["name"])

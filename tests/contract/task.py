@@ -12,11 +12,12 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.converge import reconcile_instances
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.failures import error_as_dict
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.secgroups import reconcile_secgroups
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
 from contract.platforms.base import Platform
 from contract.platforms.calls import Record
 
-KINDS = ("instances", "volumes", "pools", "images")
+KINDS = ("instances", "volumes", "pools", "images", "groups")
 Reconcile = Callable[[Task], "dict[str, Any]"]
 
 
@@ -61,6 +62,8 @@ def run(
     def connect() -> ComputeDriver:
         nonlocal connections
         connections += 1
+        if reconcile is reconcile_secgroups:
+            return platform.closed_firewall_driver()
         return platform.closed_driver() if reconcile is reconcile_instances else platform.closed_storage_driver()
 
     params.setdefault("instances", None)

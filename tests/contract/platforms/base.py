@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar, TypeVar
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall import FirewallDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewalluri import get_firewall_driver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions, get_connection
@@ -77,6 +79,18 @@ class Platform(ABC):
     def storage_driver(self, **changed: Any) -> StorageDriver:
         """The same, of its own connection, closed when the test ends."""
         return self._opened(self.closed_storage_driver(**changed))
+
+    def closed_firewall_driver(self, **changed: Any) -> FirewallDriver:
+        """A driver that also manages security groups, not connected yet."""
+        return get_firewall_driver(self.options(**changed))
+
+    def firewall_driver(self, **changed: Any) -> FirewallDriver:
+        """The same, of its own connection, closed when the test ends."""
+        return self._opened(self.closed_firewall_driver(**changed))
+
+    def in_place(self) -> AbstractContextManager[None]:
+        """What drivers run by themselves within the block runs on the hypervisor's host."""
+        return nullcontext()
 
     def _opened(self, driver: AnyDriver) -> AnyDriver:
         driver.open()
@@ -161,6 +175,10 @@ class Platform(ABC):
     def thaw_service(self) -> None:
         """Let it go on."""
         raise NotImplementedError(f"nothing of {self.name} can be thawed")
+
+    def disturb_filters(self, name: str) -> None:
+        """Have somebody else take away what filters the instance's traffic."""
+        raise NotImplementedError(f"nobody takes away the filters of {self.name}")
 
     @abstractmethod
     def crash(self, name: str) -> None:

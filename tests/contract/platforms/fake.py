@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake import dial
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Console, Instance
 from contract.platforms.base import Platform, Snapshot
 from contract.platforms.calls import Call, Calls, Record
@@ -94,6 +95,9 @@ class FakePlatform(Platform):
             path.unlink()
             with suppress(OSError):
                 path.parent.rmdir()
+
+    def disturb_filters(self, name: str) -> None:
+        dial.flush_filters(str(self.folder), name)
 
     def give_bridged_address(self, name: str) -> None:
         """Its guests have one on each NIC."""

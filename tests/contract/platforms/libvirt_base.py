@@ -91,6 +91,7 @@ class LibvirtPlatform(Platform):
                 },
                 "definitions": pictures_of_pools(connection),
                 "secrets": pictures_of_secrets(connection),
+                "filters": {found.name(): _picture_of_filter(found) for found in _our_filters(connection)},
                 "files": self.files(),
             }
 
@@ -151,3 +152,27 @@ class LibvirtPlatform(Platform):
             if not but:
                 self._remove_pools(connection)
                 remove_secrets(connection)
+                _remove_filters(connection)
+
+
+def _our_filters(connection: Any) -> list[Any]:
+    return [found for found in connection.listAllNWFilters() if found.name().startswith("anyvirt-")]
+
+
+def _picture_of_filter(found: Any) -> list[str]:
+    root = ET.fromstring(found.XMLDesc())
+    for uuid in root.findall("uuid"):
+        root.remove(uuid)
+    return canonical(ET.tostring(root, encoding="unicode")).splitlines()
+
+
+def _remove_filters(connection: Any) -> None:
+    """Those that others refer to go after these."""
+    left = _our_filters(connection)
+    while left:
+        before = len(left)
+        for found in left:
+            with contextlib.suppress(libvirt.libvirtError):
+                found.undefine()
+        left = _our_filters(connection)
+        assert len(left) < before, f"nobody lets go of {[found.name() for found in left]}"

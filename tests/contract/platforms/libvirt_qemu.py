@@ -15,7 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.tools import Runner
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Console, Instance
 from contract.platforms.libvirt_base import GROWING, LibvirtPlatform
 from lab.guest import build_guest
@@ -59,6 +62,17 @@ class HostedPlatform(LibvirtPlatform):
 
     def choose_uri(self) -> str:
         return self.lab.uri
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            network = f"/proc/{self.lab.machine.init_pid}/ns/net"
+            patch.setattr(Runner, "prefix", ("nsenter", f"--net={network}"))
+            yield
+
+    def disturb_filters(self, name: str) -> None:
+        for tool in ("ebtables", "iptables", "ip6tables"):
+            self.run_on_host(tool, *(("-t", "nat") if tool == "ebtables" else ()), "-F")
 
     def files(self) -> dict[str, int]:
         state = self.lab.machine.state

@@ -152,6 +152,12 @@ class XenApiPlatform(Platform):
     def thaw_service(self) -> None:
         self.server.thaw()
 
+    def disturb_filters(self, name: str) -> None:
+        with self.session() as api:
+            [vm] = api.VM.get_by_name_label(name)
+            for vif in api.VM.get_VIFs(vm):
+                api.VIF.set_locking_mode(vif, "unlocked")
+
     def crash(self, name: str) -> None:
         self.server.crash(name)
 
