@@ -3,9 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The filters that all instances of a host share: what every guest may do, and what none may.
 
-Rules about ``mac``, ``arp``, ``ip`` and ``ipv6`` are ebtables rules in the table nat, and see each frame before fragments
-are put together. The others are iptables rules, and see what br_netfilter shows them. A packet has to pass both. So what is the same for all fragments of a packet stands in the first, and what needs ports or
-connections in the second.
+Rules about ``mac``, ``arp``, ``ip`` and ``ipv6`` are ebtables rules in the table nat: they see each frame and each
+fragment. The others are iptables rules, which see what br_netfilter shows them. A packet has to pass both. What is the
+same for all fragments stands in the first, what needs ports or connections in the second.
 """
 
 from __future__ import annotations

@@ -8,10 +8,20 @@ from __future__ import annotations
 import time
 from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, SubElement
 
+from ....model.secgroup import Port
 from ....undo import Undo, UndoStack
-from ..errors import NO_NWFILTER, OPERATION_FAILED, OPERATION_INVALID, code_of, translated
+from ..domain_filters import filter_reference
+from ..errors import (
+    NO_DOMAIN,
+    NO_NWFILTER,
+    NO_NWFILTER_BINDING,
+    OPERATION_FAILED,
+    OPERATION_INVALID,
+    code_of,
+    translated,
+)
 from ..xmltext import from_libvirt
 from .filterxml import PREFIX, canonical, to_text
 
@@ -67,6 +77,31 @@ class FilterStore:
         with translated(self.library, "list the filtered interfaces"):
             return {binding.portDev(): binding.filterName() for binding in self._conn.listAllNWFilterBindings()}
 
+    def bind_anew(self, port: Port) -> None:
+        """Have libvirt filter an interface from the beginning: that it does so already may be a mistake of its. Nothing
+        happens where neither it nor an instance of the port's is known."""
+        with translated(self.library, f"filter the interface {port.device}"):
+            try:
+                binding = self._conn.nwfilterBindingLookupByPortDev(port.device)
+                text = binding.XMLDesc()
+                binding.delete()
+            except self.library.libvirtError as error:
+                if code_of(error) != NO_NWFILTER_BINDING:
+                    raise
+                owner = self._uuid_of(port.instance)
+                if owner is None:
+                    return
+                text = _binding_text(port, owner)
+            self._conn.nwfilterBindingCreateXML(text, 0)
+
+    def _uuid_of(self, instance: str) -> str | None:
+        try:
+            return self._conn.lookupByName(instance).UUIDString()
+        except self.library.libvirtError as error:
+            if code_of(error) == NO_DOMAIN:
+                return None
+            raise
+
     def define(self, *wanted: Element) -> Undo:
         """Make these definitions, in their order, or replace those of the same names; libvirt then rebuilds the rules
         of every interface that refers to them. What is the same already is not written.
@@ -74,12 +109,14 @@ class FilterStore:
         Returns:
             What puts back the definitions that were there before.
         """
+        names = set(self.names())
         with UndoStack() as done:
             for root in wanted:
-                before = self.read(str(root.get("name")))
+                name = str(root.get("name"))
+                before = self.read(name) if name in names else None
                 if before is None or canonical(before) != canonical(root):
                     self._write(root, before)
-                    done.push(f"put back the network filter {root.get('name')}", self._restoring(root, before))
+                    done.push(f"put back the network filter {name}", self._restoring(root, before))
         return lambda: done.take_back("the change of network filters")
 
     def undefine(self, names: Iterable[str]) -> Undo:
@@ -88,9 +125,10 @@ class FilterStore:
         Raises:
             InvalidPowerState: an interface has it, and keeps it.
         """
+        present = set(self.names())
         with UndoStack() as done:
             for name in names:
-                before = self.read(name)
+                before = self.read(name) if name in present else None
                 if before is not None:
                     self._remove(name)
                     done.push(f"put back the network filter {name}", self._restoring(before, before))
@@ -136,6 +174,17 @@ class FilterStore:
                     time.sleep(_RELEASE_PAUSE_S)
                 else:
                     return
+
+
+def _binding_text(port: Port, owner: str) -> str:
+    root = Element("filterbinding")
+    instance = SubElement(root, "owner")
+    SubElement(instance, "name").text = port.instance
+    SubElement(instance, "uuid").text = owner
+    SubElement(root, "portdev", {"name": str(port.device)})
+    SubElement(root, "mac", {"address": port.mac})
+    root.append(filter_reference(port.mac))
+    return to_text(root)
 
 
 def _take_identity(root: Element, before: Element) -> None:

@@ -9,17 +9,13 @@ import ipaddress
 from xml.etree.ElementTree import Element
 
 from ....model.secgroup import Port, project_group
+from ..domain_filters import filter_name
 from .basefilters import ADDRESS, BASE, EVERYTHING_OUT, NETWORK, NETWORK_V6
-from .filterxml import PREFIX, add_reference, new_filter, parameters
+from .filterxml import add_reference, new_filter, parameters
 from .notes import first, pack, read_notes, write_notes
 from .store import PROVIDER, group_filter_name, project_filter_name
 
-_NIC = f"{PREFIX}nic-"
-
-
-def nic_filter_name(mac: str) -> str:
-    """The name of an interface's definition."""
-    return f"{_NIC}{mac.lower().replace(':', '')}"
+_NIC = filter_name("")
 
 
 def is_nic_filter(name: str) -> bool:
@@ -33,13 +29,6 @@ def mac_of(name: str) -> str:
     return ":".join(digits[start : start + 2] for start in range(0, len(digits), 2))
 
 
-def filter_reference(mac: str) -> Element:
-    """What a domain's <interface> has; it stays the same whatever the filters are. Where an address is neither declared
-    nor known, libvirt believes the answers of DHCP servers only."""
-    root = Element("interface")
-    return add_reference(root, nic_filter_name(mac), {"CTRL_IP_LEARNING": ["dhcp"]})
-
-
 def nic_filter(port: Port, before: Element | None = None) -> Element:
     """A port's definition.
 
@@ -47,7 +36,7 @@ def nic_filter(port: Port, before: Element | None = None) -> Element:
         before: The definition that it has. A port that learns goes on learning; one that is new starts with the address
             that it is known to have, since libvirt would let nothing through until it sees it leased again.
     """
-    root = new_filter(nic_filter_name(port.mac))
+    root = new_filter(filter_name(port.mac))
     add_reference(root, BASE)
     _add_addresses(root, port, learns=port.learns and (before is None or learns_addresses(before)))
     add_reference(root, PROVIDER)

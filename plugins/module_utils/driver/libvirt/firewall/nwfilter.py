@@ -15,14 +15,16 @@ from typing import ClassVar
 
 from ....errors import Unsupported
 from ....model.secgroup import Drift, HostPolicy, Port, ProviderRule, Rule, SecurityGroup
+from ..domain_filters import filter_name
 from .basefilters import BASE, base_filters, load_of, next_load
 from .engine import Engine
 from .filterrules import PROVIDER_PRIORITIES, cannot_be_said, provider_changes
-from .nicfilter import is_nic_filter, nic_filter_name
-from .nwfilterdrift import definition_drift, interface_drift
-from .nwfilterkernel import CommandRunner, KernelView
+from .nicfilter import is_nic_filter
+from .nwfilterdrift import definition_drift, unfiltered_ports
+from .nwfilterkernel import KernelView
 from .policyfilters import needed_by_ports, policy_filters
 from .store import Declarations, group_filter_name
+from .tools import Runner
 
 _NO_DRIVER = (
     "libvirt has no nwfilter driver: install it (Debian has it in libvirt-daemon, Fedora in "
@@ -41,7 +43,7 @@ class NwfilterEngine(Engine):
 
     name: ClassVar[str] = "nwfilter"
 
-    def __init__(self, declarations: Declarations, runner: CommandRunner | None = None) -> None:
+    def __init__(self, declarations: Declarations, runner: Runner | None = None) -> None:
         self._store = declarations
         self._kernel = None if runner is None else KernelView(runner)
 
@@ -66,7 +68,7 @@ class NwfilterEngine(Engine):
             self._store.define(*policy_filters(needed, before).values())
 
     def drop_ports(self, ports: Sequence[Port]) -> None:
-        self._store.undefine(nic_filter_name(port.mac) for port in ports)
+        self._store.undefine(filter_name(port.mac) for port in ports)
 
     def put_groups(self, groups: Sequence[SecurityGroup], members: Mapping[str, frozenset[str]]) -> None:
         self._store.define_groups(groups, members)
@@ -90,15 +92,17 @@ class NwfilterEngine(Engine):
         wanted = policy_filters(policy, before)
         self._store.define(*wanted.values())
         self._store.undefine(name for name in sorted(before.keys() - wanted.keys()) if is_nic_filter(name))
-        if self._kernel is None or any(self._interface_drift(policy)):
+        if self._kernel is None or self._unfiltered(policy):
             # Nothing else makes libvirt look again at rules that it has made.
             self._store.define(*base_filters(next_load(load_of(before.get(BASE)))))
+            for port, _drift in self._unfiltered(policy):
+                self._store.bind_anew(port)
 
     def drift(self, policy: HostPolicy) -> list[Drift]:
         found = self._store.read_ours()
-        return [*definition_drift(policy, policy_filters(policy, found), found), *self._interface_drift(policy)]
+        drift = definition_drift(policy.ports, policy_filters(policy, found), found)
+        return [*drift, *(drift for _port, drift in self._unfiltered(policy))]
 
-    def _interface_drift(self, policy: HostPolicy) -> list[Drift]:
+    def _unfiltered(self, policy: HostPolicy) -> list[tuple[Port, Drift]]:
         listing = None if self._kernel is None else self._kernel.read()
-        found = self._store.read_ours()
-        return list(interface_drift(policy, found, self._store.bindings(), listing))
+        return list(unfiltered_ports(policy.ports, self._store.read_ours(), self._store.bindings(), listing))

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from xml.etree.ElementTree import Element
 
-from ....model.secgroup import STALE_MEMBERS, Drift, HostPolicy
+from ....model.secgroup import STALE_MEMBERS, Drift, Port
+from ..domain_filters import filter_name
 from .filterxml import canonical
-from .nicfilter import instance_of, is_nic_filter, mac_of, nic_filter_name
+from .nicfilter import instance_of, is_nic_filter, mac_of
 from .nwfilterkernel import Listing, expected_counts
 from .store import members_of, subject_of, with_members
 
@@ -23,9 +24,9 @@ _UNFILTERED = "libvirt does not filter it"
 _FLUSHED = "the kernel's rules are not those that libvirt made"
 
 
-def definition_drift(policy: HostPolicy, wanted: Filters, found: Filters) -> Iterator[Drift]:
+def definition_drift(ports: Iterable[Port], wanted: Filters, found: Filters) -> Iterator[Drift]:
     """Each definition that is missing or other than wanted, and those of interfaces that are gone."""
-    instances = {nic_filter_name(port.mac): port.instance for port in policy.ports}
+    instances = {filter_name(port.mac): port.instance for port in ports}
     stale = set()
     for name, root in wanted.items():
         present = found.get(name)
@@ -43,23 +44,24 @@ def definition_drift(policy: HostPolicy, wanted: Filters, found: Filters) -> Ite
             yield Drift(instance_of(found[name]), _subject(name, found[name]), _LEFT_BEHIND)
 
 
-def interface_drift(
-    policy: HostPolicy, found: Filters, bindings: Mapping[str, str], listing: Listing | None
-) -> Iterator[Drift]:
-    """The interfaces that are there and not filtered as defined.
+def unfiltered_ports(
+    ports: Iterable[Port], found: Filters, bindings: Mapping[str, str], listing: Listing | None
+) -> Iterator[tuple[Port, Drift]]:
+    """The ports whose device is there and not filtered as defined.
 
     Args:
+        found: The definitions that there are.
         bindings: Interfaces that libvirt filters, each with the name of its filter.
         listing: What the kernel has; None where nobody can look.
     """
-    for port in policy.ports:
-        name = nic_filter_name(port.mac)
+    for port in ports:
+        name = filter_name(port.mac)
         if port.device is None:
             continue
         if bindings.get(port.device) != name:
-            yield Drift(port.instance, f"port {port.mac}", _UNFILTERED)
+            yield port, Drift(port.instance, f"port {port.mac}", _UNFILTERED)
         elif listing is not None and not _is_there(port.device, name, found, listing):
-            yield Drift(port.instance, f"port {port.mac}", _FLUSHED)
+            yield port, Drift(port.instance, f"port {port.mac}", _FLUSHED)
 
 
 def _is_there(device: str, name: str, found: Filters, listing: Listing) -> bool:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
+from .bridgecalls import bridge_call_problems
 from .filterxml import FROM_GUEST, TO_GUEST, parameters
+from .tools import Runner
 
 _IPV4 = "iptables"
 _IPV6 = "ip6tables"
@@ -29,18 +31,9 @@ _JUMPS = {
 }
 _JUMPS[_IPV6] = _JUMPS[_IPV4]
 _ENTRIES = ("-A FORWARD -j libvirt-in", "-A FORWARD -j libvirt-out", "-A INPUT -j libvirt-host-in")
-_SYSCTL = "net.bridge.bridge-nf-call-{}"
 
 Counts = Mapping[tuple[str, str], int]
 """How many rules the chains of each tool have."""
-
-
-class CommandRunner(Protocol):
-    """Runs a program of the host and tells what it said."""
-
-    def run(self, argv: Sequence[str], stdin: str = "") -> str:
-        """Its standard output."""
-        raise NotImplementedError
 
 
 class Listing(NamedTuple):
@@ -68,16 +61,12 @@ class Listing(NamedTuple):
 class KernelView:
     """Looks at the kernel of the host on which the module runs."""
 
-    def __init__(self, runner: CommandRunner) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
     def problems(self) -> list[str]:
         """What in the kernel's settings keeps nwfilter from filtering."""
-        off = [name for name in (_SYSCTL.format(tool) for tool in (_IPV4, _IPV6)) if self._is_off(name)]
-        return [
-            f"{name} is 0, so rules do not see what bridges forward: sysctl -w {name}=1 (and keep it in /etc/sysctl.d)"
-            for name in off
-        ]
+        return bridge_call_problems(self._runner)
 
     def read(self) -> Listing:
         """All rules of the tables that libvirt uses."""
@@ -89,9 +78,6 @@ class KernelView:
             for appended, chain, entries in _COUNTED.findall(text):
                 counts[tool, appended or chain] += int(entries or 1)
         return Listing(lines, counts)
-
-    def _is_off(self, name: str) -> bool:
-        return self._runner.run(("sysctl", "-n", name)).strip() == "0"
 
 
 def expected_counts(device: str, root: Element, definitions: Mapping[str, Element]) -> Counts:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from xml.etree.ElementTree import Element
 
 from ....model.secgroup import HostPolicy, project_group
+from ..domain_filters import filter_name
 from .basefilters import BASE, base_filters, load_of
-from .nicfilter import nic_filter, nic_filter_name
+from .nicfilter import nic_filter
 from .store import group_filter, group_filter_name, placeholder, project_filter, provider_filter
 
 
@@ -28,7 +29,7 @@ def policy_filters(policy: HostPolicy, before: Mapping[str, Element]) -> dict[st
         *(project_filter(project, policy.members) for project in sorted(projects)),
         *(placeholder(group) for group in sorted(undefined) if group_filter_name(group) not in before),
         *(group_filter(group, policy.members) for _name, group in sorted(policy.groups.items())),
-        *(nic_filter(port, before.get(nic_filter_name(port.mac))) for port in policy.ports),
+        *(nic_filter(port, before.get(filter_name(port.mac))) for port in policy.ports),
     ]
     return {str(root.get("name")): root for root in wanted}
 
