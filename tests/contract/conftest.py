@@ -11,7 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall import FirewallDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
+from contract.firewall_engines import firewall  # noqa: F401 (a fixture for all tests)
 from contract.platforms import NAMES, make_platform
 from contract.platforms.base import Platform
 
@@ -83,8 +85,9 @@ def host(request: pytest.FixtureRequest) -> Iterator[Platform]:
 @pytest.fixture
 def platform(host: Platform) -> Iterator[Platform]:
     """A hypervisor, emptied after the test."""
-    yield host
-    host.cleanup()
+    with host.in_place():
+        yield host
+        host.cleanup()
 
 
 @pytest.fixture
@@ -97,3 +100,9 @@ def driver(platform: Platform) -> ComputeDriver:
 def storage(platform: Platform) -> StorageDriver:
     """A driver that also manages storage, connected to ``platform``."""
     return platform.storage_driver()
+
+
+@pytest.fixture
+def secgroups(platform: Platform) -> FirewallDriver:
+    """A driver that also manages security groups, connected to ``platform``."""
+    return platform.firewall_driver()

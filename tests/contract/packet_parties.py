@@ -28,8 +28,8 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup imp
     SecurityGroup,
 )
 
-BRIDGE = "avpackets0"
-STREET_DEVICE = "avstreet0"
+BRIDGE = "packets0"
+STREET_DEVICE = "street0"
 
 
 class Party(NamedTuple):

@@ -20,6 +20,9 @@ _FRAGMENT_SIZE = 1000
 _FILLING = b"." * 1500
 _DHCP_PORTS = (67, 68)
 _ND_HOP_LIMIT = 255
+_GRE = 47
+_TUNNELLED = bytes.fromhex("000088b5")
+"""GRE's header without options."""
 _numbers = count(20001)
 
 
@@ -147,7 +150,7 @@ def _transport(step: Step, first: bytes, last: bytes) -> tuple[bytes, frozenset[
         return frames.udp(*ends, *ports, data), marks
     if packet.protocol in (frames.ICMP, frames.ICMPV6):
         return frames.icmp(*ends, packet.icmp_type or 0, packet.icmp_code or 0, _icmp_body(step, data)), marks
-    return data, marks
+    return (_TUNNELLED if packet.protocol == _GRE else b"") + data, marks
 
 
 def _place_in_stream(step: Step, flags: str) -> dict[str, int]:

@@ -32,7 +32,8 @@ from lab.packets import frames, payloads
 from lab.packets.frames import BROADCAST, ICMP, ICMPV6, TCP, UDP, multicast_mac
 
 GRE = 47
-SCTP = 132
+EXPERIMENT = 253
+"""A protocol of which connection tracking knows nothing."""
 DHCP_CLIENT, DHCP_SERVER = {"sport": 68, "dport": 67}, {"sport": 67, "dport": 68}
 DHCPV6_CLIENT, DHCPV6_SERVER = {"sport": 546, "dport": 547}, {"sport": 547, "dport": 546}
 PING, PONG = {"icmp_type": 8}, {"icmp_type": 0}
@@ -184,8 +185,8 @@ INGRESS = (
     one("another type of ICMPv6", STREET, WEB, ICMPV6, 6, icmp_type=139),
     one("protocol by number", STREET, WEB, GRE),
     one("protocol by number from another address", FAR_MEMBER, WEB, GRE),
-    one("another protocol", STREET, WEB, SCTP),
-    one("another protocol where all are open", STREET, OPEN, SCTP),
+    one("another protocol", STREET, WEB, EXPERIMENT),
+    one("another protocol where all are open", STREET, OPEN, EXPERIMENT),
     one("any ICMP where all is open", STREET, OPEN, ICMP, icmp_type=13),
     one("any protocol from one address", STREET, STRICT, GRE),
     one("any protocol from another address", FAR_MEMBER, STRICT, GRE),
@@ -212,7 +213,7 @@ EGRESS = (
     one("everything goes out, IPv6", WEB, STREET, TCP, 6, dport=22),
     one("everything goes out of no group", BARE, STREET, UDP),
     one("everything goes out of no group, IPv6", BARE, STREET, UDP, 6),
-    one("another protocol goes out", WEB, STREET, SCTP),
+    one("another protocol goes out", WEB, STREET, EXPERIMENT),
     one("tcp to where a rule lets it", STRICT, FAR_AWAY, TCP, dport=443),
     one("tcp to another port", STRICT, FAR_AWAY, TCP, dport=80),
     one("tcp to another network", STRICT, STREET, TCP, dport=443),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import select
 import struct
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -44,13 +45,19 @@ class Sending(NamedTuple):
 
 
 class Wire:
-    """A bridge in a network namespace, without spanning tree and without snooping of its own."""
+    """A bridge in a network namespace, without spanning tree and without snooping of its own.
+
+    Attributes:
+        shy: Endpoints that may be kept from all ARP, so that they prove nothing.
+    """
 
     def __init__(self, network: Network, bridge: str, mac: str, addresses: Sequence[str]) -> None:
         self.network = network
         self.bridge = bridge
         self._endpoints: list[Endpoint] = []
+        self._veths: list[str] = []
         self._collected: dict[Endpoint, set[bytes]] = {}
+        self.shy: set[Endpoint] = set()
         network.run("ip", "link", "add", bridge, "address", mac, "type", "bridge", "mcast_snooping", "0")
         network.set(f"ipv6/conf/{bridge}/accept_ra", "0")
         network.set(f"ipv6/conf/{bridge}/accept_dad", "0")
@@ -69,6 +76,7 @@ class Wire:
         """A port as a container has it; its other end stays in the same namespace, without addresses."""
         peer = f"{device[:13]}-c"
         self.network.run("ip", "link", "add", device, "type", "veth", "peer", "name", peer, "address", mac)
+        self._veths.append(device)
         self.network.set(f"ipv6/conf/{peer}/disable_ipv6", "1")
         self.network.run("ip", "link", "set", peer, "up")
         self._plug(device)
@@ -78,9 +86,15 @@ class Wire:
         """Somebody who is on the bridge by other means."""
         return self._keep(endpoint)
 
-    def knows(self, address: str, mac: str) -> None:
-        """Let the host know a neighbour without asking."""
-        self.network.run("ip", "neigh", "replace", address, "lladdr", mac, "nud", "permanent", "dev", self.bridge)
+    def know(self, neighbours: Iterable[tuple[str, str]]) -> None:
+        """Let the host know these addresses and their MAC addresses without asking."""
+        orders = [
+            f"neigh replace {address} lladdr {mac} nud permanent dev {self.bridge}" for address, mac in neighbours
+        ]
+        with tempfile.NamedTemporaryFile("w") as batch:
+            batch.write("\n".join(orders))
+            batch.flush()
+            self.network.run("ip", "-batch", batch.name)
 
     def _plug(self, device: str) -> None:
         # The host has no business of its own on a guest's device: what it says there by itself is only noise.
@@ -106,7 +120,9 @@ class Wire:
         Raises:
             LabError: some port is deaf or dumb: what did not arrive there says nothing.
         """
-        ports = [endpoint for endpoint in self._endpoints if not isinstance(endpoint, Host)]
+        ports = [
+            endpoint for endpoint in self._endpoints if not isinstance(endpoint, Host) and endpoint not in self.shy
+        ]
         probes = {port: new_mark() for port in ports}
         for port, mark in probes.items():
             # A probe in ARP's sense, which asks whether somebody has the address: nobody's filters stop it.
@@ -142,6 +158,8 @@ class Wire:
     def close(self) -> None:
         for endpoint in self._endpoints:
             endpoint.close()
+        for device in self._veths:
+            self.network.run("ip", "link", "delete", device)
         self.network.run("ip", "link", "delete", self.bridge)
 
 
