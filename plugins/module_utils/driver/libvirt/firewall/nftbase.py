@@ -73,7 +73,7 @@ def base_chains() -> dict[str, Chain]:
         "forward-clean": _chain(clean, Hook("forward", _CLEAN)),
         "input-from": _chain(from_guest, Hook("input", _FROM_GUEST)),
         "input-clean": _chain(clean, Hook("input", _CLEAN)),
-        "output-to": _chain(to_guest, Hook("output", _TO_GUEST)),
+        "output-to": _chain(_TAILS + to_guest, Hook("output", _TO_GUEST)),
         "output-clean": _chain(clean, Hook("output", _CLEAN)),
         **{name: _chain(rules) for name, rules in _SOURCE.items()},
         **{name: _chain(rules) for name, rules in _FROM.items()},
@@ -97,6 +97,13 @@ def marking_table() -> Table:
     )
     return Table("inet", chains)
 
+
+# What the host sends is cut up before it comes to the bridge. Nobody can do anything with these pieces without the first
+# one, which the rules see.
+_TAILS = [
+    ("ether type ip ip frag-off & 0x1fff != 0 accept", "rest of a packet"),
+    ("ether type ip6 frag frag-off != 0 accept", "rest of a packet"),
+]
 
 _SOURCE = {
     "source": [
