@@ -24,10 +24,10 @@ class XenApiDriver(
     SpawnMixin,
     XenStoreMixin,
     StatsMixin,
-    MembersMixin,
     AddressesMixin,
     ConsoleMixin,
     HostMixin,
+    MembersMixin,
 ):
     """``xenapi://HOST[:PORT]`` (HTTPS) and ``xenapi+http://HOST[:PORT]`` URIs: a pool, through its master; with
     ``?host=NAME`` one host of it."""

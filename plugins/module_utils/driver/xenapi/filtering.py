@@ -12,7 +12,6 @@ from ...model.instance import Instance
 from ...model.secgroup import NO_FIREWALL, SecurityGroup
 from ..capabilities import FEATURES
 from ..members import is_filtered
-from .capabilities import CAPABILITIES
 from .findings import Finding
 from .groups import cannot_filter, is_open
 from .vifaddresses import address_problems
@@ -21,14 +20,8 @@ from .vifaddresses import address_problems
 def filtering_findings(instance: Instance) -> Iterator[Finding]:
     """What can never be."""
     engine = instance.firewall
-    if engine not in (None, NO_FIREWALL):
-        feature = f"firewall_{engine}"
-        if feature in FEATURES:
-            hint = CAPABILITIES[feature].note
-            message = f"the xenapi driver does not support this: {FEATURES[feature]}: {hint}"
-            yield Problem("firewall", message), Unsupported
-        else:
-            yield Problem("firewall", f"{engine!r} is not {NO_FIREWALL}, the only value on XenServer"), InvalidInput
+    if engine not in (None, NO_FIREWALL) and f"firewall_{engine}" not in FEATURES:
+        yield Problem("firewall", f"{engine!r} is not {NO_FIREWALL}, the only value on XenServer"), InvalidInput
     if is_filtered(instance) and not instance.security_groups:
         yield Problem("security_groups", cannot_filter([])), Unsupported
 

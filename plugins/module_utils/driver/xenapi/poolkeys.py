@@ -63,28 +63,28 @@ class PoolKeysMixin(InstancesMixin):
             if len(before) == stays and (stays or text is None):
                 return
             added = [] if text is None or stays else [Kept(last.number + 1, text)]
-            done.push(f"put back {name} in the pool", partial(self._put_back, ref, name, before, added))
-            if all(self._add(ref, name, new) for new in added):
+            done.push(f"put back {name} in the pool", partial(self._put_back_key, ref, name, before, added))
+            if all(self._add_key(ref, name, new) for new in added):
                 for old in before[:-1] if stays else before:
-                    self._remove(ref, name, old)
+                    self._remove_key(ref, name, old)
                 return
             added.clear()  # it is another writer's
             now = self.call("pool.get_other_config", ref)
         raise HypervisorError(f"others change {name} in the pool all the time")
 
-    def _put_back(self, ref: str, name: str, before: list[Kept], added: list[Kept]) -> None:
+    def _put_back_key(self, ref: str, name: str, before: list[Kept], added: list[Kept]) -> None:
         """What others have written since is newer than what we found."""
         with self.guard(f"put back {name} in the pool"):
             now = versions(self.call("pool.get_other_config", ref), name)
             if all(kept in before or kept in added for kept in now):
                 for old in before:
                     if old not in now:
-                        self._add(ref, name, old)
+                        self._add_key(ref, name, old)
             for new in added:
                 if new in now:
-                    self._remove(ref, name, new)
+                    self._remove_key(ref, name, new)
 
-    def _add(self, ref: str, name: str, kept: Kept) -> bool:
+    def _add_key(self, ref: str, name: str, kept: Kept) -> bool:
         """Whether nobody else has taken this number."""
         try:
             self.call("pool.add_to_other_config", ref, f"{name}#{kept.number}", kept.text)
@@ -94,5 +94,5 @@ class PoolKeysMixin(InstancesMixin):
             return False
         return True
 
-    def _remove(self, ref: str, name: str, kept: Kept) -> None:
+    def _remove_key(self, ref: str, name: str, kept: Kept) -> None:
         self.call("pool.remove_from_other_config", ref, f"{name}#{kept.number}")

@@ -79,10 +79,10 @@ def address_problems(where: str, nic: Nic) -> Iterator[Problem]:
             "is needed: XenServer filters by addresses that it is told, and an instance with security_groups is "
             "filtered; declare those that the guest uses, or give firewall: none",
         )
-    for number, text in enumerate(nic.addresses or ()):
+    for text in nic.addresses or ():
         if not _expanded(text):
             yield Problem(
-                f"{option}[{number}]",
+                option,
                 f"{text} is too large: XenServer takes single addresses, and networks of at most {MOST_ADDRESSES}",
             )
 

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.live import live_options, split_extras
 from ansible_collections.anyvirt.compute.plugins.module_utils.model import power_state
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CDROM, Boot, Disk, Instance
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CDROM, Boot, Disk, Instance, Nic
 
 BASE = Instance(
     "one",
@@ -66,8 +66,28 @@ def test_of_a_running_guest(option: str, value: Any, expected: bool):
 @pytest.mark.parametrize("state", [power_state.PAUSED, power_state.SUSPENDED])
 def test_of_one_that_stands_still(state: int):
     assert not is_live("memory_mb", 112, power_state=state)
-    assert not is_live("nics", [], power_state=state)
+    assert not is_live("nics", [Nic("lab")], power_state=state)
     assert is_live("locked", True, power_state=state)
+
+
+@pytest.mark.parametrize("state", [power_state.RUNNING, power_state.PAUSED, power_state.SUSPENDED])
+def test_how_it_is_filtered(state: int):
+    mac = "02:16:3e:00:00:01"
+    for option, value in (
+        ("firewall", "none"),
+        ("security_groups", []),
+        ("project", "shop"),
+        ("allow_project_net_traffic", True),
+        ("nics", [Nic("lab", mac=mac.upper(), addresses=["10.0.0.7"])]),
+    ):
+        assert is_live(option, value, power_state=state, nics=[Nic("lab", mac=mac)]), option
+
+
+def test_addresses_of_nics_that_wait_wait_with_them():
+    nics = [Nic("lab", mac="02:16:3e:00:00:01")]
+    wanted = [replace(nics[0], addresses=["10.0.0.7"])]
+    state = power_state.PAUSED
+    assert not is_live("nics", wanted, power_state=state, nics=nics, pending={"nics": ([], nics)})
 
 
 @pytest.mark.parametrize("state", sorted(power_state.OFF))
