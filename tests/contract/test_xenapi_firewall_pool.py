@@ -65,7 +65,7 @@ def test_each_text_has_one_key(driver: FirewallDriver, platform: XenApiPlatform)
         "anyvirt-members:host-b#1",
         "anyvirt-members:host-c#1",
     ]
-    driver.set_remote_members({"host-b": {}})
+    driver.set_remote_members({"host-b": {"web": ()}, "host-c": {**ELSEWHERE["host-c"], "web": ()}})
     assert driver.get_remote_members() == {"host-c": ELSEWHERE["host-c"]}
     driver.delete_security_group("web")
     assert sorted(pool_keys(platform)) == ["anyvirt-members:host-c#1"]

@@ -69,9 +69,10 @@ def read_members(other_config: Mapping[str, str]) -> dict[str, dict[str, tuple[s
     return dict(sorted(found.items()))
 
 
-def members_text(groups: Mapping[str, Collection[str]]) -> str:
-    """What is written for a host's members."""
-    return json.dumps({group: sorted(addresses) for group, addresses in sorted(groups.items())})
+def members_text(groups: Mapping[str, Collection[str]]) -> str | None:
+    """What is written for a host's members; None where it has none."""
+    members = {group: sorted(addresses) for group, addresses in sorted(groups.items()) if addresses}
+    return json.dumps(members) if members else None
 
 
 def _is_unconditional(rule: Rule) -> bool:

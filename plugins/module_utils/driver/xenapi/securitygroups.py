@@ -78,7 +78,7 @@ class SecurityGroupsMixin(PoolKeysMixin, MembersMixin, FirewallDriver):
 
     def set_remote_members(self, hosts: Mapping[str, Mapping[str, Collection[str]]]) -> Undo:
         """As the contract says. No instance here is filtered by them: they are kept for who asks."""
-        texts = {MEMBERS + host: members_text(groups) if groups else None for host, groups in hosts.items()}
+        texts = {MEMBERS + host: members_text(groups) for host, groups in hosts.items()}
         return self._keep("keep what members groups have on other hosts", texts)
 
     def stale_group_members(self) -> list[str]:
