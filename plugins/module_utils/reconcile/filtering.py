@@ -75,9 +75,11 @@ def compare_filtering(current: Instance, wanted: Desired, found: Comparison) -> 
     if asked.security_groups is not None and asked.security_groups != sorted_or_none(current.security_groups):
         new = asked.security_groups
         found.add("security_groups", "security_groups", current.security_groups, new, new)
-    for name in ("firewall", "project", "allow_project_net_traffic"):
+    # With groups and without an engine's name it is filtered all the same.
+    unless_said = {**_UNLESS_SAID, "firewall": NO_FIREWALL if current.security_groups is None else None}
+    for name, usual in unless_said.items():
         old, value = getattr(current, name), getattr(asked, name)
-        if value is not None and value != (_UNLESS_SAID.get(name) if old is None else old):
+        if value is not None and value != (usual if old is None else old):
             found.add(name, name, old, value, value)
     for option, message in _contradictions(
         asked,
@@ -97,7 +99,7 @@ def sorted_or_none(groups: list[str] | None) -> list[str] | None:
     return None if groups is None else sorted(groups)
 
 
-_UNLESS_SAID = {"firewall": NO_FIREWALL, "project": "", "allow_project_net_traffic": False}
+_UNLESS_SAID = {"project": "", "allow_project_net_traffic": False}
 
 
 def _contradictions(asked: Instance, groups: list[str] | None, project: str | None) -> list[tuple[str, str]]:
