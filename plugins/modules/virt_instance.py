@@ -240,11 +240,12 @@ options:
         elements: str
       firewall: &firewall
         description:
-          - What does the filtering. When it is not given, the hypervisor's usual one, which is V(nwfilter) for libvirt.
+          - What does the filtering. When it is not given, an instance that gets security groups has V(default).
+          - V(default) is the hypervisor's own way, V(nwfilter) for libvirt, or what filters the instance already.
           - V(none) stops all filtering of the instance; its groups are kept, and count where rules of others name them.
           - V(nftables) and V(iptables) need the task to run on the libvirt host itself, as root.
         type: str
-        choices: [nwfilter, nftables, iptables, none]
+        choices: [default, nwfilter, nftables, iptables, none]
       project: &project
         description:
           - Whose instance it is, see O(allow_project_net_traffic). An empty text takes it away.
@@ -843,7 +844,7 @@ INSTANCE_OPTIONS: dict[str, Option] = {
     "override_lock": TRUTH,
     "protected": TRUTH,
     "security_groups": {"type": "list", "elements": "str"},
-    "firewall": choice("nwfilter", "nftables", "iptables", "none"),
+    "firewall": choice("default", "nwfilter", "nftables", "iptables", "none"),
     "project": TEXT,
     "allow_project_net_traffic": TRUTH,
     "cloud_init": group(user_data=SECRET, meta_data=SECRET, network_config=SECRET),

@@ -14,7 +14,7 @@ from ..errors import Problem
 from ..model.instance import Disk, Instance, Nic
 from ..model.mac import with_addresses
 from .desired import SUSPENDED, Desired, topology_option, topology_size
-from .filtering import contradictions_of_new
+from .filtering import contradictions_of_new, engine_of_new
 
 
 def problems_with_new(wanted: Desired) -> list[Problem]:
@@ -53,7 +53,7 @@ def asked_for(wanted: Desired) -> Instance:
     boot = wanted.instance.boot
     if boot is not None:  # what would be taken away is not there yet
         boot = replace(boot, kernel=boot.kernel or None, initrd=boot.initrd or None)
-    return replace(wanted.instance, boot=boot, disks=new_disks(wanted))
+    return replace(wanted.instance, boot=boot, disks=new_disks(wanted), firewall=engine_of_new(wanted.instance))
 
 
 def new_instance(driver: ComputeDriver, wanted: Desired, identity: Callable[[], str]) -> Instance:

@@ -16,7 +16,10 @@ from .validate import Reader
 if TYPE_CHECKING:
     from .compare import Comparison
 
-FIREWALLS = ("nwfilter", "nftables", "iptables", NO_FIREWALL)
+DEFAULT_FIREWALL = "default"
+"""Whatever the hypervisor filters with: None in the model, where None also stands for what is not mentioned."""
+
+FIREWALLS = (DEFAULT_FIREWALL, "nwfilter", "nftables", "iptables", NO_FIREWALL)
 
 _GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 
@@ -75,9 +78,8 @@ def compare_filtering(current: Instance, wanted: Desired, found: Comparison) -> 
     if asked.security_groups is not None and asked.security_groups != sorted_or_none(current.security_groups):
         new = asked.security_groups
         found.add("security_groups", "security_groups", current.security_groups, new, new)
-    # With groups and without an engine's name it is filtered all the same.
-    unless_said = {**_UNLESS_SAID, "firewall": NO_FIREWALL if current.security_groups is None else None}
-    for name, usual in unless_said.items():
+    _compare_firewall(current, asked, found)
+    for name, usual in _UNLESS_SAID.items():
         old, value = getattr(current, name), getattr(asked, name)
         if value is not None and value != (usual if old is None else old):
             found.add(name, name, old, value, value)
@@ -99,7 +101,25 @@ def sorted_or_none(groups: list[str] | None) -> list[str] | None:
     return None if groups is None else sorted(groups)
 
 
+def engine_of_new(asked: Instance) -> str | None:
+    """What filters a new instance; None leaves it to the driver."""
+    return None if asked.firewall == DEFAULT_FIREWALL else asked.firewall
+
+
 _UNLESS_SAID = {"project": "", "allow_project_net_traffic": False}
+
+
+def _compare_firewall(current: Instance, asked: Instance, found: Comparison) -> None:
+    """With groups and without an engine's name it is filtered all the same, in the way that ``default`` asks for."""
+    new = asked.firewall
+    if new == DEFAULT_FIREWALL:
+        differs = current.firewall == NO_FIREWALL
+    elif new == NO_FIREWALL and current.security_groups is None:
+        differs = current.firewall not in (None, NO_FIREWALL)
+    else:
+        differs = new is not None and new != current.firewall
+    if differs:
+        found.add("firewall", "firewall", current.firewall, new, engine_of_new(asked))
 
 
 def _contradictions(asked: Instance, groups: list[str] | None, project: str | None) -> list[tuple[str, str]]:

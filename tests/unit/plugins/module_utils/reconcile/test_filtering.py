@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InvalidInput
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance, Nic
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.compare import Comparison, compare
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.creation import problems_with_new
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.creation import asked_for, problems_with_new
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.options import read_desired
 
 MAC = "52:00:00:00:00:01"
@@ -35,6 +35,7 @@ def differing(current: Instance = IS, **params: Any) -> Comparison:
     "params",
     [
         {"security_groups": ["web", "db"]},
+        {"firewall": "default"},
         {"firewall": "nwfilter", "project": "shop", "allow_project_net_traffic": False},
         {"networks": [{"network": "lan", "addresses": ["10.0.0.5/32"]}]},
         {"networks": [{"network": "lan"}]},
@@ -51,6 +52,7 @@ def test_nothing_differs(params: dict[str, Any]):
         ({"security_groups": []}, "security_groups", ["db", "web"], []),
         ({"security_groups": ["web", "app"]}, "security_groups", ["db", "web"], ["app", "web"]),
         ({"firewall": "none"}, "firewall", "nwfilter", "none"),
+        ({"firewall": "iptables"}, "firewall", "nwfilter", "iptables"),
         ({"project": ""}, "project", "shop", ""),
         ({"allow_project_net_traffic": True}, "allow_project_net_traffic", None, True),
         (
@@ -65,6 +67,20 @@ def test_nothing_differs(params: dict[str, Any]):
 def test_what_differs(params: dict[str, Any], option: str, old: Any, new: Any):
     [change] = differing(**params).changes
     assert (change.option, change.old, change.new) == (option, old, new)
+
+
+def test_the_default_firewall_is_the_drivers_choice():
+    found = differing(Instance("a", firewall="none", security_groups=["web"]), firewall="default")
+    assert [(change.option, change.new) for change in found.changes] == [("firewall", "default")]
+    assert found.desired.firewall is None
+    [wanted] = read_desired({"name": "a", "firewall": "default", "security_groups": []}, "hyper")
+    assert asked_for(wanted).firewall is None
+
+
+@pytest.mark.parametrize(("groups", "changed"), [(None, []), (["web"], ["firewall"])])
+def test_what_has_groups_is_filtered_though_its_engine_has_no_name(groups: list[str] | None, changed: list[str]):
+    found = differing(Instance("a", security_groups=groups), firewall="none")
+    assert [change.option for change in found.changes] == changed
 
 
 def test_no_guest_feels_that_it_may_use_other_addresses():
