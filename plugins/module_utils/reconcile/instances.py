@@ -232,7 +232,8 @@ class Planner:
         found.desired.nics = with_macs(current.name, nics, taken, self.identity)
         named = (new for nic, new in zip(nics, found.desired.nics) if nic.mac is None)
         for number, change in enumerate(found.changes):
-            if change.old is None and isinstance(change.new, dict) and "mac" not in change.new:
+            is_new = change.field == "nics" and change.old is None and isinstance(change.new, dict)
+            if is_new and "mac" not in change.new:
                 found.changes[number] = change._replace(new=nic_as_dict(next(named)))
 
     @staticmethod
