@@ -20,7 +20,6 @@ from .filterxml import (
     NO_STATE,
     PREFIX,
     TO_GUEST,
-    add_reference,
     add_rule,
     new_filter,
 )
@@ -38,13 +37,9 @@ EVERYTHING_OUT = f"{BASE}-everything-out"
 
 _LOAD = "LOAD"
 
-_ARP = f"{BASE}-arp"
-_IPV4 = f"{BASE}-ipv4"
-_IPV6 = f"{BASE}-ipv6"
-
 _UNSPECIFIED = "0.0.0.0"  # noqa: S104 (nothing is bound to it)
 
-# Priorities in the chains of ebtables.
+# Priorities of ebtables rules.
 _FIRST = -1000
 _EARLY = -900
 _USUAL = 100
@@ -74,8 +69,7 @@ def base_filters(load: str) -> list[Element]:
         load: Another value than the last one makes libvirt build the rules of all instances anew: it does nothing
             about a definition that is what it was.
     """
-    parts = [new_filter(NOTE), _arp(), _ipv4(), _ipv6(), *_addresses(), _network_v6(), _everything_out()]
-    return [*parts, _root(load)]
+    return [new_filter(NOTE), *_addresses(), _everything_out(), _base(load)]
 
 
 def load_of(root: Element | None) -> str:
@@ -88,12 +82,14 @@ def next_load(load: str) -> str:
     return "1" if load == "0" else "0"
 
 
-def _root(load: str) -> Element:
+def _base(load: str) -> Element:
     root = new_filter(BASE)
     add_rule(root, DROP, FROM_GUEST, _FIRST, "mac", match="no", srcmacaddr="$MAC")
+    _add_ipv4(root)
+    _add_ipv6(root)
+    _add_arp(root)
     for protocol in ("arp", "ipv4", "ipv6"):
         add_rule(root, ACCEPT, TO_GUEST, _USUAL, "mac", protocolid=protocol)
-    add_rule(root, ACCEPT, FROM_GUEST, _USUAL, "mac", protocolid="rarp")
     add_rule(root, DROP, BOTH_WAYS, _LAST, "mac")
     _add_dhcp(root)
     _add_neighbours(root)
@@ -101,10 +97,30 @@ def _root(load: str) -> Element:
         add_rule(root, ACCEPT, BOTH_WAYS, _ESTABLISHED, protocol, state="ESTABLISHED,RELATED")
         add_rule(root, DROP, BOTH_WAYS, _INVALID, protocol, state="INVALID")
         add_rule(root, DROP, BOTH_WAYS, _LAST, protocol, state=NO_STATE)
-    for name in (_ARP, _IPV4, _IPV6):
-        add_reference(root, name)
     write_notes(root, {_LOAD: [load]})
     return root
+
+
+def _add_ipv4(root: Element) -> None:
+    add_rule(root, DROP, FROM_GUEST, _EARLY, "ip", protocol="udp", srcportstart=67, dstportstart=68)
+    add_rule(
+        root, ACCEPT, FROM_GUEST, _USUAL, "ip", srcipaddr=_UNSPECIFIED, protocol="udp", srcportstart=68, dstportstart=67
+    )
+
+
+def _add_ipv6(root: Element) -> None:
+    for kind in (_ROUTER_ADVERTISEMENT, _REDIRECT):
+        add_rule(root, DROP, FROM_GUEST, _EARLY, "ipv6", protocol="icmpv6", type=kind, typeend=kind)
+    add_rule(root, DROP, FROM_GUEST, _EARLY, "ipv6", protocol="udp", srcportstart=547, dstportstart=546)
+    add_rule(root, ACCEPT, FROM_GUEST, _USUAL, "ipv6", srcipaddr="fe80::", srcipmask=10)
+    for kind in _SAID_WITHOUT_ADDRESS:
+        add_rule(root, ACCEPT, FROM_GUEST, _USUAL, "ipv6", srcipaddr="::", protocol="icmpv6", type=kind, typeend=kind)
+
+
+def _add_arp(root: Element) -> None:
+    add_rule(root, DROP, FROM_GUEST, _EARLY, "arp", match="no", arpsrcmacaddr="$MAC")
+    add_rule(root, ACCEPT, FROM_GUEST, _USUAL, "arp", arpsrcipaddr=_UNSPECIFIED)
+    add_rule(root, ACCEPT, FROM_GUEST, _USUAL, "mac", protocolid="rarp")
 
 
 def _add_dhcp(root: Element) -> None:
@@ -125,54 +141,15 @@ def _add_neighbours(root: Element) -> None:
     add_rule(root, DROP, FROM_GUEST, _BASE, "udp-ipv6", state=NO_STATE, srcportstart=547, dstportstart=546)
 
 
-def _arp() -> Element:
-    root = new_filter(_ARP, "arp")
-    add_rule(root, DROP, FROM_GUEST, _FIRST, "arp", match="no", arpsrcmacaddr="$MAC")
-    add_rule(root, ACCEPT, FROM_GUEST, _EARLY, "arp", arpsrcipaddr=_UNSPECIFIED)
-    add_rule(root, DROP, FROM_GUEST, _LAST, "arp")
-    return root
-
-
-def _ipv4() -> Element:
-    root = new_filter(_IPV4, "ipv4")
-    add_rule(root, DROP, FROM_GUEST, _FIRST, "ip", protocol="udp", srcportstart=67, dstportstart=68)
-    add_rule(
-        root, ACCEPT, FROM_GUEST, _EARLY, "ip", srcipaddr=_UNSPECIFIED, protocol="udp", srcportstart=68, dstportstart=67
-    )
-    add_rule(root, DROP, FROM_GUEST, _LAST, "ip")
-    return root
-
-
-def _ipv6() -> Element:
-    root = new_filter(_IPV6, "ipv6")
-    for kind in (_ROUTER_ADVERTISEMENT, _REDIRECT):
-        add_rule(root, DROP, FROM_GUEST, _FIRST, "ipv6", protocol="icmpv6", type=kind, typeend=kind)
-    add_rule(root, DROP, FROM_GUEST, _FIRST, "ipv6", protocol="udp", srcportstart=547, dstportstart=546)
-    add_rule(root, ACCEPT, FROM_GUEST, _EARLY, "ipv6", srcipaddr="fe80::", srcipmask=10)
-    for kind in _SAID_WITHOUT_ADDRESS:
-        add_rule(root, ACCEPT, FROM_GUEST, _EARLY, "ipv6", srcipaddr="::", protocol="icmpv6", type=kind, typeend=kind)
-    add_rule(root, DROP, FROM_GUEST, _LAST, "ipv6")
-    return root
-
-
 def _addresses() -> list[Element]:
-    """Each needs a filter for each of its chains, and one that names them both."""
-    filters = []
-    for name, address in ((ADDRESS, {"ipaddr": "$IP"}), (NETWORK, {"ipaddr": "$NETWORK", "ipmask": "$PREFIX"})):
-        arp, ipv4, both = new_filter(f"{name}-arp", "arp"), new_filter(f"{name}-ipv4", "ipv4"), new_filter(name)
-        sides = {f"src{key}": value for key, value in address.items()}
-        add_rule(arp, ACCEPT, FROM_GUEST, _USUAL, "arp", **{f"arp{key}": value for key, value in sides.items()})
-        add_rule(ipv4, ACCEPT, FROM_GUEST, _USUAL, "ip", **sides)
-        for part in (arp, ipv4):
-            add_reference(both, str(part.get("name")))
-        filters += [arp, ipv4, both]
-    return filters
-
-
-def _network_v6() -> Element:
-    root = new_filter(NETWORK_V6, "ipv6")
-    add_rule(root, ACCEPT, FROM_GUEST, _USUAL, "ipv6", srcipaddr="$NETWORK6", srcipmask="$PREFIX6")
-    return root
+    """What lets a guest use addresses, for each way of writing these."""
+    learned, networks, networks_v6 = new_filter(ADDRESS), new_filter(NETWORK), new_filter(NETWORK_V6)
+    add_rule(learned, ACCEPT, FROM_GUEST, _USUAL, "ip", srcipaddr="$IP")
+    add_rule(learned, ACCEPT, FROM_GUEST, _USUAL, "arp", arpsrcipaddr="$IP")
+    add_rule(networks, ACCEPT, FROM_GUEST, _USUAL, "ip", srcipaddr="$NETWORK", srcipmask="$PREFIX")
+    add_rule(networks, ACCEPT, FROM_GUEST, _USUAL, "arp", arpsrcipaddr="$NETWORK", arpsrcipmask="$PREFIX")
+    add_rule(networks_v6, ACCEPT, FROM_GUEST, _USUAL, "ipv6", srcipaddr="$NETWORK6", srcipmask="$PREFIX6")
+    return [learned, networks, networks_v6]
 
 
 def _everything_out() -> Element:

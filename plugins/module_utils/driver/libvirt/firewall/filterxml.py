@@ -14,9 +14,6 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 PREFIX = "anyvirt-"
 """How the names of all our definitions begin."""
 
-CHAIN_PRIORITIES = {"ipv4": -700, "ipv6": -600, "arp": -500}
-"""Those that libvirt gives the chains of these protocols; it writes them into the definition."""
-
 ACCEPT = "accept"
 DROP = "drop"
 TO_GUEST = "in"
@@ -33,12 +30,10 @@ Canonical = tuple[Any, ...]
 _NAMESPACE = uuid.UUID("9c2f5a0e-61f7-5b0a-9f43-0d1a3c1e7b52")
 
 
-def new_filter(name: str, chain: str = "root") -> Element:
+def new_filter(name: str) -> Element:
     """An empty definition. Its identity follows from its name: two processes that define it at once define the same,
     and redefining it needs no look at what is there."""
-    root = Element("filter", {"name": name, "chain": chain})
-    if chain in CHAIN_PRIORITIES:
-        root.set("priority", str(CHAIN_PRIORITIES[chain]))
+    root = Element("filter", {"name": name, "chain": "root"})
     SubElement(root, "uuid").text = str(uuid.uuid5(_NAMESPACE, name))
     return root
 

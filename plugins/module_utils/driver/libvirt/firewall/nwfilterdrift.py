@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from ....model.secgroup import STALE_MEMBERS, Drift, Port
 from ..domain_filters import filter_name
 from .filterxml import canonical
-from .nicfilter import instance_of, is_nic_filter, mac_of
+from .nicfilter import instance_of, is_nic_filter, learns_addresses, mac_of
 from .nwfilterkernel import Listing, expected_counts
 from .store import members_of, subject_of, with_members
 
@@ -65,7 +65,8 @@ def unfiltered_ports(
 
 
 def _is_there(device: str, name: str, found: Filters, listing: Listing) -> bool:
-    return name in found and listing.has_all(device, expected_counts(device, found[name], found))
+    root = found.get(name)
+    return root is not None and listing.has_all(device, expected_counts(device, root, found), learns_addresses(root))
 
 
 def _changed_members(root: Element, present: Element) -> set[str]:

@@ -32,6 +32,9 @@ _JUMPS = {
 _JUMPS[_IPV6] = _JUMPS[_IPV4]
 _ENTRIES = ("-A FORWARD -j libvirt-in", "-A FORWARD -j libvirt-out", "-A INPUT -j libvirt-host-in")
 
+_DHCP_ONLY = 2
+"""How many rules libvirt has for what a guest sends whose address it does not know yet."""
+
 Counts = Mapping[tuple[str, str], int]
 """How many rules the chains of each tool have."""
 
@@ -42,12 +45,11 @@ class Listing(NamedTuple):
     lines: Mapping[str, frozenset[str]]
     counts: Counts
 
-    def has_all(self, device: str, expected: Counts) -> bool:
+    def has_all(self, device: str, expected: Counts, learns: bool) -> bool:
         """Whether the chains of a port are there, all in use, each with its number of rules."""
         if not self._has_jumps(device, _ETHERNET):
             return False
-        if (_ETHERNET, f"I-{device}-ipv4") not in self.counts:
-            # libvirt does not know the address yet, and lets DHCP through only.
+        if learns and self.counts.get((_ETHERNET, f"libvirt-I-{device}")) == _DHCP_ONLY:
             return True
         return all(self._has_jumps(device, tool) for tool in (_IPV4, _IPV6)) and all(
             self.counts.get(chain, 0) == count for chain, count in expected.items()
@@ -88,35 +90,29 @@ def expected_counts(device: str, root: Element, definitions: Mapping[str, Elemen
         definitions: All that it refers to.
     """
     counts: Counter[tuple[str, str]] = Counter()
-    chains = set()
-    for chain, rule, copies in _rules(root, definitions, {}):
+    for rule, copies in _rules(root, definitions, {}):
         kind, direction = rule[0].tag, rule.get("direction")
         sides = [side for side, other in (("I", TO_GUEST), ("O", FROM_GUEST)) if direction != other]
         if kind in _ETHERNET_RULES:
             for side in sides:
-                name = f"libvirt-{side}-{device}" if chain == "root" else f"{side}-{device}-{chain}"
-                counts[_ETHERNET, name] += copies
-                if chain != "root":
-                    chains.add((side, chain))
+                counts[_ETHERNET, f"libvirt-{side}-{device}"] += copies
         else:
             tool = _IPV6 if kind.endswith("v6") else _IPV4
             for prefix in [f"F{side}" for side in sides] + ["HI"] * ("I" in sides):
                 counts[tool, f"{prefix}-{device}"] += copies
-    for side, _chain in chains:
-        counts[_ETHERNET, f"libvirt-{side}-{device}"] += 1
     return counts
 
 
 def _rules(
     root: Element, definitions: Mapping[str, Element], variables: Mapping[str, Sequence[str]]
-) -> Iterator[tuple[str, Element, int]]:
-    """The rules of a definition and of all that it refers to, each with its chain and with how many are made of it: one
-    for each value of its variables, which are counted through together. MAC and a learned IP have one."""
+) -> Iterator[tuple[Element, int]]:
+    """The rules of a definition and of all that it refers to, each with how many are made of it: one for each value of
+    its variables, which are counted through together. MAC and a learned IP have one."""
     for child in root:
         if child.tag == "rule":
             used = [value[1:] for value in child[0].attrib.values() if value.startswith("$")]
             copies = max((len(variables[name]) for name in used if name in variables), default=1)
-            yield root.get("chain", "root"), child, copies
+            yield child, copies
         elif child.tag == "filterref":
             inner = definitions.get(child.get("filter", ""))
             if inner is not None:
