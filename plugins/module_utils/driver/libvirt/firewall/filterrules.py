@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, Union
 from xml.etree.ElementTree import Element
 
 from ....model.secgroup import ANY, ICMP, ICMPV6, INGRESS, TCP, UDP, ProviderRule, Rule
@@ -87,13 +87,13 @@ def _collapsed(addresses: Iterable[str]) -> list[_Network]:
     parsed = [ipaddress.ip_network(address, strict=False) for address in addresses]
     v4 = [network for network in parsed if isinstance(network, ipaddress.IPv4Network)]
     v6 = [network for network in parsed if isinstance(network, ipaddress.IPv6Network)]
-    collapsed = [*ipaddress.collapse_addresses(v4), *ipaddress.collapse_addresses(v6)]
-    return [
-        _Network(network.version, str(network.network_address), network.prefixlen)
-        if network.prefixlen
-        else _Network(network.version)
-        for network in collapsed
-    ]
+    return [*map(_network, ipaddress.collapse_addresses(v4)), *map(_network, ipaddress.collapse_addresses(v6))]
+
+
+def _network(network: Union[ipaddress.IPv4Network, ipaddress.IPv6Network]) -> _Network:
+    if network.prefixlen == 0:
+        return _Network(network.version)
+    return _Network(network.version, str(network.network_address), network.prefixlen)
 
 
 def _add(root: Element, action: str, priority: int, rule: Rule, network: _Network) -> None:

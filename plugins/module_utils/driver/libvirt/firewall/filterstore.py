@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, SubElement
 
+from ....errors import HypervisorError
 from ....model.secgroup import Port
 from ....undo import Undo, UndoStack
 from ..domain_filters import filter_reference
@@ -96,7 +97,7 @@ class FilterStore:
 
     def _uuid_of(self, instance: str) -> str | None:
         try:
-            return self._conn.lookupByName(instance).UUIDString()
+            return str(self._conn.lookupByName(instance).UUIDString())
         except self.library.libvirtError as error:
             if code_of(error) == NO_DOMAIN:
                 return None
@@ -123,7 +124,7 @@ class FilterStore:
         """Remove definitions; those that are gone already are ignored.
 
         Raises:
-            InvalidPowerState: an interface has it, and keeps it.
+            HypervisorError: an interface has it, and keeps it.
         """
         present = set(self.names())
         with UndoStack() as done:
@@ -169,8 +170,10 @@ class FilterStore:
                 except self.library.libvirtError as error:
                     if code_of(error) == NO_NWFILTER:
                         return
-                    if code_of(error) != OPERATION_INVALID or time.monotonic() > deadline:
+                    if code_of(error) != OPERATION_INVALID:
                         raise
+                    if time.monotonic() > deadline:
+                        raise HypervisorError(f"cannot remove the network filter {name!r}: it is in use") from error
                     time.sleep(_RELEASE_PAUSE_S)
                 else:
                     return

@@ -9,11 +9,12 @@ characters through, so the others are escaped: ``_`` and two hexadecimal digits 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from xml.etree.ElementTree import Element
 
-from ....model.secgroup import ProviderRule, Rule, SecurityGroup
+from ....model.secgroup import EGRESS, INGRESS, ProviderRule, Rule, SecurityGroup
 from .filterxml import PREFIX, add_reference, parameters
 
 NOTE = f"{PREFIX}note"
@@ -76,18 +77,18 @@ def first(notes: Notes, name: str) -> str:
 
 def member_notes(members: Mapping[str, Iterable[str]]) -> list[str]:
     """Addresses of the members of groups; a group without members is remembered, too."""
-    return [
-        pack(*fields)
-        for group in sorted(members)
-        for fields in ([(group, address) for address in sorted(members[group])] or [(group,)])
-    ]
+    values = []
+    for group in sorted(members):
+        addresses = sorted(members[group])
+        values += [pack(group, address) for address in addresses] or [pack(group)]
+    return values
 
 
 def read_members(values: Iterable[str]) -> dict[str, frozenset[str]]:
     """The addresses of the members of groups again."""
     members: dict[str, set[str]] = {}
     for group, *addresses in map(unpack, values):
-        members.setdefault(group, set()).update(addresses)
+        members.setdefault(group, set()).update(filter(_is_network, addresses))
     return {group: frozenset(addresses) for group, addresses in members.items()}
 
 
@@ -106,7 +107,17 @@ def unpack_rule(value: str) -> Rule | None:
         port_min, port_max, icmp_type, icmp_code = (int(number) if number else None for number in numbers)
     except ValueError:
         return None
+    if direction not in (INGRESS, EGRESS) or not (_is_network(cidr) if cidr else group):
+        return None
     return Rule(direction, protocol, cidr or None, group or None, port_min, port_max, icmp_type, icmp_code, description)
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        return False
+    return True
 
 
 def pack_provider_rule(rule: ProviderRule) -> str:

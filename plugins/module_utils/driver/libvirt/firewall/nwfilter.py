@@ -92,7 +92,7 @@ class NwfilterEngine(Engine):
         wanted = policy_filters(policy, before)
         self._store.define(*wanted.values())
         self._store.undefine(name for name in sorted(before.keys() - wanted.keys()) if is_nic_filter(name))
-        if self._kernel is None or self._unfiltered(policy):
+        if policy.ports and (self._kernel is None or self._unfiltered(policy)):
             # Nothing else makes libvirt look again at rules that it has made.
             self._store.define(*base_filters(next_load(load_of(before.get(BASE)))))
             for port, _drift in self._unfiltered(policy):

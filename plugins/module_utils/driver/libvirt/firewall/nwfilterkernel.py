@@ -109,7 +109,7 @@ def _rules(
     """The rules of a definition and of all that it refers to, each with how many are made of it: one for each value of
     its variables, which are counted through together. MAC and a learned IP have one."""
     for child in root:
-        if child.tag == "rule":
+        if child.tag == "rule" and len(child):
             used = [value[1:] for value in child[0].attrib.values() if value.startswith("$")]
             copies = max((len(variables[name]) for name in used if name in variables), default=1)
             yield child, copies

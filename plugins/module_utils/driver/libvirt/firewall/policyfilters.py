@@ -16,7 +16,7 @@ from .store import group_filter, group_filter_name, placeholder, project_filter,
 
 
 def policy_filters(policy: HostPolicy, before: Mapping[str, Element]) -> dict[str, Element]:
-    """The definitions by name, each after those that it refers to.
+    """The definitions by name, each after those that it refers to. Without ports there are only the declarations.
 
     Args:
         before: Those that are there. What has two forms keeps the one that it has.
@@ -24,8 +24,8 @@ def policy_filters(policy: HostPolicy, before: Mapping[str, Element]) -> dict[st
     projects = {project_group(port.project) for port in policy.ports if port.allow_project and port.project is not None}
     undefined = {group for port in policy.ports for group in port.groups} - policy.groups.keys()
     wanted = [
-        *base_filters(load_of(before.get(BASE))),
-        provider_filter(policy.provider),
+        *(base_filters(load_of(before.get(BASE))) if policy.ports else ()),
+        *([provider_filter(policy.provider)] if policy.ports or policy.provider else ()),
         *(project_filter(project, policy.members) for project in sorted(projects)),
         *(placeholder(group) for group in sorted(undefined) if group_filter_name(group) not in before),
         *(group_filter(group, policy.members) for _name, group in sorted(policy.groups.items())),
