@@ -13,21 +13,21 @@ What a guest gets from the host itself, or from another network through it, find
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar
 
 from ....errors import AnyvirtError
-from ....model.secgroup import Drift, HostPolicy, Port, ProviderRule, Rule, SecurityGroup
+from ....model.secgroup import EGRESS, INGRESS, Drift, HostPolicy, Port, ProviderRule, Rule, SecurityGroup
 from . import iptables_policy as policies
 from .bridgecalls import bridge_call_problems
 from .engine import Engine
 from .iptables_drift import drift_between
 from .iptables_lock import only_one
 from .iptables_match import unsupported
-from .iptables_names import SECURITY
-from .iptables_sets import fill_commands, parse_sets
-from .iptables_state import IPSET_RESTORE, State, commands, read_state
+from .iptables_names import EGRESS_OPERATOR, INGRESS_OPERATOR, PASS, SECURITY, group_chain
+from .iptables_state import State, commands, read_chains, read_sets, read_state
 from .tools import PACKAGES, Runner
 
 _NEEDED = ("iptables-restore", "ebtables-restore", "ipset")
@@ -74,33 +74,38 @@ class IptablesEngine(Engine):
         self._change(lambda state: policies.drop_ports(state, ports))
 
     def put_groups(self, groups: Sequence[SecurityGroup], members: Mapping[str, frozenset[str]]) -> None:
-        """See Engine."""
-        self._change(lambda state: policies.put_groups(state, groups, members))
+        """See Engine. Reads only these groups' chains."""
+        names = [PASS, *(group_chain(direction, group.name) for group in groups for direction in (INGRESS, EGRESS))]
+        with_sets = any(group.refers_to for group in groups)
+        self._change(
+            lambda state: policies.put_groups(state, groups, members),
+            lambda: read_chains(self._runner, names, with_sets),
+        )
 
     def drop_groups(self, names: Collection[str]) -> None:
         """See Engine."""
         self._change(lambda state: policies.drop_groups(state, names))
 
     def put_provider_rules(self, rules: Sequence[ProviderRule]) -> None:
-        """See Engine."""
-        self._change(lambda state: policies.put_operator(state, rules))
+        """See Engine. Reads only the chains of these rules."""
+        names = (PASS, INGRESS_OPERATOR, EGRESS_OPERATOR)
+        self._change(
+            lambda state: policies.put_operator(state, rules), lambda: read_chains(self._runner, names, with_sets=False)
+        )
 
     def put_members(self, members: Mapping[str, frozenset[str]]) -> None:
-        """See Engine. Sets that no rule is about do not exist."""
-        with only_one():
-            present = parse_sets(self._runner.run(("ipset", "save")))
-            wanted = {
-                name: content for name, content in policies.member_sets(members, members).items() if name in present
-            }
-            lines = fill_commands(present, wanted)
-            if lines:
-                self._runner.run(IPSET_RESTORE, "".join(f"{line}\n" for line in lines))
+        """See Engine. Sets that no rule is about do not exist; others change at once."""
+        wanted = policies.member_sets(members, members)
+        self._change(
+            lambda state: state.sets.update({name: wanted[name] for name in wanted if name in state.sets}),
+            lambda: State(sets=read_sets(self._runner)),
+        )
 
     def load(self, policy: HostPolicy) -> None:
         """See Engine."""
         with only_one():
             current = read_state(self._runner)
-            self._apply(current, policies.wanted_of(policy, current))
+            self._apply(current, policies.wanted_of(policy, current), lambda: read_state(self._runner))
 
     def drift(self, policy: HostPolicy) -> list[Drift]:
         """See Engine."""
@@ -112,30 +117,33 @@ class IptablesEngine(Engine):
             ]
         return found
 
-    def _change(self, edit: Callable[[State], None]) -> None:
+    def _change(self, edit: Callable[[State], None], read: Callable[[], State] | None = None) -> None:
+        """Make what there is into what an edit of it says.
+
+        Args:
+            read: Reads as much of it as the edit is about; all of it by default.
+        """
+        reading = read or (lambda: read_state(self._runner))
         with only_one():
-            current = read_state(self._runner)
+            current = reading()
             wanted = copy.deepcopy(current)
             edit(wanted)
-            self._apply(current, wanted)
+            self._apply(current, wanted, reading)
 
-    def _apply(self, current: State, wanted: State) -> None:
+    def _apply(self, current: State, wanted: State, read: Callable[[], State]) -> None:
         done = False
         try:
-            for argv, text in commands(current, wanted):
-                self._runner.run(argv, text)
+            self._run(commands(current, wanted))
             done = True
         finally:
             if not done:
-                self._take_back(current)
+                # Each call is all or nothing; an error here would hide the one that matters.
+                with contextlib.suppress(AnyvirtError):
+                    self._run(commands(read(), current))
 
-    def _take_back(self, before: State) -> None:
-        """Each call is all or nothing, so what there is now is known; an error here would hide the first one."""
-        try:
-            for argv, text in commands(read_state(self._runner), before):
-                self._runner.run(argv, text)
-        except AnyvirtError:
-            return
+    def _run(self, calls: Sequence[tuple[tuple[str, ...], str]]) -> None:
+        for argv, text in calls:
+            self._runner.run(argv, text)
 
 
 _TRIAL = f"""*{SECURITY[4].name}

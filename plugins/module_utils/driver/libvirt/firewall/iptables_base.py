@@ -75,6 +75,11 @@ def base_chains() -> dict[Table, Chains]:
     }
 
 
+def pass_chains() -> dict[Table, Chains]:
+    """What chains of rules need to say yes."""
+    return {table: {PASS: [f"-j MARK --set-xmark {PASSED:#x}/{PASSED:#x}"]} for table in SECURITY.values()}
+
+
 def group_chains(group: SecurityGroup) -> dict[Table, Chains]:
     """A group's rules: two chains for each family, and one of the bridge's for what the host itself sends."""
     chains: dict[Table, Chains] = {
@@ -118,7 +123,6 @@ def _security(family: int) -> Chains:
         # Who has a link-local address is not known here: the bridge decides, and needs to know about connections.
         output = [f"-d fe80::/10 {_CONNECTED} -j MARK --set-xmark {KNOWN:#x}/{KNOWN:#x}"]
     return {
-        PASS: [f"-j MARK --set-xmark {PASSED:#x}/{PASSED:#x}"],
         INPUT: [f"-j {EGRESS_PORTS}", _FORGET_ALL],
         FORWARD: [
             f"-j {EGRESS_PORTS}",

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from ....model.secgroup import EGRESS, INGRESS, STALE_MEMBERS, Drift, HostPolicy, Port, project_group
 from .iptables_names import (
-    BRIDGE,
     EGRESS_OPERATOR,
     EGRESS_PROFILE,
     INGRESS_OPERATOR,
@@ -26,10 +25,9 @@ from .iptables_names import (
     port_set,
     profile_of,
 )
-from .iptables_ports import arp_rule, device_of
+from .iptables_ports import device_of
 from .iptables_sets import is_members_set
 from .iptables_state import State
-from .iptables_text import canonical
 
 MISSING = "missing"
 DIFFERENT = "rules differ"
@@ -49,7 +47,6 @@ _Finding = tuple[_Owner, str]
 
 def drift_between(current: State, wanted: State, policy: HostPolicy) -> list[Drift]:
     """Where the one differs from the other."""
-    _accept_late_arp(current, wanted, policy)
     owners = _owners(policy)
     found: set[_Finding] = set()
     for table in TABLES:
@@ -81,7 +78,7 @@ def _chain_drift(
         elif name not in old and (name in used or not is_group_chain(name)):
             yield from ((owner, MISSING) for owner in concerned)
     for name in old:
-        if name not in new:
+        if name not in new and not is_group_chain(name):
             yield _Owner(None, f"chain {name}"), EXTRA
 
 
@@ -96,24 +93,9 @@ def _set_drift(current: State, wanted: State, owners: dict[str, Sequence[_Owner]
             problem = STALE_MEMBERS if is_members_set(name) else _ADDRESSES_DIFFER
             yield from ((owner, problem) for owner in owners.get(name, _BASE))
     for name in current.sets:
-        if name not in wanted.sets:
+        # A group that no rule is about any more may leave its members behind: they do nothing.
+        if name not in wanted.sets and not is_members_set(name):
             yield _Owner(None, f"set {name}"), EXTRA
-
-
-def _accept_late_arp(current: State, wanted: State, policy: HostPolicy) -> None:
-    """What a port has just learnt is in its sets, but for the bridge, which has none, until somebody looks."""
-    for port in policy.ports:
-        name = f"{SOURCE}{bare(port.mac)}"
-        if not port.learns or name not in wanted.chains[BRIDGE]:
-            continue
-        declared = {canonical(arp_rule(port.mac, network)) for network in port.addresses}
-        learnt = {
-            canonical(arp_rule(port.mac, network)) for network in wanted.sets[port_set(4, port.mac)].networks
-        } - declared
-        present = current.chains[BRIDGE].get(name, [])
-        wanted.chains[BRIDGE][name] = [
-            rule for rule in wanted.chains[BRIDGE][name] if rule in present or rule not in learnt
-        ]
 
 
 def _owners(policy: HostPolicy) -> dict[str, Sequence[_Owner]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ....model.secgroup import EGRESS, INGRESS, HostPolicy, Port, ProviderRule, SecurityGroup, project_group
-from .iptables_base import base_chains, group_chains, operator_chains
+from .iptables_base import base_chains, group_chains, operator_chains, pass_chains
 from .iptables_names import BRIDGE, SECURITY, group_chain, members_set, port_set, profile_set
 from .iptables_ports import Entry, dispatch_chains, entries_in, entry_of, profile_chains, source_chains
 from .iptables_sets import AddressSet, address_set
@@ -51,7 +51,7 @@ def put_groups(state: State, groups: Iterable[SecurityGroup], members: Mapping[s
     for group in groups:
         state.put(group_chains(group))
         _put_members(state, group.refers_to, members)
-    state.put({table: chains for table, chains in base_chains().items() if table in SECURITY.values()})
+    state.put(pass_chains())
 
 
 def drop_groups(state: State, names: Iterable[str]) -> None:
@@ -66,6 +66,7 @@ def drop_groups(state: State, names: Iterable[str]) -> None:
 def put_operator(state: State, rules: Sequence[ProviderRule]) -> None:
     """Replace the operator's rules."""
     state.put(operator_chains(rules))
+    state.put(pass_chains())
 
 
 def member_sets(names: Iterable[str], members: Mapping[str, frozenset[str]]) -> dict[str, AddressSet]:
@@ -97,6 +98,7 @@ def _put_entries(state: State, entries: Collection[Entry]) -> None:
     for table, chains in dispatch_chains(entries).items():
         state.put({table: chains})
     state.put(base_chains())
+    state.put(pass_chains())
     for family in (4, 6):
         for profile in {entry.profile for entry in entries}:
             networks: set[str] = set()

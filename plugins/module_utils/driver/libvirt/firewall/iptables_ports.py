@@ -196,7 +196,7 @@ def source_chains(mac: str, arp_networks: Iterable[str]) -> dict[Table, Chains]:
         BRIDGE: {
             chain: [
                 f"-s ! {mac} -j DROP",
-                *(arp_rule(mac, network) for network in ("0.0.0.0/32", *sorted(arp_networks))),
+                *(_arp_rule(mac, network) for network in ("0.0.0.0/32", *sorted(arp_networks))),
                 "-p RARP -j RETURN",
                 f"-p IPv4 {seen}",
                 f"-p IPv6 {seen}",
@@ -206,15 +206,14 @@ def source_chains(mac: str, arp_networks: Iterable[str]) -> dict[Table, Chains]:
     }
 
 
-def arp_rule(mac: str, network: str) -> str:
-    """Lets ARP pass whose sender is in the network."""
-    return f"-p ARP --arp-ip-src {network.removesuffix('/32')} --arp-mac-src {mac} -j RETURN"
-
-
 def device_of(rule: str) -> str | None:
     """The device whose packets a rule sends to their chains."""
     found = _LEAF.search(rule)
     return None if found is None else found["device"]
+
+
+def _arp_rule(mac: str, network: str) -> str:
+    return f"-p ARP --arp-ip-src {network.removesuffix('/32')} --arp-mac-src {mac} -j RETURN"
 
 
 def _learning(entries: Sequence[Entry]) -> Chains:

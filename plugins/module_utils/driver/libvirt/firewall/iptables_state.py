@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ....errors import HypervisorError
 from .iptables_base import Chains
 from .iptables_names import BRIDGE, HOOKS, PREFIX, RAW, SECURITY, TABLES, TOOLS, Table, is_group_chain
 from .iptables_sets import AddressSet, destroy_commands, fill_commands, parse_sets
@@ -17,8 +18,10 @@ from .iptables_text import canonical, targets_of
 from .tools import Runner
 
 _RULE = re.compile(r"(?P<counters>\[\d+:\d+\] )?-A (?P<chain>\S+) (?P<rule>.+)\Z")
+_LISTED = re.compile(r"-A \S+(?P<match>.*) -c (?P<packets>\d+) (?P<bytes>\d+)(?P<target>.*)\Z")
+_LISTED_ON_BRIDGE = re.compile(r"(?P<match>-.*)(?P<target> -j .+)\Z")
 _SET = re.compile(r"--(?:match|add)-set (\S+)")
-IPSET_RESTORE = ("ipset", "restore")
+_IPSET_RESTORE = ("ipset", "restore")
 
 
 @dataclass
@@ -100,9 +103,37 @@ def read_state(runner: Runner) -> State:
         _parse(runner.run((f"{table.tool}-save", "-c", "-t", table.name)), table, state)
     # ebtables-save knows no options everywhere.
     _parse(runner.run(("ebtables-save",)), BRIDGE, state)
-    state.sets = parse_sets(runner.run(("ipset", "save")))
+    state.sets = read_sets(runner)
     state.hooked = any(len(state.unhooked(table)) < len(hooks) for table, hooks in HOOKS.items())
     return state
+
+
+def read_chains(runner: Runner, names: Collection[str], with_sets: bool) -> State:
+    """What there is of a few chains of rules only, however many others there are."""
+    state = State()
+    for table in (*SECURITY.values(), BRIDGE):
+        for name in names:
+            try:
+                text = runner.run((table.tool, "-t", table.name, *(("-L",) if table is BRIDGE else ("-v", "-S")), name))
+            except HypervisorError:  # all tools fail for a chain that does not exist
+                continue
+            rules = state.chains[table][name] = []
+            for line in text.splitlines():
+                found = (_LISTED_ON_BRIDGE if table is BRIDGE else _LISTED).match(line)
+                if found is None:
+                    continue
+                rule = canonical(found["match"] + found["target"])
+                rules.append(rule)
+                if table is not BRIDGE:
+                    state.counters[table, name, rule] = f"[{found['packets']}:{found['bytes']}] "
+    if with_sets:
+        state.sets = read_sets(runner)
+    return state
+
+
+def read_sets(runner: Runner) -> dict[str, AddressSet]:
+    """Our sets."""
+    return parse_sets(runner.run(("ipset", "save")))
 
 
 def commands(current: State, wanted: State) -> list[tuple[tuple[str, ...], str]]:
@@ -111,11 +142,11 @@ def commands(current: State, wanted: State) -> list[tuple[tuple[str, ...], str]]
     Sets come before the rules that need them, and go after these. iptables comes before the bridge, which lets no IP
     packet to a port that iptables has not let through: a new port is closed until all is there, and never open.
     """
-    calls: list[tuple[tuple[str, ...], list[str]]] = [(IPSET_RESTORE, fill_commands(current.sets, wanted.sets))]
+    calls: list[tuple[tuple[str, ...], list[str]]] = [(_IPSET_RESTORE, fill_commands(current.sets, wanted.sets))]
     for tool in TOOLS:
         lines = [line for table in TABLES if table.tool == tool for line in _restore(table, current, wanted)]
         calls.append(((f"{tool}-restore", "--noflush", *_options(tool)), lines))
-    calls.append((IPSET_RESTORE, destroy_commands(current.sets, wanted.sets)))
+    calls.append((_IPSET_RESTORE, destroy_commands(current.sets, wanted.sets)))
     return [(argv, "".join(f"{line}\n" for line in lines)) for argv, lines in calls if lines]
 
 

@@ -9,11 +9,12 @@ leading zeros, quotes.
 
 from __future__ import annotations
 
+import functools
 import re
-import shlex
 import socket
 from collections.abc import Iterable, Iterator
 
+_WORDS = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _WORD = re.compile(r"[\w.:/,+!-]+\Z", re.ASCII)
 _MAC = re.compile(r"[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}\Z")
 _PROTOCOL_OPTIONS = ("-p", "--ip-proto", "--ip6-proto")
@@ -54,14 +55,11 @@ _ICMP_TYPES = {
 """What ebtables prints instead of numbers."""
 
 
+@functools.lru_cache(maxsize=65536)
 def canonical(rule: str) -> str:
     """The form in which rules are compared, which the tools understand, too."""
-    return " ".join(_quoted(word) for word in _plain_words(shlex.split(rule)))
-
-
-def words_of(rule: str) -> list[str]:
-    """A rule's words without quotes."""
-    return shlex.split(rule)
+    words = rule.split() if '"' not in rule else [quoted or word for quoted, word in _WORDS.findall(rule)]
+    return " ".join(_quoted(word) for word in _plain_words(words))
 
 
 def targets_of(rules: Iterable[str]) -> Iterator[str]:
@@ -85,7 +83,7 @@ def _plain_words(words: list[str]) -> Iterator[str]:
         elif option in _ICMP_TYPES:
             plain = _ICMP_TYPES[option].get(word, word)
             yield plain[: -len("/0:255")] if plain.endswith("/0:255") else plain
-        elif _MAC.match(word):
+        elif ":" in word and _MAC.match(word):
             yield ":".join(part.rjust(2, "0") for part in word.lower().split(":"))
         else:
             yield word
