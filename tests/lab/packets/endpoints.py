@@ -128,10 +128,11 @@ class Host(Endpoint):
 
     def send(self, packet: RawPacket) -> None:
         for data in packet.packets:
-            if data[0] >> 4 == 6:
-                self._senders[socket.AF_INET6].sendto(data, (socket.inet_ntop(socket.AF_INET6, data[24:40]), 0))
-            else:
-                self._senders[socket.AF_INET].sendto(data, (socket.inet_ntop(socket.AF_INET, data[16:20]), 0))
+            with suppress(PermissionError):  # dropped in an OUTPUT chain, which the kernel tells the sender
+                if data[0] >> 4 == 6:
+                    self._senders[socket.AF_INET6].sendto(data, (socket.inet_ntop(socket.AF_INET6, data[24:40]), 0))
+                else:
+                    self._senders[socket.AF_INET].sendto(data, (socket.inet_ntop(socket.AF_INET, data[16:20]), 0))
 
     def receive(self, descriptor: int) -> bytes | None:
         with suppress(BlockingIOError):
