@@ -66,7 +66,8 @@ def main() -> None:
 
     task = pickle.loads(sys.stdin.buffer.read())
     Runner.prefix = task["prefix"]
-    connect = {"storage": get_storage_driver, "firewall": get_firewall_driver}.get(task["operation"], get_connection)
+    special = {"storage": get_storage_driver, **dict.fromkeys(("firewall", "define_groups"), get_firewall_driver)}
+    connect = special.get(task["operation"], get_connection)
     driver = connect(task["options"])
     if task["operation"] == "open":
         if os.geteuid() == 0:  # anybody else is kept out as it is
@@ -88,6 +89,10 @@ def main() -> None:
             driver.spawn(driver.complete(task["instance"]), power_on=task["power_on"])
         elif task["operation"] == "churn":
             _churn(driver, task["instance"], task["count"])
+        elif task["operation"] == "define_groups":
+            driver.set_remote_members(task["members"])
+            for group in task["groups"]:
+                driver.define_security_group(group)
         elif task["operation"] in ("storage", "firewall"):
             getattr(driver, task["method"])(*task["arguments"])
         else:

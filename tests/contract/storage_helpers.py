@@ -141,9 +141,12 @@ def changes_nothing(platform: Platform) -> Iterator[None]:
     assert platform.snapshot() == before
 
 
-def fail_each_call(platform: Platform, operation: Callable[[], Undo], times: int | None = None) -> None:
+def fail_each_call(
+    platform: Platform, operation: Callable[[], Undo], times: int | None = None, about: str = ""
+) -> None:
     """Make each call of an operation fail in turn: nothing has changed then, or it could do without that call and is
-    undone by its own undo. ``times``: only so many of them, the last ones, where each takes long."""
+    undone by its own undo. Where each takes long, ``times``: only so many of them, the last ones; ``about``: only those
+    with this in their name."""
     before = platform.snapshot()
     with platform.calls.recording() as calls:
         undo = operation()
@@ -152,6 +155,8 @@ def fail_each_call(platform: Platform, operation: Callable[[], Undo], times: int
     assert calls.writes
     first = 1 if times is None else max(1, len(calls) + 1 - times)
     for number in range(first, len(calls) + 1):
+        if about not in calls[number - 1].name:
+            continue
         told = f"call {number} of {len(calls)}: {calls[number - 1].name}"
         try:
             with platform.calls.recording(fail_at=number):

@@ -19,6 +19,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup imp
     SecurityGroup,
     project_group,
 )
+from contract.helpers import eventually
 from contract.platforms.base import Platform
 from contract.secgroup_helpers import ELSEWHERE, OPEN, WHERE, filtered, own_nic
 
@@ -158,6 +159,6 @@ def test_a_guest_that_dies_leaves_stale_members(secgroups: FirewallDriver, platf
     if not secgroups.supports("group_references"):
         assert secgroups.stale_group_members() == []
         return
-    assert secgroups.stale_group_members() == ["open"]
+    assert eventually(lambda: secgroups.stale_group_members() == ["open"])
     secgroups.refresh_security_group_members()
     assert secgroups.stale_group_members() == []

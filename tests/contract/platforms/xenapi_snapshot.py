@@ -38,8 +38,21 @@ def comparable(records: dict[str, Any]) -> dict[str, Any]:
         for kind, of_kind in records.items()
         if kind not in _OF_A_LIFE
     }
+    kept["pool"] = {
+        ref: {**record, "other_config": _without_counts(record["other_config"])} for ref, record in kept["pool"].items()
+    }
     renamed: dict[str, Any] = _renamed(kept, names)
     return renamed
+
+
+def _without_counts(other_config: dict[str, str]) -> dict[str, str]:
+    """Groups are kept under names that count how often they were changed; what counts is how many there are of each."""
+    kept: dict[str, str] = {}
+    for key in sorted(other_config):
+        name, counted, _count = key.rpartition("#")
+        number = sum(other.startswith(f"{name}#") for other in kept)
+        kept[f"{name}#{number}" if counted else key] = other_config[key]
+    return kept
 
 
 def _renamed(value: Any, names: dict[str, str]) -> Any:
