@@ -168,11 +168,12 @@ def _macs_of(config: Domain) -> Collection[str]:
 
 def _ports(config: Domain, devices: Mapping[str, str], leases: Mapping[str, Sequence[Address]]) -> list[Port]:
     instance, engine = config.to_instance(), config.record.filtering.engine
-    names = devices_of(config.root)
+    planned = {}
     if engine in PACKET_ENGINES:
-        names = {**{nic.mac: device_name(nic.mac) for nic in instance.nics or () if nic.mac}, **names}
+        planned = {mac: device_name(mac) for mac in _macs_of(config)}
+        planned.update(devices_of(config.root))
     known = [address for mac in _macs_of(config) for address in leases.get(mac, ())]
-    return ports_of(instance, known, {**names, **devices})
+    return ports_of(instance, known, {**planned, **devices})
 
 
 def merged(*parts: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:

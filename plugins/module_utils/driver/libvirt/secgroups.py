@@ -13,7 +13,7 @@ from ...errors import Problem, SecurityGroupInUse, Unsupported
 from ...model.secgroup import ProviderRule, SecurityGroup, project_group
 from ...undo import Undo, UndoStack
 from ..firewall import FirewallDriver, GroupUses
-from .domain_filters import ENGINES, NWFILTER
+from .domain_filters import NWFILTER, PACKET_ENGINES
 from .filtering import FilteringMixin
 
 if TYPE_CHECKING:
@@ -35,9 +35,11 @@ class SecurityGroupsMixin(FilteringMixin, FirewallDriver):
 
     def check_security_group(self, group: SecurityGroup) -> list[Problem]:
         self.require("firewall")
-        names = ENGINES if self.is_on_this_host else (NWFILTER,)
-        refused = [self.make_engine(name).unsupported_rules(group.rules) for name in names]
-        return [Problem("rules", message) for message in refused[0]] if all(refused) else []
+        refused = self.make_engine(NWFILTER).unsupported_rules(group.rules)
+        if refused and self.is_on_this_host:
+            if not all(self.make_engine(name).unsupported_rules(group.rules) for name in PACKET_ENGINES):
+                return []
+        return [Problem("rules", message) for message in refused]
 
     def define_security_group(self, group: SecurityGroup) -> Undo:
         self.require("firewall")
