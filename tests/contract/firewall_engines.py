@@ -144,7 +144,9 @@ class NwfilterFirewall(Firewall):
         return NwfilterEngine(Declarations(self._libvirt, self._connection), self.runner)
 
     def bind(self, port: Port) -> None:
-        from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.domain_filters import filter_reference
+        from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.domain_filters import (
+            filter_reference,
+        )
 
         reference = ET.tostring(filter_reference(port.mac), encoding="unicode")
         self._connection.nwfilterBindingCreateXML(

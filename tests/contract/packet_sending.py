@@ -99,7 +99,7 @@ def send(wire: Wire, places: Mapping[str, Endpoint], cases: Sequence[Case]) -> l
     lost: set[int] = set()
     for number in range(max(len(case.steps) for case in cases)):
         now = [index for index, case in enumerate(cases) if len(case.steps) > number and index not in lost]
-        for index, came in zip(now, wire.deliver([_sending(places, cases[index].steps[number]) for index in now])):
+        for index, came in zip(now, wire.deliver([sending(places, cases[index].steps[number]) for index in now])):
             if number == len(cases[index].steps) - 1:
                 arrived[index] = came
             elif not came:
@@ -107,7 +107,8 @@ def send(wire: Wire, places: Mapping[str, Endpoint], cases: Sequence[Case]) -> l
     return arrived
 
 
-def _sending(places: Mapping[str, Endpoint], step: Step) -> Sending:
+def sending(places: Mapping[str, Endpoint], step: Step) -> Sending:
+    """The step ready for the wire, under marks of its own."""
     first, last = new_mark(), new_mark()
     packet, marks = _raw(step, first, last)
     return Sending(places[step.sender.mac], places[step.receiver.mac], packet, marks)

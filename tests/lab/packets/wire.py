@@ -10,7 +10,7 @@ import select
 import struct
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import NamedTuple, TypeVar
@@ -109,6 +109,20 @@ class Wire:
         """Send them all, in this order, and tell which arrived."""
         for sending in sendings:
             sending.sender.send(sending.packet)
+        return self._arrived(sendings)
+
+    def stream(self, source: Iterator[Sending], go_on: Callable[[], bool], pause_s: float) -> list[bool]:
+        """Send one after the other with a pause between for as long as it is to go on, and tell which arrived."""
+        sent = []
+        while go_on():
+            sending = next(source)
+            sending.sender.send(sending.packet)
+            sent.append(sending)
+            for _round in self._rounds(pause_s):
+                pass
+        return self._arrived(sent)
+
+    def _arrived(self, sendings: Sequence[Sending]) -> list[bool]:
         self.prove_alive()
         seen = self._collected
         self._collected = {}
