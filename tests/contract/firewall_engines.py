@@ -186,6 +186,9 @@ class NftablesFirewall(Firewall):
 
 
 class IptablesFirewall(Firewall):
+    # ebtables has no sets: ARP follows what DHCP gave a port when the engine is asked the next time.
+    limits = frozenset({"learned: ARP"})
+
     def make_engine(self) -> Engine:
         from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.iptables import (
             IptablesEngine,
