@@ -70,6 +70,21 @@ def lock_for(nic: Nic) -> Lock:
     return Lock(_LOCKED, frozenset(found[4]), frozenset(found[6]))
 
 
+def lock_changes(now: Lock, wanted: Lock) -> Iterator[tuple[str, Any]]:
+    """The calls that change a lock, each with the value that it takes. On the way a guest can use no address that it
+    may use neither before nor after, and all that it may use both before and after."""
+    mode = ("VIF.set_locking_mode", wanted.mode)
+    unlocks = now.is_locked and not wanted.is_locked
+    if unlocks:
+        yield mode
+    if now.ipv4 != wanted.ipv4:
+        yield "VIF.set_ipv4_allowed", sorted(wanted.ipv4)
+    if now.ipv6 != wanted.ipv6:
+        yield "VIF.set_ipv6_allowed", sorted(wanted.ipv6)
+    if now.mode != wanted.mode and not unlocks:
+        yield mode
+
+
 def address_problems(where: str, nic: Nic) -> Iterator[Problem]:
     """Why a NIC cannot be locked to what is declared; ``where`` names it."""
     option = f"{where}.addresses"

@@ -13,7 +13,7 @@ from .devicechanges import VIF, DeviceChangesMixin
 from .errors import code_of
 from .records import Object
 from .storage import GONE
-from .vifaddresses import Lock, lock_in
+from .vifaddresses import Lock, lock_changes, lock_in
 
 
 class VifLocksMixin(DeviceChangesMixin):
@@ -35,16 +35,9 @@ class VifLocksMixin(DeviceChangesMixin):
                 self.set_lock(ref, old, new)
 
     def set_lock(self, ref: str, now: Lock, wanted: Lock) -> None:
-        """Change a VIF's lock; to be used within ``guard``. On the way a guest can use no address that it may use
-        neither before nor after, and all that it may use both before and after."""
-        if now.is_locked and not wanted.is_locked:
-            self.call("VIF.set_locking_mode", ref, wanted.mode)
-        if now.ipv4 != wanted.ipv4:
-            self.call("VIF.set_ipv4_allowed", ref, sorted(wanted.ipv4))
-        if now.ipv6 != wanted.ipv6:
-            self.call("VIF.set_ipv6_allowed", ref, sorted(wanted.ipv6))
-        if now.mode != wanted.mode and not (now.is_locked and not wanted.is_locked):
-            self.call("VIF.set_locking_mode", ref, wanted.mode)
+        """Change a VIF's lock; to be used within ``guard``."""
+        for method, value in lock_changes(now, wanted):
+            self.call(method, ref, value)
 
     def _put_back_locks(self, name: str, before: Mapping[str, Lock]) -> None:
         with self.guard(f"put back the locks of the network interfaces of instance {name!r}", name):
