@@ -61,7 +61,8 @@ def test_every_operation_is_declared_and_passes_the_gate_as_what_it_is():
     text = "\n".join(source.read_text() for source in sources)
     reads = set(re.findall(r'self\._read\("(\w+)"', text))
     writes = set(re.findall(r'self\._write\("(\w+)"', text))
-    others = set(re.findall(r'(?:_step|carry_piece|_receive|_change_pool|_change_volume|_change_declared)\("(\w+)"', text))
+    steps = "_step|carry_piece|_receive|_change_pool|_change_volume|_change_declared"
+    others = set(re.findall(rf'(?:{steps})\("(\w+)"', text))
     assert reads <= {name for name, operation in OPERATIONS.items() if not operation.writes}
     assert writes <= {name for name, operation in OPERATIONS.items() if operation.writes}
     assert reads | writes | others == set(OPERATIONS)
