@@ -67,7 +67,7 @@ class LiveMixin(CheckMixin, HotplugMixin):
     def _filters_fit(self, current: Instance, desired: Instance, options: Collection[str]) -> set[str]:
         """The options about filters, which no guest feels. Containers that run cannot be given their first ones."""
         named = set(options) & set(FILTER_OPTIONS)
-        firewall = desired.firewall or current.firewall or NWFILTER
+        firewall = (desired.firewall if "firewall" in options else current.firewall) or NWFILTER
         now = current.pending.get("firewall", (current.firewall,))[0]
         groups = current.security_groups if desired.security_groups is None else desired.security_groups
         had = now if current.security_groups is not None else None

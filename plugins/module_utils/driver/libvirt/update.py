@@ -130,7 +130,9 @@ class UpdateMixin(LiveMixin, ResizeMixin):
         for option, feature in needed_features(desired):
             if option.partition("[")[0].partition(".")[0] in options:
                 self.require(feature)
-        if "security_groups" in options and ("firewall" not in options or desired.firewall is None):
+        if "firewall" in options:
+            desired = replace(desired, firewall=desired.firewall or NWFILTER)
+        elif "security_groups" in options:
             desired = replace(desired, firewall=old.record.filtering.firewall or NWFILTER)
         if "nics" in options:
             had = [nic.mac for nic in read_nics(old.root) if nic.mac]
