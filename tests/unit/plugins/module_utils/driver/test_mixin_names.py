@@ -9,13 +9,20 @@ from collections import defaultdict
 
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.firewalldriver import FakeFirewallDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.storagedriver import FakeStorageDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall import FirewallDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewalldriver import LibvirtFirewallDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.storagedriver import LibvirtStorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.firewalldriver import XenApiFirewallDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.storagedriver import XenApiStorageDriver
 
+STORAGE = (FakeStorageDriver, LibvirtStorageDriver, XenApiStorageDriver)
+FIREWALL = (FakeFirewallDriver, LibvirtFirewallDriver, XenApiFirewallDriver)
 
-@pytest.mark.parametrize("driver", [FakeStorageDriver, LibvirtStorageDriver, XenApiStorageDriver])
+
+@pytest.mark.parametrize("driver", [*STORAGE, *FIREWALL])
 def test_no_name_is_used_twice(driver):
     package = driver.__module__.rpartition(".")[0] + "."
     users = defaultdict(list)
@@ -27,10 +34,13 @@ def test_no_name_is_used_twice(driver):
     assert {name: parts for name, parts in users.items() if len(parts) > 1} == {}
 
 
-@pytest.mark.parametrize("driver", [FakeStorageDriver, LibvirtStorageDriver, XenApiStorageDriver])
-def test_the_driver_comes_before_the_refusals(driver):
+@pytest.mark.parametrize(
+    ("driver", "contract"),
+    [*((driver, StorageDriver) for driver in STORAGE), *((driver, FirewallDriver) for driver in FIREWALL)],
+)
+def test_the_driver_comes_before_the_refusals(driver, contract):
     """What a mixin implements must not be hidden by the contract's own refusal."""
-    for name in vars(StorageDriver):
+    for name in vars(contract):
         if not name.startswith("_"):
             implementing = [part for part in driver.__mro__ if name in vars(part)]
-            assert implementing[0] is not StorageDriver or len(implementing) == 1, name
+            assert implementing[0] is not contract or len(implementing) == 1, name
