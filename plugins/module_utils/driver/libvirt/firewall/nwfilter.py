@@ -20,7 +20,8 @@ from .basefilters import BASE, base_filters, load_of, next_load
 from .engine import Engine
 from .filterrules import PROVIDER_PRIORITIES, cannot_be_said, provider_changes
 from .nicfilter import is_nic_filter
-from .nwfilterdrift import definition_drift, unfiltered_ports
+from .nwfilterdrift import NOT_HELD, definition_drift, unfiltered_ports
+from .nwfilterhold import Hold
 from .nwfilterkernel import KernelView
 from .policyfilters import needed_by_ports, policy_filters
 from .store import Declarations, group_filter_name
@@ -46,6 +47,7 @@ class NwfilterEngine(Engine):
     def __init__(self, declarations: Declarations, runner: Runner | None = None) -> None:
         self._store = declarations
         self._kernel = None if runner is None else KernelView(runner)
+        self._hold = None if runner is None else Hold(runner)
 
     def problems(self) -> list[str]:
         try:
@@ -65,10 +67,14 @@ class NwfilterEngine(Engine):
         if ports:
             needed = needed_by_ports(replace(policy, ports=tuple(ports)))
             before = self._store.read_all(policy_filters(needed, {}).keys())
+            if self._hold is not None:
+                self._hold.take()
             self._store.define(*policy_filters(needed, before).values())
 
     def drop_ports(self, ports: Sequence[Port]) -> None:
         self._store.undefine(filter_name(port.mac) for port in ports)
+        if self._hold is not None and not any(map(is_nic_filter, self._store.names())):
+            self._hold.release()
 
     def put_groups(self, groups: Sequence[SecurityGroup], members: Mapping[str, frozenset[str]]) -> None:
         self._store.define_groups(groups, members)
@@ -90,6 +96,8 @@ class NwfilterEngine(Engine):
     def load(self, policy: HostPolicy) -> None:
         before = self._store.read_ours()
         wanted = policy_filters(policy, before)
+        if self._hold is not None and policy.ports:
+            self._hold.take()
         self._store.define(*wanted.values())
         self._store.undefine(name for name in sorted(before.keys() - wanted.keys()) if is_nic_filter(name))
         if policy.ports and (self._kernel is None or self._unfiltered(policy)):
@@ -101,7 +109,8 @@ class NwfilterEngine(Engine):
     def drift(self, policy: HostPolicy) -> list[Drift]:
         found = self._store.read_ours()
         drift = definition_drift(policy.ports, policy_filters(policy, found), found)
-        return [*drift, *(drift for _port, drift in self._unfiltered(policy))]
+        held = self._hold is None or not policy.ports or self._hold.is_taken()
+        return [*drift, *([] if held else [NOT_HELD]), *(drift for _port, drift in self._unfiltered(policy))]
 
     def _unfiltered(self, policy: HostPolicy) -> list[tuple[Port, Drift]]:
         listing = None if self._kernel is None else self._kernel.read()

@@ -23,6 +23,8 @@ _LEFT_BEHIND = "left behind by an interface that is gone"
 _UNFILTERED = "libvirt does not filter it"
 _FLUSHED = "the kernel's rules are not those that libvirt made"
 
+NOT_HELD = Drift(None, "rules that lead to libvirt's chains", "missing: nothing filters while libvirt makes rules anew")
+
 
 def definition_drift(ports: Iterable[Port], wanted: Filters, found: Filters) -> Iterator[Drift]:
     """Each definition that is missing or other than wanted, and those of interfaces that are gone."""
