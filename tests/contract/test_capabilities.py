@@ -71,6 +71,7 @@ TO_SPAWN: dict[str, dict[str, Any]] = {
     "cloud_init": {"cloud_init": CloudInit(user_data="#cloud-config\n")},
     "autostart": {"autostart": True},
     "vnc_console": {"console": Console(vnc=True)},
+    "firewall": {"security_groups": []},
     "vnc_address": {"console": Console(vnc=True, vnc_port=5999)},
 }
 
