@@ -38,7 +38,7 @@ def nic_filter(port: Port, before: Element | None = None) -> Element:
     """
     root = new_filter(filter_name(port.mac))
     add_reference(root, BASE)
-    _add_addresses(root, port, learns=port.learns and (before is None or learns_addresses(before)))
+    _add_addresses(root, port, goes_on=before is not None and learns_addresses(before))
     add_reference(root, PROVIDER)
     if port.allow_project and port.project is not None:
         add_reference(root, project_filter_name(project_group(port.project)))
@@ -61,12 +61,12 @@ def instance_of(root: Element) -> str | None:
     return first(read_notes(root), "INSTANCE") or None
 
 
-def _add_addresses(root: Element, port: Port, learns: bool) -> None:
+def _add_addresses(root: Element, port: Port, goes_on: bool) -> None:
     networks = [ipaddress.ip_network(address, strict=False) for address in port.addresses]
     single = [str(net.network_address) for net in networks if net.version == 4 and net.prefixlen == 32]
     wide = [net for net in networks if net.version == 4 and net.prefixlen < 32]
     v6 = [net for net in networks if net.version == 6]
-    if learns:
+    if port.learns and (goes_on or not single):
         add_reference(root, ADDRESS)
     elif single:
         add_reference(root, ADDRESS, {"IP": single})
