@@ -22,73 +22,94 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-Variables = dict[str, str]
+
+class Hypervisor(NamedTuple):
+    """A hypervisor to try modules on.
+
+    Attributes:
+        enter: What comes before a command for it to see the network of the hypervisor's host, as modules there do.
+    """
+
+    variables: dict[str, str]
+    enter: tuple[str, ...] = ()
 
 
 @contextmanager
-def fake() -> Iterator[Variables]:
+def fake() -> Iterator[Hypervisor]:
     with tempfile.TemporaryDirectory(prefix="anyvirt-integration-") as folder:
-        yield {"anyvirt_uri": f"fake://{folder}"}
+        yield Hypervisor({"anyvirt_uri": f"fake://{folder}"})
 
 
 @contextmanager
-def libvirt() -> Iterator[Variables]:
+def libvirt() -> Iterator[Hypervisor]:
     from lab.guest import build_guest
     from lab.hosts import LibvirtHost
 
     guest = build_guest()
     with LibvirtHost("integration") as host:
-        yield {
+        variables = {
             "anyvirt_uri": host.uri,
             "anyvirt_kernel": str(guest.kernel),
             "anyvirt_initrd": str(guest.initrd),
             "anyvirt_cmdline": guest.cmdline,
             "anyvirt_image": str(guest.root_image),
         }
+        yield Hypervisor(variables, network_of(host.machine.init_pid))
 
 
 @contextmanager
-def lxc() -> Iterator[Variables]:
+def lxc() -> Iterator[Hypervisor]:
     from lab.hosts import LibvirtHost
     from lab.lxc import copy_lxc_root
 
     with LibvirtHost("integration-lxc") as host, tempfile.TemporaryDirectory(prefix="anyvirt-integration-") as folder:
-        yield {"anyvirt_uri": host.lxc_uri, "anyvirt_lxc_root": str(copy_lxc_root(Path(folder, "root")))}
+        variables = {"anyvirt_uri": host.lxc_uri, "anyvirt_lxc_root": str(copy_lxc_root(Path(folder, "root")))}
+        yield Hypervisor(variables, network_of(host.machine.init_pid))
 
 
 @contextmanager
-def xen() -> Iterator[Variables]:
+def xen() -> Iterator[Hypervisor]:
     from lab.xen import XenHost
 
     with XenHost("integration") as host:
-        yield {
-            "anyvirt_uri": host.uri,
-            "anyvirt_kernel": str(host.guest_kernel),
-            "anyvirt_initrd": str(host.guest_initrd),
-            "anyvirt_cmdline": "console=hvc0",
-        }
+        yield Hypervisor(
+            {
+                "anyvirt_uri": host.uri,
+                "anyvirt_kernel": str(host.guest_kernel),
+                "anyvirt_initrd": str(host.guest_initrd),
+                "anyvirt_cmdline": "console=hvc0",
+            }
+        )
 
 
 @contextmanager
-def xenapi() -> Iterator[Variables]:
+def xenapi() -> Iterator[Hypervisor]:
     from lab.xenapi.server import XenApiServer
 
     with XenApiServer() as server:
-        yield {
-            "anyvirt_uri": server.uri,
-            "anyvirt_username": server.username,
-            "anyvirt_password": server.password,
-            "anyvirt_kernel": "/boot/guest/vmlinuz",
-            "anyvirt_initrd": "/boot/guest/initrd.img",
-            "anyvirt_cmdline": "console=hvc0",
-            "anyvirt_image": "golden-image",
-        }
+        yield Hypervisor(
+            {
+                "anyvirt_uri": server.uri,
+                "anyvirt_username": server.username,
+                "anyvirt_password": server.password,
+                "anyvirt_kernel": "/boot/guest/vmlinuz",
+                "anyvirt_initrd": "/boot/guest/initrd.img",
+                "anyvirt_cmdline": "console=hvc0",
+                "anyvirt_image": "golden-image",
+            }
+        )
 
 
-HYPERVISORS: dict[str, Callable[[], AbstractContextManager[Variables]]] = {
+def network_of(pid: int) -> tuple[str, ...]:
+    """How to enter the network that a process is in."""
+    return ("nsenter", f"--net=/proc/{pid}/ns/net")
+
+
+HYPERVISORS: dict[str, Callable[[], AbstractContextManager[Hypervisor]]] = {
     "fake": fake,
     "libvirt": libvirt,
     "lxc": lxc,
@@ -109,30 +130,32 @@ def targets_for(collection: Path, driver: str) -> list[str]:
 def run_targets(collection: Path, home: Path, driver: str, targets: list[str]) -> int:
     # ansible-test keeps caches in the home folder; the lab, in this process, keeps the user's.
     environment = {**os.environ, "HOME": str(home), "ANSIBLE_HOME": str(home / ".ansible")}
-    with HYPERVISORS[driver]() as variables:
-        settings = {"anyvirt_driver": driver, **variables}
+    with HYPERVISORS[driver]() as hypervisor:
+        settings = {"anyvirt_driver": driver, **hypervisor.variables}
         if shutil.which("ssh-keygen") is None:
             print(
                 "There is no ssh-keygen, which ansible-test insists on: ansible-playbook runs the targets.", flush=True
             )
-            return run_as_roles(collection, environment, settings, targets)
-        return run_with_ansible_test(collection, environment, settings, targets)
+            return run_as_roles(collection, environment, settings, targets, hypervisor.enter)
+        return run_with_ansible_test(collection, environment, settings, targets, hypervisor.enter)
 
 
 def run_with_ansible_test(
-    collection: Path, environment: dict[str, str], settings: Variables, targets: list[str]
+    collection: Path, environment: dict[str, str], settings: dict[str, str], targets: list[str], enter: tuple[str, ...]
 ) -> int:
     config = collection / "tests" / "integration" / "integration_config.yml"
     config.write_text("---\n" + "".join(f"{name}: {json.dumps(value)}\n" for name, value in settings.items()))
     try:
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
-        command = ["ansible-test", "integration", "--local", "--python", python, "--color", "no", *targets]
+        command = [*enter, "ansible-test", "integration", "--local", "--python", python, "--color", "no", *targets]
         return subprocess.run(command, cwd=collection, env=environment, check=False).returncode
     finally:
         config.unlink()
 
 
-def run_as_roles(collection: Path, environment: dict[str, str], settings: Variables, targets: list[str]) -> int:
+def run_as_roles(
+    collection: Path, environment: dict[str, str], settings: dict[str, str], targets: list[str], enter: tuple[str, ...]
+) -> int:
     """What ansible-test makes of targets, but for its preparations: one play with a role."""
     environment = {
         **environment,
@@ -143,7 +166,7 @@ def run_as_roles(collection: Path, environment: dict[str, str], settings: Variab
     with tempfile.TemporaryDirectory(prefix="anyvirt-integration-") as folder:
         playbook = Path(folder, "playbook.json")
         playbook.write_text(json.dumps([{"hosts": "testhost", "roles": [target]} for target in targets]))
-        command = ["ansible-playbook", "-i", "testhost,", "-e", json.dumps(settings), str(playbook)]
+        command = [*enter, "ansible-playbook", "-i", "testhost,", "-e", json.dumps(settings), str(playbook)]
         return subprocess.run(command, env=environment, check=False).returncode
 
 
