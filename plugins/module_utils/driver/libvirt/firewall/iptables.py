@@ -74,11 +74,11 @@ class IptablesEngine(Engine):
         self._change(lambda state: policies.drop_ports(state, ports))
 
     def put_groups(self, groups: Sequence[SecurityGroup], members: Mapping[str, frozenset[str]]) -> None:
-        """See Engine. Reads only these groups' chains."""
+        """See Engine. Reads only these groups' chains; where no port is filtered, nothing needs them."""
         names = [PASS, *(group_chain(direction, group.name) for group in groups for direction in (INGRESS, EGRESS))]
         with_sets = any(group.refers_to for group in groups)
         self._change(
-            lambda state: policies.put_groups(state, groups, members),
+            lambda state: policies.put_groups(state, groups, members) if state.is_loaded else None,
             lambda: read_chains(self._runner, names, with_sets),
         )
 
@@ -87,10 +87,11 @@ class IptablesEngine(Engine):
         self._change(lambda state: policies.drop_groups(state, names))
 
     def put_provider_rules(self, rules: Sequence[ProviderRule]) -> None:
-        """See Engine. Reads only the chains of these rules."""
+        """See Engine. As with groups."""
         names = (PASS, INGRESS_OPERATOR, EGRESS_OPERATOR)
         self._change(
-            lambda state: policies.put_operator(state, rules), lambda: read_chains(self._runner, names, with_sets=False)
+            lambda state: policies.put_operator(state, rules) if state.is_loaded else None,
+            lambda: read_chains(self._runner, names, with_sets=False),
         )
 
     def put_members(self, members: Mapping[str, frozenset[str]]) -> None:

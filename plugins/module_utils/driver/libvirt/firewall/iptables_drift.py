@@ -53,7 +53,7 @@ def drift_between(current: State, wanted: State, policy: HostPolicy) -> list[Dri
         found.update(_chain_drift(table, current, wanted, policy, owners))
         if wanted.hooked:
             found.update(
-                (_Owner(None, f"{table.tool}'s table {table.name}"), f"{chain} does not begin with our rules")
+                (_Owner(None, f"{table.tool}, table {table.name}"), f"{chain} does not begin with our rules")
                 for chain, _ours, _count in current.unhooked(table)
             )
     found.update(_set_drift(current, wanted, owners))
@@ -100,7 +100,7 @@ def _set_drift(current: State, wanted: State, owners: dict[str, Sequence[_Owner]
 
 def _owners(policy: HostPolicy) -> dict[str, Sequence[_Owner]]:
     owners: dict[str, Sequence[_Owner]] = {
-        name: (_Owner(None, "operator's rules"),) for name in (INGRESS_OPERATOR, EGRESS_OPERATOR)
+        name: (_Owner(None, "provider rules"),) for name in (INGRESS_OPERATOR, EGRESS_OPERATOR)
     }
     names = {*policy.groups, *policy.members}
     names.update(project_group(port.project) for port in policy.ports if port.project is not None)

@@ -28,7 +28,7 @@ def ip_match(rule: Rule, family: int) -> str:
         words.append(f"{'-s' if rule.direction == INGRESS else '-d'} {rule.cidr}")
     if rule.protocol != ANY:
         words.append(f"-p {_number(rule)}")
-    if rule.port_min is not None:
+    if _has_ports(rule):
         words.append(f"-m {rule.protocol} --dport {_ports(rule)}")
     if rule.icmp_type is not None:
         words.append(f"{'-m icmp --icmp-type' if family == 4 else '-m icmp6 --icmpv6-type'} {_icmp(rule)}")
@@ -47,7 +47,7 @@ def bridge_match(rule: Rule, family: int) -> str:
         words.append(f"--{ip}-src {address if length == ('32' if family == 4 else '128') else rule.cidr}")
     if rule.protocol != ANY:
         words.append(f"--{ip}-proto {_number(rule)}")
-    if rule.port_min is not None:
+    if _has_ports(rule):
         words.append(f"--{ip}-dport {_ports(rule)}")
     if rule.icmp_type is not None:
         words.append(f"--{ip}-icmp-type {_icmp(rule)}")
@@ -56,6 +56,10 @@ def bridge_match(rule: Rule, family: int) -> str:
 
 def _number(rule: Rule) -> str:
     return _NUMBERS.get(rule.protocol, rule.protocol)
+
+
+def _has_ports(rule: Rule) -> bool:
+    return rule.port_min is not None and (rule.port_min, rule.port_max) != (0, 65535)
 
 
 def _ports(rule: Rule) -> str:

@@ -47,7 +47,7 @@ def drop_ports(state: State, ports: Iterable[Port]) -> None:
 
 
 def put_groups(state: State, groups: Iterable[SecurityGroup], members: Mapping[str, frozenset[str]]) -> None:
-    """Give groups their rules."""
+    """Give groups their rules; each family's set of members is there for every rule."""
     for group in groups:
         state.put(group_chains(group))
         _put_members(state, group.refers_to, members)
@@ -108,6 +108,8 @@ def _put_entries(state: State, entries: Collection[Entry]) -> None:
                     networks |= usable.networks
             state.sets[profile_set(family, profile)] = AddressSet(family, frozenset(networks))
     state.hooked = bool(entries)
+    if not entries:
+        state.clear()
     state.close_gaps()
     state.drop_unused_chains()
     state.drop_unused_sets()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ....errors import HypervisorError
 from .iptables_base import Chains
-from .iptables_names import BRIDGE, HOOKS, PREFIX, RAW, SECURITY, TABLES, TOOLS, Table, is_group_chain
+from .iptables_names import BRIDGE, HOOKS, PASS, PREFIX, RAW, SECURITY, TABLES, TOOLS, Table, is_group_chain
 from .iptables_sets import AddressSet, destroy_commands, fill_commands, parse_sets
 from .iptables_text import canonical, targets_of
 from .tools import Runner
@@ -47,12 +47,22 @@ class State:
             for name, rules in content.items():
                 self.chains[table][name] = [canonical(rule) for rule in rules]
 
+    def clear(self) -> None:
+        """Forget all chains, and so the sets."""
+        self.chains = {table: {} for table in TABLES}
+        self.sets = {}
+
     def close_gaps(self) -> None:
         """Chains that are gone although rules lead to them drop everything until somebody declares them again."""
         for chains in self.chains.values():
             for target in {target for rules in chains.values() for target in targets_of(rules)}:
                 if target.startswith(PREFIX) and target not in chains:
                     chains[target] = [] if is_group_chain(target) else ["-j DROP"]
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether there is anything: without ports there is nothing."""
+        return PASS in self.chains[SECURITY[4]]
 
     def drop_unused_chains(self) -> None:
         """Keep what packets can reach, and groups."""
