@@ -8,27 +8,45 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.firewalldriver import FakeFirewallDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.packet import Packet
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall import FirewallDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AnyvirtError,
     HypervisorUnavailable,
     PermissionDenied,
     Unsupported,
 )
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance, Nic
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import (
     ANYWHERE_V4,
     EGRESS,
+    INGRESS,
+    TCP,
     ProviderRule,
     Rule,
     SecurityGroup,
 )
 from contract.platforms.xenapi import HOUSEKEEPING
-from contract.xenapi_firewall import LOCKED, MAC, OPEN, UNLOCKED, WEB, filtered, locks, pool_keys, spawned
+from contract.xenapi_firewall import (
+    LOCKED,
+    MAC,
+    OPEN,
+    OTHER_MAC,
+    UNLOCKED,
+    V4,
+    WEB,
+    filtered,
+    locks,
+    pool_keys,
+    spawned,
+)
 
 if TYPE_CHECKING:
     from contract.platforms.xenapi import XenApiPlatform
@@ -160,6 +178,25 @@ def test_a_rule_that_cannot_be_understood_opens_nothing(driver: FirewallDriver, 
 def test_members_that_are_none(driver: FirewallDriver, platform: XenApiPlatform):
     scribble(platform, "anyvirt-members:host-b#1", '{"web": 7, "open": ["192.0.2.7/32", 7]}')
     assert driver.get_remote_members() == {"host-b": {"open": ("192.0.2.7/32",)}}
+
+
+def test_members_are_let_in_by_the_rules_of_other_hypervisors(
+    driver: FirewallDriver, platform: XenApiPlatform, tmp_path: Path
+):
+    spawned_in_open(platform, driver, power_on=True)
+    db = SecurityGroup("db", (Rule(INGRESS, TCP, group="open", port_min=5432, port_max=5432),))
+    packet = Packet(receiver=OTHER_MAC, src=V4, dst="192.168.177.20", protocol="tcp", dport=5432)
+    with FakeFirewallDriver(ConnectionOptions(f"fake://{tmp_path}")) as other:
+        other.define_security_group(db)
+        nic = Nic(network="default", mac=OTHER_MAC, addresses=["192.168.177.20"])
+        guest = Instance("db", memory_mb=64, vcpus=1, nics=[nic], security_groups=["db"])
+        other.spawn(other.complete(guest))
+        assert not other.would_accept(packet)
+        other.set_remote_members({driver.host_identity(): driver.get_group_members()})
+        assert other.would_accept(packet)
+        driver.force_off("one")
+        other.set_remote_members({driver.host_identity(): driver.get_group_members()})
+        assert not other.would_accept(packet)
 
 
 def test_rules_of_the_operator(driver: FirewallDriver, platform: XenApiPlatform):

@@ -36,9 +36,9 @@ def cannot_filter(names: Collection[str]) -> str:
     """Why instances cannot be in these groups, and what to do instead."""
     together = f"the security groups {', '.join(sorted(names))} do" if names else "an empty list does"
     return (
-        f"{together} not let everything in and out, and XenServer can only keep guests from using addresses that are "
-        "not theirs: add a group with rules for any protocol, in and out, from 0.0.0.0/0 and ::/0, and filter in the "
-        "guest or on the network; or give firewall: none"
+        "the xenapi driver can only keep guests from using addresses that are not theirs, and "
+        f"{together} not let everything in and out: add a group with rules for any protocol, in and out, from "
+        "0.0.0.0/0 and ::/0, and filter in the guest or on the network; or give firewall: none"
     )
 
 

@@ -108,8 +108,8 @@ class SecurityGroupsMixin(PoolKeysMixin, MembersMixin, FirewallDriver):
             its = [groups[name] for name in names if name in groups]
             if is_filtered(member.instance()) and not is_open(its):
                 raise Unsupported(
-                    f"the xenapi driver cannot give the security group {group.name!r} these rules, because instance "
-                    f"{member.name!r} is in it: {cannot_filter(names)}"
+                    f"the security group {group.name!r} cannot have these rules, because instance {member.name!r} is "
+                    f"in it: {cannot_filter(names)}"
                 )
 
 
