@@ -31,7 +31,7 @@ def compare_nics(current: Instance, wanted: Desired, found: Comparison) -> None:
             changed.append((option, None, nic_as_dict(nic)))
             continue
         old = nics[index]
-        place = {"network": nic.network, "bridge": nic.bridge}
+        place: dict[str, Any] = {"network": nic.network, "bridge": nic.bridge}
         if place != {"network": old.network, "bridge": old.bridge}:
             changed.append((option, nic_as_dict(old), nic_as_dict(replace(old, **place))))
             whole[index] = replace(whole[index], **place)
