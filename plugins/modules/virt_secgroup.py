@@ -12,8 +12,7 @@ version_added: 0.1.0
 description:
   - Keeps security groups as declared. They are named sets of rules, as EC2 and Nova have them, that say what the
     instances in them get and send. M(anyvirt.compute.virt_instance) puts instances into groups.
-  - A changed rule is felt by all instances in the group at once, without a restart, and no instance is without filters
-    at any moment.
+  - A changed rule is felt by all instances in the group at once, without a restart.
   - With O(groups) many are handled in one task. One that fails does not keep the others from being done; the task fails
     at the end and names it.
   - A rule can be about the members of a group instead of about a network. Members on other hosts are known from what
