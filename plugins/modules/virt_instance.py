@@ -236,6 +236,8 @@ options:
           - An instance with any list, even an empty one, cannot use other MAC or IP addresses than its own, nor be a
             DHCP server or an IPv6 router.
           - An instance for which no task ever gave a list is not filtered.
+          - XenServer and XCP-ng only keep guests from using other addresses. There each network interface needs its
+            C(addresses), and the groups together have to let everything in and out.
         type: list
         elements: str
       firewall: &firewall

@@ -33,10 +33,18 @@ WHOLE = Record(
     cloud_init_fingerprint="abc",
     unfinished=True,
     deferred={"vcpus": 2},
+    firewall="none",
+    security_groups=["db", "web"],
+    project="shop",
+    allow_project_net_traffic=True,
+    addresses={"02:16:3e:00:00:01": ["192.0.2.7"]},
 )
 
 
-@pytest.mark.parametrize("record", [WHOLE, Record(id="an-id", vm_uuid="u1")])
+@pytest.mark.parametrize(
+    "record",
+    [WHOLE, Record(id="an-id", vm_uuid="u1"), Record(id="an-id", vm_uuid="u1", security_groups=[])],
+)
 def test_there_and_back(record: Record):
     assert read_record({"uuid": "u1", "other_config": with_record({}, record)}) == record
 
@@ -44,6 +52,15 @@ def test_there_and_back(record: Record):
 @pytest.mark.parametrize("record", [VolumeRecord("an-id", "web1"), VolumeRecord("i", "w", "root", "img", 5, True)])
 def test_volumes_there_and_back(record: VolumeRecord):
     assert read_volume_record({"other_config": with_record({}, record)}) == record
+
+
+def test_what_others_made_of_our_filtering():
+    values = {"security_groups": ["web", 7], "addresses": {"02:16:3e:00:00:01": ["192.0.2.7", None], "other": "text"}}
+    text = json.dumps({"id": "an-id", "vm_uuid": "u1", "project": 7, "firewall": [], **values})
+    record = read_record({"uuid": "u1", "other_config": {KEY: text}})
+    assert record == Record(
+        id="an-id", vm_uuid="u1", security_groups=["web"], addresses={"02:16:3e:00:00:01": ["192.0.2.7"]}
+    )
 
 
 def test_other_keys_stay():
