@@ -32,6 +32,7 @@ from .iptables_names import (
     PREROUTING,
     RAW,
     SECURITY,
+    UNCHECKED,
     UNSEEN,
     Table,
     group_chain,
@@ -48,6 +49,8 @@ DHCPV6_ANSWER = "-p udp -m udp --sport 547 --dport 546"
 
 _FORGET = f"-j MARK --set-xmark 0x0/{PASSED:#x}"
 _FORGET_ALL = f"-j MARK --set-xmark 0x0/{PASSED | UNSEEN | KNOWN:#x}"
+_CHECKED = f"-j MARK --set-xmark 0x0/{UNCHECKED:#x}"
+_UNLESS_CHECKED = f"-m mark --mark {UNCHECKED:#x}/{UNCHECKED:#x} -j DROP"
 _BRIDGED = "-m physdev --physdev-is-bridged"
 _NOT_BRIDGED = "-m physdev ! --physdev-is-bridged"
 _CONNECTED = "-m conntrack --ctstate RELATED,ESTABLISHED"
@@ -68,8 +71,8 @@ def base_chains() -> dict[Table, Chains]:
     """All that depends on nothing."""
     return {
         # Guests' own "answers" of DHCP are dropped in FROM, so none of them teaches anything.
-        RAW[4]: {PREROUTING: [f"-j {FROM}", f"-j {DHCP}"]},
-        RAW[6]: {PREROUTING: [f"-j {FROM}"]},
+        RAW[4]: {PREROUTING: [f"-j {FROM}", _CHECKED, f"-j {DHCP}"]},
+        RAW[6]: {PREROUTING: [f"-j {FROM}", _CHECKED]},
         **{SECURITY[family]: _security(family) for family in SECURITY},
         BRIDGE: {INGRESS_BASE: _bridge_ingress()},
     }
@@ -123,8 +126,9 @@ def _security(family: int) -> Chains:
         # Who has a link-local address is not known here: the bridge decides, and needs to know about connections.
         output = [f"-d fe80::/10 {_CONNECTED} -j MARK --set-xmark {KNOWN:#x}/{KNOWN:#x}"]
     return {
-        INPUT: [f"-j {EGRESS_PORTS}", _FORGET_ALL],
+        INPUT: [_UNLESS_CHECKED, f"-j {EGRESS_PORTS}", _FORGET_ALL],
         FORWARD: [
+            _UNLESS_CHECKED,
             f"-j {EGRESS_PORTS}",
             _FORGET_ALL,
             f"{_BRIDGED} -j {INGRESS_PORTS}",

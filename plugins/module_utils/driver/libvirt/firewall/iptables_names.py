@@ -41,7 +41,10 @@ PASSED = 0x01000000
 without it, so nothing gets in while iptables' rules are missing."""
 
 UNSEEN = 0x02000000
-"""Mark bit: the packet is a guest's, and iptables has not seen it yet. The bridge lets none out with it."""
+"""Mark bit: the packet is a guest's, and its egress rules have not been asked. The bridge lets none out with it."""
+
+UNCHECKED = 0x08000000
+"""Mark bit: nor has anybody looked at whether its addresses are the guest's. Neither host nor bridge take it then."""
 
 KNOWN = 0x04000000
 """Mark bit: a packet of the host to a link-local address belongs to a connection that was let through."""

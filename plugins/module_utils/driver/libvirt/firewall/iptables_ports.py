@@ -37,6 +37,7 @@ from .iptables_names import (
     SECURITY,
     SOURCE,
     TO,
+    UNCHECKED,
     UNSEEN,
     Table,
     bare,
@@ -172,7 +173,7 @@ def source_chains(mac: str, arp_networks: Iterable[str]) -> dict[Table, Chains]:
         arp_networks: The IPv4 networks of ARP. The bridge has no sets: they stand here one by one.
     """
     chain = f"{SOURCE}{bare(mac)}"
-    seen = f"-j mark --mark-or {UNSEEN:#x} --mark-target RETURN"
+    mark = f"-j mark --mark-or {UNSEEN | UNCHECKED:#x} --mark-target RETURN"
     return {
         RAW[4]: {
             chain: [
@@ -198,8 +199,8 @@ def source_chains(mac: str, arp_networks: Iterable[str]) -> dict[Table, Chains]:
                 f"-s ! {mac} -j DROP",
                 *(_arp_rule(mac, network) for network in ("0.0.0.0/32", *sorted(arp_networks))),
                 "-p RARP -j RETURN",
-                f"-p IPv4 {seen}",
-                f"-p IPv6 {seen}",
+                f"-p IPv4 {mark}",
+                f"-p IPv6 {mark}",
                 "-j DROP",
             ]
         },

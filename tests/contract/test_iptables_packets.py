@@ -1,0 +1,172 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is iptables' own about packets through its engine: three tools that have to agree, and a host whose packets do
+not name the port that they go to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.iptables import IptablesEngine
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import (
+    INGRESS,
+    HostPolicy,
+    Port,
+    Rule,
+    SecurityGroup,
+)
+from contract.firewall_engines import HOST_ADDRESSES
+from contract.firewall_routed import Routed, tcp, udp
+from contract.packet_parties import BRIDGE, FAR_AWAY, GROUPS, HOST, OPEN, STREET, STRICT, WEB, Party
+from contract.platforms.base import Platform
+from lab.packets import frames
+from lab.packets.endpoints import RawPacket
+from lab.packets.network import Network
+from lab.packets.wire import new_mark, open_wire
+
+pytestmark = pytest.mark.on("libvirt")
+
+GIVEN = "10.99.0.200"
+"""What DHCP gives."""
+
+
+@pytest.fixture(scope="module")
+def routed(host: Platform) -> Iterator[Routed]:
+    with closing(Network.new()) as network, open_wire(network, BRIDGE, HOST.mac, HOST_ADDRESSES) as wire:
+        yield Routed(wire, network, IptablesEngine)
+
+
+@contextmanager
+def other_ports(routed: Routed, *ports: Port) -> Iterator[HostPolicy]:
+    """The same policy with these in place of the ports that have their MAC addresses."""
+    changed = {port.mac: port for port in ports}
+    policy = replace(routed.policy, ports=tuple(changed.get(port.mac, port) for port in routed.policy.ports))
+    routed.engine.put_ports(ports, policy)
+    try:
+        yield policy
+    finally:
+        routed.engine.load(routed.policy)
+
+
+@pytest.mark.parametrize(
+    ("tool", "table"),
+    [
+        ("iptables", "security"),
+        ("iptables", "raw"),
+        ("ip6tables", "security"),
+        ("ip6tables", "raw"),
+        ("ebtables", "nat"),
+    ],
+)
+def test_a_flush_by_others_opens_nothing_that_groups_close(routed: Routed, tool: str, table: str):
+    """Whichever of the tools lost its rules."""
+    version = 6 if tool == "ip6tables" else 4
+    stranger = WEB._replace(v4="10.99.0.199", v6="fd99::199")
+    routed.runner.run((tool, "-t", table, "-F"))
+    try:
+        assert not routed.passes(STREET, WEB, tcp(2001, 22), version=version)
+        assert not routed.passes(STRICT, STREET, tcp(2002, 22), version=version)
+        assert not routed.passes(stranger, STREET, udp(2003, 7), version=version)
+        assert not routed.passes(stranger, HOST, udp(2004, 7), version=version)
+    finally:
+        routed.engine.load(routed.policy)
+    assert routed.engine.drift(routed.policy) == []
+    assert routed.passes(STREET, WEB, tcp(2005, 80), version=version)
+
+
+def test_where_networks_overlap_all_ports_have_to_agree(routed: Routed):
+    """The host's packets are told apart by where they go only."""
+    everything = ("0.0.0.0/0", "::/0")
+    with other_ports(routed, replace(OPEN.port, addresses=everything), replace(STRICT.port, addresses=everything)):
+        assert not routed.passes(HOST, OPEN, udp(2011, 7))
+        assert not routed.passes(FAR_AWAY, OPEN, udp(2012, 7), version=6)
+        assert routed.passes(STREET, OPEN, udp(2013, 7))
+        assert not routed.passes(STREET._replace(v4="10.99.0.102"), STRICT, udp(2014, 7))
+    assert routed.passes(HOST, OPEN, udp(2015, 7))
+
+
+def test_what_the_host_says_to_many(routed: Routed):
+    """Each port gets what its groups let in."""
+
+    def to_many(receiver: Party, target: str, port: int) -> bool:
+        mark = new_mark()
+        source = HOST.address(6 if ":" in target else 4)
+        packet = frames.ip(source, target, frames.UDP, frames.udp(source, target, 2021, port, mark))
+        return routed.arrives(HOST, receiver, RawPacket((), (packet,)), mark)
+
+    routed.wire.network.run("ip", "route", "add", "224.0.0.0/4", "dev", BRIDGE)
+    routed.wire.network.run("ip", "-6", "route", "add", "ff15::/16", "dev", BRIDGE, "table", "local", "metric", "1")
+    for target in ("239.1.2.3", "ff15::77"):
+        assert to_many(OPEN, target, 7)
+        assert not to_many(STRICT, target, 7)
+    assert to_many(WEB, "ff15::77", 5001)
+    assert not to_many(WEB, "ff15::77", 5002)
+
+
+def test_what_the_hosts_own_dhcp_server_gives_is_learnt(routed: Routed):
+    """By whom it is for, not by whom it reaches; ARP follows with the next change."""
+    learner, neighbour = replace(WEB.port, addresses=(), learns=True), replace(OPEN.port, addresses=(), learns=True)
+    newcomer = WEB._replace(v4=GIVEN)
+    routed.wire.know([(GIVEN, WEB.mac)])
+    with other_ports(routed, learner, neighbour) as policy:
+        assert not routed.passes(newcomer, STREET, udp(2031, 7))
+        bootp = bytes([2, 1, 6, 0]) + bytes(24) + frames.mac_bytes(WEB.mac) + bytes(10)
+        assert routed.passes(HOST, newcomer, udp(67, 68, bootp))
+        assert routed.passes(newcomer, STREET, udp(2032, 7))
+        assert routed.passes(HOST, newcomer, tcp(2033, 80))
+        assert not routed.passes(OPEN._replace(v4=GIVEN), STREET, udp(2034, 7))
+        assert not says_arp(routed, newcomer)
+        routed.engine.put_ports([learner], policy)
+        assert says_arp(routed, newcomer)
+        assert routed.passes(newcomer, STREET, udp(2035, 7))
+
+
+def says_arp(routed: Routed, sender: Party) -> bool:
+    mark = new_mark()
+    body = frames.arp(sender.mac, sender.v4, STREET.v4, mark)
+    frame = frames.ethernet(sender.mac, frames.BROADCAST, frames.ARP, body)
+    return routed.arrives(sender, STREET, RawPacket((frame,)), mark)
+
+
+def test_changes_under_traffic(routed: Routed):
+    """Rules, members and ports change, hands change something, all is loaded again: an allowed flow loses nothing, and
+    nothing forbidden passes."""
+    changed = threading.Event()
+    rounds = []
+
+    def change() -> None:
+        while not changed.is_set():
+            port = 9000 + len(rounds) % 100
+            rule = Rule(INGRESS, "tcp", "0.0.0.0/0", port_min=port, port_max=port)
+            routed.engine.put_groups([SecurityGroup("web", (*GROUPS["web"].rules, rule))], routed.policy.members)
+            routed.engine.put_ports(routed.policy.ports[1:], routed.policy)
+            routed.engine.put_members({"web": frozenset({f"10.1.0.{port % 100}/32"})})
+            routed.engine.put_provider_rules(routed.policy.provider)
+            routed.engine.drop_ports(routed.policy.ports[1:])
+            routed.runner.run(("iptables", "-t", "security", "-A", "anyvirt-forward", "-j", "ACCEPT"))
+            routed.engine.load(routed.policy)
+            rounds.append(port)
+
+    changer = threading.Thread(target=change)
+    changer.start()
+    allowed, forbidden = [], []
+    try:
+        while len(rounds) < 4:
+            number = 20000 + len(allowed)
+            # Each one opens a connection: no answer of connection tracking helps it.
+            allowed.append(routed.passes(STREET, WEB, tcp(number, 80)))
+            forbidden.append(routed.passes(STREET, WEB, tcp(number, 22)))
+            assert changer.is_alive()
+    finally:
+        changed.set()
+        changer.join()
+    assert len(allowed) > 5
+    assert all(allowed)
+    assert not any(forbidden)
+    assert routed.engine.drift(routed.policy) == []
