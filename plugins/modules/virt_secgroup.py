@@ -397,7 +397,7 @@ host:
   type: str
 members:
   description: The addresses of each group's active members on this host, for the option O(members) of other hosts'
-    tasks.
+    tasks. The instances of a project are among them as a group named C(project:NAME).
   returned: success, and when groups failed
   type: dict
   sample:

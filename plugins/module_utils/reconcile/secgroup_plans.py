@@ -98,7 +98,9 @@ def _plan_definition(driver: FirewallDriver, planned: PlannedGroup) -> None:
 def _differences(planned: PlannedGroup, now: SecurityGroup, group: SecurityGroup) -> str:
     """Notes the changes; says them in words."""
     words = []
-    added, removed = [[rule for rule in one.rules if rule not in other.rules] for one, other in _both_ways(group, now)]
+    before, after = set(now.rules), set(group.rules)
+    added = [rule for rule in group.rules if rule not in before]
+    removed = [rule for rule in now.rules if rule not in after]
     if added or removed:
         planned.changes.append(("rules", [rule_as_dict(rule) for rule in removed], [rule_as_dict(r) for r in added]))
         if added:
@@ -109,10 +111,6 @@ def _differences(planned: PlannedGroup, now: SecurityGroup, group: SecurityGroup
         planned.changes.append(("description", now.description, group.description))
         words.append("another description")
     return ", ".join(words)
-
-
-def _both_ways(one: SecurityGroup, other: SecurityGroup) -> tuple[tuple[SecurityGroup, SecurityGroup], ...]:
-    return (one, other), (other, one)
 
 
 def _count(rules: Sequence[object]) -> str:

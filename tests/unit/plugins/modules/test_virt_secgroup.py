@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 import yaml
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.dial import flush_filters
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.dial import crash_instance, flush_filters
 from ansible_collections.anyvirt.compute.plugins.modules import virt_secgroup
 
 RunModule = Callable[..., "dict[str, Any]"]
@@ -209,6 +209,26 @@ def test_members_go_from_host_to_host(secgroup_module: RunModule, instance_modul
     assert not on("a", members=[{}])["changed"]
     forgotten = on("a", members=[], purge_members=True)
     assert forgotten["remote_members"]["after"]["hosts"] == {registered[1]["host"]: {}}
+
+
+def test_members_that_went_without_us_are_noticed(
+    secgroup_module: RunModule, instance_module: RunModule, folder: Path
+) -> None:
+    done(secgroup_module, groups=[WEB, DB])
+    assert kind(instance_module(**member("web1", ["web"], "10.0.0.5"))) is None
+    crash_instance(str(folder), "web1")
+    found = done(secgroup_module, name="web")
+    assert found["remote_members"]["steps"] == ["bring the members of web up to date"]
+    assert found["remote_members"]["before"] == {"hosts": {}, "stale": ["web"]}
+    assert found["members"] == {}
+
+
+def test_nothing_is_tried_once_the_hypervisor_is_gone(secgroup_module: RunModule, folder: Path) -> None:
+    folder.mkdir()
+    dial(folder, faults=[{"operation": "security_group_define", "error": "hypervisor_unavailable", "times": 1}])
+    failed = secgroup_module(groups=[WEB, {"name": "other"}])
+    assert [group["error"]["kind"] for group in failed["groups"]] == ["hypervisor_unavailable"] * 2
+    assert "not tried" in failed["groups"][1]["msg"]
 
 
 # -- what is really there -------------------------------------------------------------------------------------------
