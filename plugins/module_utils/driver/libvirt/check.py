@@ -101,10 +101,10 @@ class CheckMixin(CompleteMixin, CachedImagesMixin, FilteringMixin):
             problem = self.engine_problem(instance.firewall)
             if problem is not None:
                 yield Problem("firewall", problem), Unsupported
-        for number, group in enumerate(instance.security_groups or ()):
+        for group in instance.security_groups or ():  # sorted, so no number of theirs is the task's
             if group not in host.security_groups:
                 what = f"there is no security group {group!r}; make it with virt_secgroup"
-                yield Problem(f"security_groups[{number}]", what), SecurityGroupNotFound
+                yield Problem("security_groups", what), SecurityGroupNotFound
 
     def _disk_findings(self, host: Inventory, instance: Instance, number: int, disk: Disk) -> Iterator[Finding]:
         where = f"disks[{number}]"

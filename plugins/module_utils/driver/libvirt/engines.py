@@ -40,7 +40,13 @@ class EnginesMixin(GroupReadingMixin):
         """What is declared on this host, whatever the engine."""
         from .firewall.store import Declarations
 
-        return Declarations(self.libvirt, self.conn)
+        if self.group_look is None:
+            return Declarations(self.libvirt, self.conn)
+        if self.group_look.declarations is None:
+            from .firewall.readonce import ReadOnceDeclarations
+
+            self.group_look.declarations = ReadOnceDeclarations(self.libvirt, self.conn)
+        return self.group_look.declarations
 
     def engine(self, name: str) -> Engine:
         """An engine that can be used here.
@@ -151,8 +157,9 @@ class EnginesMixin(GroupReadingMixin):
 
         if name == NWFILTER:
             from .firewall.nwfilter import NwfilterEngine
+            from .firewall.store import Declarations
 
-            return NwfilterEngine(self.declarations, Runner() if self.is_on_this_host else None)
+            return NwfilterEngine(Declarations(self.libvirt, self.conn), Runner() if self.is_on_this_host else None)
         if name == "nftables":
             from .firewall.nftables import NftEngine
 

@@ -19,9 +19,23 @@ from .secgroups import SecurityGroupsMixin
 class FilterChecksMixin(SecurityGroupsMixin):
     """Everything declared beside everything that is there."""
 
+    def stale_group_members(self) -> list[str]:
+        self.require("group_references")
+        now = merged(self.local_members(), *self.declarations.remote().values())
+        return sorted(
+            {
+                group
+                for known in self.declarations.known_members()
+                for group, addresses in known.items()
+                if addresses != now.get(group, frozenset())
+            }
+        )
+
     def instance_filter_exists(self, name: str) -> bool:
         self.require("firewall")
-        document = self.filtered_document(name, self.lookup(name))
+        handle = self.lookup(name)
+        self.forget(name)  # others may have changed it since it was read
+        document = self.filtered_document(name, handle)
         if document is None or document.record.filtering.engine is None:
             return False
         groups = document.record.filtering.security_groups or ()
@@ -72,6 +86,7 @@ class FilterChecksMixin(SecurityGroupsMixin):
         with self.guard("list the instances"):
             handles = self.conn.listAllDomains(0)
         for handle in handles:
+            self.forget(handle.name())
             config = self.filtered_document(handle.name(), handle)
             if config is None:
                 continue

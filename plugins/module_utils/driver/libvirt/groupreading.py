@@ -15,6 +15,7 @@ from ...errors import AnyvirtError
 from ...model.instance import Address
 from ...model.secgroup import Port, project_group
 from ..members import members_of, ports_of
+from ..uri import ConnectionOptions
 from .addresses import AddressesMixin
 from .domain import Domain
 from .domain_filters import PACKET_ENGINES, device_name, devices_of, filters_of
@@ -25,6 +26,8 @@ from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
     import libvirt
+
+    from .firewall.store import Declarations
 
 _READERS = 4
 _MARKS = (NAMESPACE, "filtering")
@@ -52,13 +55,35 @@ class FilteredDomain(NamedTuple):
         return self.config.record.filtering
 
 
+class Look:
+    """What was read in one look, for as long as that lasts."""
+
+    def __init__(self) -> None:
+        self.domains: dict[bool, list[FilteredDomain]] = {}
+        self.leases: Mapping[str, Sequence[Address]] | None = None
+        self.declarations: Declarations | None = None
+
+
 class GroupReadingMixin(AddressesMixin):
     """Reading what there is to filter."""
 
-    def filtered_document(self, name: str, handle: libvirt.virDomain) -> Domain | None:
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self.group_look: Look | None = None
+
+    @contextlib.contextmanager
+    def one_look(self) -> Iterator[None]:
+        self.group_look = Look()
+        try:
+            yield
+        finally:
+            self.group_look = None
+
+    def filtered_document(self, name: str, handle: libvirt.virDomain | None = None) -> Domain | None:
         """An instance's configuration if it is in groups or a project; costs nothing where it was read already."""
         document = self.documents.get(name)
         if document is None and self.supports("firewall"):
+            handle = self.lookup(name) if handle is None else handle
             with self.guard(f"read the configuration of instance {name!r}", name):
                 document = _parse_filtered(handle.XMLDesc(self.libvirt.VIR_DOMAIN_XML_INACTIVE))
         return document if document is not None and document.record.filtering.is_known_to_groups else None
@@ -66,7 +91,11 @@ class GroupReadingMixin(AddressesMixin):
     def filtered_domains(self, active_only: bool = False) -> list[FilteredDomain]:
         """All of this host, those that libvirt's other driver on it runs included: they share the filters. One call
         for each instance, and one more for each of those that run behind a firewall."""
-        found = self._filtered_here(active_only)
+        known = {} if self.group_look is None else self.group_look.domains
+        for every in (False, active_only):
+            if every in known:
+                return [domain for domain in known[every] if domain.active or not active_only]
+        known[active_only] = found = self._filtered_here(active_only)
         with self.other_driver() as other:
             if other is not None:
                 found += other._filtered_here(active_only)
@@ -95,8 +124,15 @@ class GroupReadingMixin(AddressesMixin):
         for config in configs:
             declared = config.record.filtering.addresses
             if any(mac not in declared for mac in _macs_of(config)):
-                return self._leases()
+                return self._leases_of_now()
         return {}
+
+    def _leases_of_now(self) -> Mapping[str, Sequence[Address]]:
+        if self.group_look is None:
+            return self._leases()
+        if self.group_look.leases is None:
+            self.group_look.leases = self._leases()
+        return self.group_look.leases
 
     def _filtered_here(self, active_only: bool) -> list[FilteredDomain]:
         if not self.supports("firewall"):

@@ -8,10 +8,13 @@ from __future__ import annotations
 import functools
 import os
 import re
+from typing import TYPE_CHECKING
 
 from ...errors import AnyvirtError, HypervisorUnavailable, ImageNotFound
-from .cachedimages import CachedImagesMixin
 from .errors import NO_DOMAIN, NO_STORAGE_POOL, code_of, translate
+
+if TYPE_CHECKING:
+    from .check import CheckMixin
 
 _MAC = re.compile(r"<mac address=['\"]([0-9A-Fa-f:]+)['\"]")
 
@@ -19,7 +22,7 @@ _MAC = re.compile(r"<mac address=['\"]([0-9A-Fa-f:]+)['\"]")
 class Inventory:
     """A host's networks, bridges, pools, volumes, files and MAC addresses, as of when they were asked for."""
 
-    def __init__(self, driver: CachedImagesMixin) -> None:
+    def __init__(self, driver: CheckMixin) -> None:
         self._driver = driver
         self._libvirt = driver.libvirt
         self._volumes: dict[str, set[str]] = {}

@@ -72,10 +72,11 @@ class PowerMixin(FilteringMixin, WatchMixin):
         self, name: str, method: str = ACPI, timeout_s: float = 120.0, retry_interval_s: float = 10.0
     ) -> None:
         self._silent_agents.discard(name)
+        # Before, since a transient one is gone when it is off; a forced stop sees to it itself.
+        filtered = None if method == FORCED else self.filtered_document(name)
         try:
             super().power_off(name, method, timeout_s, retry_interval_s)
-            if method != FORCED:
-                self.refresh_members_of(self.filtered_document(name, self.lookup(name)))
+            self.refresh_members_of(filtered)
         except TimeoutExpired as error:
             if name not in self._silent_agents:
                 raise
@@ -254,6 +255,7 @@ class PowerMixin(FilteringMixin, WatchMixin):
         # Neither Xen nor containers have a reset button.
         if not self._is_persistent(domain):
             raise Unsupported(f"cannot reset instance {name!r}: it is transient, so it would be gone when it stops")
+        filtered = self.filtered_document(name, domain)
         self.force_off(name)
         try:
             domain.create()
@@ -262,7 +264,7 @@ class PowerMixin(FilteringMixin, WatchMixin):
             failure.rolled_back = False
             failure.not_undone.append(f"instance {name!r} was stopped to be reset and is off now")
             raise failure from error
-        self.refresh_members_of(self.filtered_document(name, domain))
+        self.refresh_members_of(filtered)
 
     def _reboot_softly(self, name: str, timeout_s: float) -> None:
         """Ask the guest until it has rebooted; QEMU tells so by an event, on Xen the domain gets a new id.

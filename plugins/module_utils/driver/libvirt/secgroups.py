@@ -36,9 +36,9 @@ class SecurityGroupsMixin(FilteringMixin, FirewallDriver):
     def check_security_group(self, group: SecurityGroup) -> list[Problem]:
         self.require("firewall")
         refused = self.make_engine(NWFILTER).unsupported_rules(group.rules)
-        if refused and self.is_on_this_host:
-            if not all(self.make_engine(name).unsupported_rules(group.rules) for name in PACKET_ENGINES):
-                return []
+        others = PACKET_ENGINES if refused and self.is_on_this_host else ()
+        if any(not self.make_engine(name).unsupported_rules(group.rules) for name in others):
+            return []
         return [Problem("rules", message) for message in refused]
 
     def define_security_group(self, group: SecurityGroup) -> Undo:

@@ -179,6 +179,10 @@ class Declarations(FilterStore):
                 changed.append(wanted)
         return self.define(*changed)
 
+    def known_members(self) -> list[dict[str, frozenset[str]]]:
+        """The addresses that each definition that is about members was made with, by group."""
+        return [members_of(root) for root in self.read_ours(_GROUP, _PROJECT).values()]
+
     def engines_in_use(self) -> set[str]:
         """The engines that were marked."""
         return {name[len(_ENGINE) :] for name in self.names() if name.startswith(_ENGINE)}

@@ -101,6 +101,7 @@ class Stubs:
             "isActive": int(active),
             "isPersistent": 1,
             "hasManagedSaveImage": 0,
+            "XMLDesc": f"<domain><name>{name}</name></domain>",
         }
         return Recorder(**{**ordinary, **answers})
 
