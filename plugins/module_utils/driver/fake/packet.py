@@ -31,6 +31,7 @@ INVALID = "invalid"
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
+_ETHERTYPES: Mapping[object, str] = {0x0800: IPV4, 0x0806: ARP, 0x8035: RARP, 0x86DD: IPV6}
 _STATES = (NEW, ESTABLISHED, RELATED, INVALID)
 _VERSIONS = {ARP: 4, IPV4: 4, IPV6: 6}
 _PORTS = range(1 << 16)
@@ -47,7 +48,7 @@ class Packet:
         receiver: The same of the one that it goes to.
         src_mac: The source address in it: the sender's own when None is given.
         dst_mac: The destination: the receiver's when None is given, and everybody where there is none.
-        ethertype: ``arp``, ``rarp``, ``ipv4``, ``ipv6``, or another one's number.
+        ethertype: ``arp``, ``rarp``, ``ipv4``, ``ipv6``, or a number, in whose place a name is put where there is one.
         src, dst: IP addresses; in ARP those of the sender and the target. Empty where there are none.
         arp_mac: The sender's MAC address in ARP: ``src_mac`` when None is given.
         protocol: Its number within IP; the names that rules use are turned into it.
@@ -75,6 +76,7 @@ class Packet:
     state: str = NEW
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "ethertype", _ETHERTYPES.get(self.ethertype, self.ethertype))
         self._fill("sender", self.sender)
         self._fill("receiver", self.receiver)
         self._fill("src_mac", self.src_mac or self.sender)

@@ -293,6 +293,7 @@ def test_what_is_not_said_is_filled_in():
     packet = Packet(sender=WEB.upper(), receiver=DB, ethertype="arp", src=WEB4, dst=DB4)
     assert (packet.sender, packet.src_mac, packet.arp_mac, packet.dst_mac) == (WEB, WEB, WEB, DB)
     assert Packet(sender=WEB, **ARP).dst_mac == "ff:ff:ff:ff:ff:ff"
+    assert Packet(sender=WEB, **{**ARP, "ethertype": 0x0806}) == Packet(sender=WEB, **ARP)
     assert Packet(sender=WEB, **tcp(1, **TO_OUT4)).protocol == 6
 
 
