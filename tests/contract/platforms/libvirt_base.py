@@ -160,9 +160,12 @@ def _our_filters(connection: Any) -> list[Any]:
 
 
 def _picture_of_filter(found: Any) -> list[str]:
+    """Its definition without what is another one each time that rules are loaded."""
     root = ET.fromstring(found.XMLDesc())
-    for uuid in root.findall("uuid"):
-        root.remove(uuid)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag == "uuid" or (child.tag == "parameter" and child.get("name") == "LOAD"):
+                parent.remove(child)
     return canonical(ET.tostring(root, encoding="unicode")).splitlines()
 
 

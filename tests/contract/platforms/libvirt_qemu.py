@@ -28,6 +28,7 @@ from lab.proc import run
 # What libvirt and its daemons write for themselves: logs of their own and files of what runs just now.
 _THEIR_OWN = ("log/libvirtd.log", "log/virtlogd.log", "log/qemu/", "log/lxc/", "lib/dnsmasq/", "lib/qemu/domain-")
 _THEIR_OWN += ("lib/qemu/channel/", "lib/qemu/ram/", "lib/boot/")
+_THEIR_OWN += ("etc/nwfilter/",)  # what is in there is told by its definitions
 _VOLUMES = ("lib/images/", "lib/contract-pools/")
 _CONSOLE_LOG = ".anyvirt-console.log"
 
