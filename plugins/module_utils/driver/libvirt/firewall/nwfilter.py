@@ -67,8 +67,7 @@ class NwfilterEngine(Engine):
         if ports:
             needed = needed_by_ports(replace(policy, ports=tuple(ports)))
             before = self._store.read_all(policy_filters(needed, {}).keys())
-            if self._hold is not None:
-                self._hold.take()
+            self._take_hold()
             self._store.define(*policy_filters(needed, before).values())
 
     def drop_ports(self, ports: Sequence[Port]) -> None:
@@ -96,11 +95,11 @@ class NwfilterEngine(Engine):
     def load(self, policy: HostPolicy) -> None:
         before = self._store.read_ours()
         wanted = policy_filters(policy, before)
-        if self._hold is not None and policy.ports:
-            self._hold.take()
+        if policy.ports:
+            self._take_hold()
         self._store.define(*wanted.values())
         self._store.undefine(name for name in sorted(before.keys() - wanted.keys()) if is_nic_filter(name))
-        if policy.ports and (self._kernel is None or self._unfiltered(policy)):
+        if policy.ports and (not self._can_look() or self._unfiltered(policy)):
             # Nothing else makes libvirt look again at rules that it has made.
             self._store.define(*base_filters(next_load(load_of(before.get(BASE)))))
             for port, _drift in self._unfiltered(policy):
@@ -109,9 +108,16 @@ class NwfilterEngine(Engine):
     def drift(self, policy: HostPolicy) -> list[Drift]:
         found = self._store.read_ours()
         drift = definition_drift(policy.ports, policy_filters(policy, found), found)
-        held = self._hold is None or not policy.ports or self._hold.is_taken()
+        held = self._hold is None or not policy.ports or not self._can_look() or self._hold.is_taken()
         return [*drift, *([] if held else [NOT_HELD]), *(drift for _port, drift in self._unfiltered(policy))]
 
+    def _take_hold(self) -> None:
+        if self._hold is not None and self._can_look():
+            self._hold.take()
+
+    def _can_look(self) -> bool:
+        return self._kernel is not None and self._kernel.sees(self._store.bindings().keys())
+
     def _unfiltered(self, policy: HostPolicy) -> list[tuple[Port, Drift]]:
-        listing = None if self._kernel is None else self._kernel.read()
+        listing = self._kernel.read() if self._kernel is not None and self._can_look() else None
         return list(unfiltered_ports(policy.ports, self._store.read_ours(), self._store.bindings(), listing))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -69,6 +69,11 @@ class KernelView:
     def problems(self) -> list[str]:
         """What in the kernel's settings keeps nwfilter from filtering."""
         return bridge_call_problems(self._runner)
+
+    def sees(self, devices: Collection[str]) -> bool:
+        """Whether it is the kernel's part that libvirt works on: in a container of its own it has other interfaces."""
+        lines = self._runner.run(("cat", "/proc/net/dev")).splitlines()
+        return {line.partition(":")[0].strip() for line in lines}.issuperset(devices)
 
     def read(self) -> Listing:
         """All rules of the tables that libvirt uses."""
