@@ -101,7 +101,7 @@ def test_what_is_in_use_stays(secgroups: FirewallDriver, platform: Platform):
     assert outcome.result["members"] == {"open": ["10.77.0.1/32"]}
 
 
-def test_verified(secgroups: FirewallDriver, platform: Platform):
+def test_verified_and_repaired(secgroups: FirewallDriver, platform: Platform):
     done(platform, groups=GROUPS)
     filtered(platform, secgroups, "one", power_on=True)
     run(platform, groups=GROUPS)
@@ -111,6 +111,20 @@ def test_verified(secgroups: FirewallDriver, platform: Platform):
         assert not outcome.changed
         assert outcome.result["drift"] == []
         assert outcome.calls.writes == []
+    platform.disturb_filters("one")
+    elsewhere = run(platform, name="web", state="verified").result["drift"]
+    assert {drift["instance"] for drift in elsewhere} <= {None}
+    for params in ({}, {"name": "open"}):
+        found = run(platform, state="verified", **params)
+        assert found.kind == "filter_drift"
+        assert "one" in {drift["instance"] for drift in found.result["drift"]}
+    foretold = run(platform, state="verified", repair=True, check=True)
+    assert foretold.calls.writes == []
+    repaired = run(platform, state="verified", repair=True)
+    assert repaired.kind is None, repaired.result
+    assert foretold.result == repaired.result
+    assert repaired.changed
+    assert run(platform, state="verified").kind is None
 
 
 @pytest.mark.parametrize("leaving", [False, True])

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..driver.firewall import FirewallDriver
 from ..errors import AnyvirtError, InvalidInput, SecurityGroupNotFound
+from ..undo import Undo
 from .firewall import firewall_driver
 from .plan import Step
 from .secgroup_members import Reported, as_lists
@@ -102,8 +103,14 @@ def _plan_members(driver: FirewallDriver, reported: Reported, world: World, task
         words.append(f"take over the members of groups on {', '.join(hosts)}")
     if world.stale:
         words.append(f"bring the members of {', '.join(world.stale)} up to date")
-    if words:  # taking over brings the others up to date as well
-        do = (lambda: driver.set_remote_members(changes)) if changes else driver.refresh_security_group_members
+
+    def do() -> Undo | None:
+        if changes:  # which brings the others up to date as well
+            return driver.set_remote_members(changes)
+        driver.refresh_security_group_members()
+        return None
+
+    if words:
         planned.unit.plan.steps.append(Step(", ".join(words), do))
     return planned
 
