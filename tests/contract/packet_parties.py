@@ -84,20 +84,15 @@ OUTLAW = STREET._replace(name="outlaw", v4="10.99.0.66", v6="fd99::66")
 FAR_AWAY = STREET._replace(name="far away", v4="192.0.2.7", v6="2001:db8::7")
 
 WEB = guest(11, "web")
-WEB2 = guest(12, "plain", "web")
-DB = guest(21, "db")
+WEB2 = guest(12, "plain", "web", project="blue", allow_project=True)
+DB = guest(21, "db", project="blue", allow_project=True)
 STRICT = guest(31, "strict")
-OPEN = guest(41, "open")
-BARE = guest(51)
-ROUTER = guest(61, "open", more_addresses=("10.98.0.0/24", "fd98::/64"))
-BLUE = guest(71, "plain", project="blue", allow_project=True)
-BLUE2 = guest(72, "plain", project="blue", allow_project=True)
-CAUTIOUS = guest(73, "plain", project="blue")
-RED = guest(74, "plain", project="red", allow_project=True)
+OPEN = guest(41, "open", more_addresses=("10.98.0.0/24", "fd98::/64"), project="red", allow_project=True)
+BARE = guest(51, project="blue")
 LEARNER = guest(81, "web", learns=True)
 
-GUESTS = (WEB, WEB2, DB, STRICT, OPEN, BARE, ROUTER, BLUE, BLUE2, CAUTIOUS, RED, LEARNER)
-IN_CONTAINERS = (WEB2, BLUE2)
+GUESTS = (WEB, WEB2, DB, STRICT, OPEN, BARE, LEARNER)
+IN_CONTAINERS = (WEB2, BARE)
 """Those whose port is a veth, and no tap."""
 
 
