@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -146,7 +147,7 @@ def fail_each_call(
 ) -> None:
     """Make each call of an operation fail in turn: nothing has changed then, or it could do without that call and is
     undone by its own undo. Where each takes long, ``times``: only so many of them, the last ones; ``about``: only those
-    with this in their name."""
+    in whose name this pattern is found."""
     before = platform.snapshot()
     with platform.calls.recording() as calls:
         undo = operation()
@@ -155,7 +156,7 @@ def fail_each_call(
     assert calls.writes
     first = 1 if times is None else max(1, len(calls) + 1 - times)
     for number in range(first, len(calls) + 1):
-        if about not in calls[number - 1].name:
+        if not re.search(about, calls[number - 1].name):
             continue
         told = f"call {number} of {len(calls)}: {calls[number - 1].name}"
         try:

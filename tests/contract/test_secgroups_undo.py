@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -82,7 +83,7 @@ def test_each_call_of_a_removal_fails_once(secgroups: FirewallDriver, platform: 
         secgroups.destroy("one")
     assert platform.snapshot() == empty
     for number, call in enumerate(calls, start=1):
-        if calls_about_filters(platform) not in call.name:
+        if not re.search(calls_about_filters(platform), call.name):
             continue
         filtered(platform, secgroups, "one", power_on=power_on)
         try:
@@ -115,7 +116,11 @@ def test_each_call_of_an_update_fails_once(secgroups: FirewallDriver, platform: 
     options = set(fields)
     live = secgroups.live_options(current, desired, options)
     assert live == options, "none of it needs a restart"
-    fail_each_call_once_primed(platform, lambda: secgroups.update_instance(current, desired, options, live))
+    fail_each_call_once_primed(
+        platform,
+        lambda: secgroups.update_instance(current, desired, options, live),
+        calls_about_filters(platform) if power_on else "",
+    )
 
 
 def _destroyed(driver: FirewallDriver) -> None:
