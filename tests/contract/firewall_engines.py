@@ -121,8 +121,8 @@ class NwfilterFirewall(Firewall):
             "tcp from the host to a closed port",
             "from the host",
             "from the host to a project",
-            # A redirect belongs to no connection that is tracked, and libvirt lets in what begins or belongs to one.
-            "ICMPv6 redirect where all is open",
+            # libvirt lets in what begins a connection or belongs to one; this belongs to none.
+            "what is not tracked where all is open",
             # libvirt lets a port without an address do nothing but DHCP.
             "no address yet: tcp in",
             "no address yet: ARP probe",

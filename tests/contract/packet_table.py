@@ -346,7 +346,10 @@ def conversations() -> Iterable[Case]:
     yield one("a guest's tcp answer to nothing", OPEN, STREET, TCP, dport=80, flags="SA", state="invalid")
     big = step(WEB, STREET, UDP, dport=4449)
     yield Case("an answer in fragments", (big, answer(big)._replace(fragments=True)))
-    yield one("ICMPv6 redirect where all is open", STREET, OPEN, ICMPV6, 6, icmp_type=payloads.REDIRECT)
+    redirect = {"icmp_type": payloads.REDIRECT, "state": "invalid"}
+    yield one("an ICMPv6 redirect about nothing", STREET, OPEN, ICMPV6, 6, **redirect)
+    solicitation = {"icmp_type": payloads.ROUTER_SOLICITATION}
+    yield one("what is not tracked where all is open", STREET, OPEN, ICMPV6, 6, **solicitation)
 
 
 CONVERSATIONS = tuple(conversations())
