@@ -114,8 +114,8 @@ def wanted_ports(record: Record | None) -> dict[str, Record]:
     config = record["config"]
     if config.get("security_groups") is None:
         return {}
-    declared = {nic["mac"]: nic.get("addresses") for nic in config.get("nics", [])}
-    nics = [{**nic, "addresses": declared.get(nic["mac"])} for nic in (record["running"] or config).get("nics", [])]
+    declared = {nic.get("mac"): nic.get("addresses") for nic in config.get("nics", [])}
+    nics = [{**nic, "addresses": declared.get(nic.get("mac"))} for nic in (record["running"] or config).get("nics", [])]
     instance = to_instance({**record, "config": {**config, "nics": nics}}, _ANY_LOOK)
     return {port.mac: port_record(port) for port in ports_of(instance)} if is_filtered(instance) else {}
 
