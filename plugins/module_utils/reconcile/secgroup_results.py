@@ -46,7 +46,8 @@ def result_of(planned: Sequence[PlannedGroup], for_host: Sequence[PlannedForHost
         outcome[item.key] = result
         outcome["changed"] = outcome["changed"] or result["changed"]
         if task.diff_mode and result["changed"]:
-            outcome["diff"].append(diff_of({**result, "name": item.what}, "host's"))
+            kind, _space, name = item.what.partition(" ")
+            outcome["diff"].append(diff_of({**result, "name": name}, kind))
     add_failures(outcome, failures)
     return outcome
 

@@ -178,7 +178,7 @@ def test_the_operators_rules_need_no_group(secgroup_module: RunModule) -> None:
         {"action": "drop", "direction": "egress", "protocol": "tcp", "port": 25, "cidr": "::/0"}
     ]
     assert made["provider_rules"]["steps"] == ["set the operator's rules: 1 rule instead of 0"]
-    assert made["diff"][0]["before_header"] == "host's operator's rules"
+    assert made["diff"][0]["before_header"] == "operator's rules"
     assert done(secgroup_module, provider_rules=[])["changed"]
 
 
