@@ -21,24 +21,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from .nftanswers import recognizing, remembering, undecided
+from .nftbits import ESTABLISHED, FROM_BRIDGE, INVALID, OTHERS, OURS
 from .nfttable import Chain, Hook, NftRule, NftSet, Owner, Table
-
-ESTABLISHED = 0x10000000
-"""Bit of the packet's mark: it belongs to a known connection, or is related to one."""
-INVALID = 0x20000000
-"""Bit of the packet's mark: connection tracking calls it invalid."""
 
 EGRESS_OPERATOR = "operator-out"
 INGRESS_OPERATOR = "operator-in"
 
-_OURS = ESTABLISHED | INVALID
-_OTHERS = 0xFFFFFFFF & ~_OURS
 _BASE = Owner("base rules")
 
 # Before the bridge's netfilter calls (0), which put fragments together.
-_BEFORE_CONNTRACK = -250
+_BEFORE_CONNTRACK, _RECOGNIZING = -250, -240
 # After those. The bridge goes on behind 0 with what comes back from there.
-_FROM_GUEST, _TO_GUEST, _CLEAN = 10, 20, 30
+_FROM_GUEST, _TO_GUEST, _LET_THROUGH, _CLEAN = 10, 20, 25, 30
 # After connection tracking, address translation and everybody else's marks.
 _MARKING = 290
 
@@ -63,17 +58,19 @@ def base_sets() -> dict[str, NftSet]:
 
 def base_chains() -> dict[str, Chain]:
     """The chains of the bridge table that all ports share; the operator's rules are not among them."""
-    clean = [(f"meta mark & {_OURS:#x} != 0 meta mark set meta mark & {_OTHERS:#x}", "the mark is others' again")]
+    clean = [(f"meta mark & {OURS:#x} != 0 meta mark set meta mark & {OTHERS:#x}", "the mark is others' again")]
     from_guest = [("iifname @ports goto from-guest", "from a guest")]
     to_guest = [("oifname @ports goto to-guest", "to a guest")]
     return {
         "prerouting": _chain([("iifname @ports goto source", "forged sources")], Hook("prerouting", _BEFORE_CONNTRACK)),
+        "prerouting-note": _chain(recognizing(), Hook("prerouting", _RECOGNIZING)),
         "forward-from": _chain(from_guest, Hook("forward", _FROM_GUEST)),
         "forward-to": _chain(to_guest, Hook("forward", _TO_GUEST)),
         "forward-clean": _chain(clean, Hook("forward", _CLEAN)),
         "input-from": _chain(from_guest, Hook("input", _FROM_GUEST)),
         "input-clean": _chain(clean, Hook("input", _CLEAN)),
         "output-to": _chain(_TAILS + to_guest, Hook("output", _TO_GUEST)),
+        "output-note": _chain(remembering(), Hook("output", _LET_THROUGH)),
         "output-clean": _chain(clean, Hook("output", _CLEAN)),
         **{name: _chain(rules) for name, rules in _SOURCE.items()},
         **{name: _chain(rules) for name, rules in _FROM.items()},
@@ -83,23 +80,26 @@ def base_chains() -> dict[str, Chain]:
 
 def marking_table() -> Table:
     """The inet table: what connection tracking knows goes into the mark."""
-    hooks = {"prerouting": "iifkind", "forward": "oifkind", "output": "oifkind"}
     chains = {
-        hook: _chain([(f'meta {kind} "bridge" goto note-state', "to or from a bridge")], Hook(hook, _MARKING))
-        for hook, kind in hooks.items()
+        hook: _chain([*undecided(hook), ("goto note-state", "connections")], Hook(hook, _MARKING))
+        for hook in ("forward", "output")
     }
+    from_bridge = (f"meta mark set meta mark | {FROM_BRIDGE:#x}", "comes by a bridge")
+    chains["prerouting"] = _chain(
+        [*undecided("prerouting"), ("jump note-state", "connections"), from_bridge], Hook("prerouting", _MARKING)
+    )
     chains["note-state"] = _chain(
         [
             (_set_mark("ct state established,related", ESTABLISHED), "known connections"),
             (_set_mark("ct state invalid", INVALID), "invalid packets"),
-            (f"ct state new,untracked meta mark set meta mark & {_OTHERS:#x}", "all others"),
+            (f"ct state new,untracked meta mark set meta mark & {OTHERS:#x}", "all others"),
         ]
     )
     return Table("inet", chains)
 
 
-# What the host sends is cut up before it comes to the bridge. Nobody can do anything with these pieces without the first
-# one, which the rules see.
+# What the host sends is cut up before it comes to the bridge. Nobody can do anything with these pieces without the
+# first one, which the rules see.
 _TAILS = [
     ("ether type ip ip frag-off & 0x1fff != 0 accept", "rest of a packet"),
     ("ether type ip6 frag frag-off != 0 accept", "rest of a packet"),
@@ -211,4 +211,4 @@ def _chain(rules: Iterable[tuple[str, str]], hook: Hook | None = None) -> Chain:
 
 
 def _set_mark(match: str, bit: int) -> str:
-    return f"{match} meta mark set meta mark & {_OTHERS:#x} | {bit:#x}"
+    return f"{match} meta mark set meta mark & {OTHERS:#x} | {bit:#x}"

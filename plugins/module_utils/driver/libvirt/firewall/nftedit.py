@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from ....model.secgroup import HostPolicy, Port
+from .nftanswers import answer_sets
 from .nftbase import base_sets
 from .nftpolicy import bridge_table
 from .nfttable import Table, group_chain, is_member_set, port_chain
@@ -73,7 +74,9 @@ def _keep_learned(current: Table, wanted: Table) -> Table:
     # What a device learned is that of its guest: not of the next guest that has the same device.
     same = {element[0] for element in _elements(current, "learners") & _elements(wanted, "learners")}
     learned = frozenset(element for element in _elements(current, "learned") if element[0] in same)
-    return replace(wanted, sets={**wanted.sets, "learned": replace(wanted.sets["learned"], elements=learned)})
+    kept = {"learned": learned, **{name: _elements(current, name) for name in answer_sets()}}
+    sets = {name: replace(wanted.sets[name], elements=elements) for name, elements in kept.items()}
+    return replace(wanted, sets={**wanted.sets, **sets})
 
 
 def _without_orphans(table: Table) -> Table:

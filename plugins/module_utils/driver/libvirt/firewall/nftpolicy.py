@@ -25,6 +25,7 @@ from ....model.secgroup import (
     SecurityGroup,
     project_group,
 )
+from .nftanswers import answer_sets
 from .nftbase import EGRESS_OPERATOR, INGRESS_OPERATOR, base_chains, base_sets
 from .nfttable import Chain, Element, NftRule, NftSet, Owner, Table, group_chain, member_set, port_chain, port_owner
 
@@ -38,7 +39,7 @@ def bridge_table(policy: HostPolicy) -> Table:
     """All that the policy asks of the bridge table."""
     ports = [port for port in policy.ports if port.device is not None]
     groups = [policy.groups.get(name, SecurityGroup(name, rules=())) for name in _used_groups(ports)]
-    sets = base_sets()
+    sets = {**base_sets(), **answer_sets()}
     for name, elements in _port_elements(ports).items():
         sets[name] = replace(sets[name], elements=elements)
     return Table(
