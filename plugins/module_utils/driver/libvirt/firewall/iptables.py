@@ -14,7 +14,6 @@ What a guest gets from the host itself, or from another network through it, find
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import ClassVar
 
@@ -26,7 +25,7 @@ from .engine import Engine
 from .iptables_drift import drift_between
 from .iptables_lock import only_one
 from .iptables_match import unsupported
-from .iptables_names import EGRESS_OPERATOR, INGRESS_OPERATOR, PASS, SECURITY, group_chain
+from .iptables_names import BRIDGE, EGRESS_OPERATOR, INGRESS_OPERATOR, PASS, SECURITY, group_chain
 from .iptables_state import State, commands, read_chains, read_sets, read_state
 from .tools import PACKAGES, Runner
 
@@ -49,14 +48,15 @@ class IptablesEngine(Engine):
         self._runner = runner
 
     def problems(self) -> list[str]:
-        """See Engine. Lets the kernel try a set and the matches without keeping them."""
+        """See Engine. Lets the kernel try the matches without keeping them."""
         missing = sorted({PACKAGES[tool] for tool in _NEEDED if not self._runner.is_installed(tool)})
         if missing:
             return [f"the firewall iptables needs tools that are not on this host; install {', '.join(missing)}"]
         try:
-            read_state(self._runner)
             for tool in ("iptables-restore", "ip6tables-restore"):
                 self._runner.run((tool, "--noflush", "--test"), _TRIAL)
+            for asking in (("ebtables", "-t", BRIDGE.name, "-L", "PREROUTING"), ("ipset", "list", "-name")):
+                self._runner.run(asking)
         except AnyvirtError as error:
             return [f"the host's packet filters cannot be used: {error}"]
         return bridge_call_problems(self._runner)
@@ -127,7 +127,7 @@ class IptablesEngine(Engine):
         reading = read or (lambda: read_state(self._runner))
         with only_one():
             current = reading()
-            wanted = copy.deepcopy(current)
+            wanted = current.copy()
             edit(wanted)
             self._apply(current, wanted, reading)
 

@@ -41,6 +41,11 @@ class State:
     jumps: dict[Table, Chains] = field(default_factory=dict)
     counters: dict[tuple[Table, str, str], str] = field(default_factory=dict)
 
+    def copy(self) -> State:
+        """One that can be changed while this one stays; what is in a chain or a set is replaced, never changed."""
+        chains = {table: dict(content) for table, content in self.chains.items()}
+        return State(chains, dict(self.sets), self.hooked, self.jumps, self.counters)
+
     def put(self, chains: Mapping[Table, Mapping[str, Sequence[str]]]) -> None:
         """Replace these chains."""
         for table, content in chains.items():
