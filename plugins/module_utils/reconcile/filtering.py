@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..model.instance import Instance
 from ..model.secgroup import NO_FIREWALL
@@ -14,6 +14,8 @@ from .desired import Desired
 from .validate import Reader
 
 if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
     from .compare import Comparison
 
 DEFAULT_FIREWALL = "default"
@@ -22,6 +24,7 @@ DEFAULT_FIREWALL = "default"
 FIREWALLS = (DEFAULT_FIREWALL, "nwfilter", "nftables", "iptables", NO_FIREWALL)
 
 _GROUP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_NETWORK = re.compile(r"[0-9A-Fa-f.:]+(/\d{1,3})?", re.ASCII)
 
 
 def problem_with_group_name(name: str) -> str | None:
@@ -32,6 +35,20 @@ def problem_with_group_name(name: str) -> str | None:
         f"{name!r} is not a name: it has to begin with a letter or digit and has at most 63 letters, digits, "
         "dots, dashes and underscores"
     )
+
+
+def network_of(given: Any, strict: bool = True) -> IPv4Network | IPv6Network:
+    """An IP address or a network, as people write them; where it is not ``strict`` it may have host bits.
+
+    Raises:
+        ValueError: it is none, or has a zone. A zone may be any text, and engines make filters of what is let in here.
+    """
+    import ipaddress  # takes long to import, and few tasks need it
+
+    text = given if isinstance(given, str) else repr(given)
+    if not _NETWORK.fullmatch(text):
+        raise ValueError(f"{text!r} does not appear to be an IPv4 or IPv6 network")
+    return ipaddress.ip_network(text, strict)
 
 
 def read_filtering(reader: Reader, instance: Instance) -> None:
@@ -51,13 +68,11 @@ def read_addresses(reader: Reader) -> list[str] | None:
     entries = reader.entries("addresses")
     if entries is None:
         return None
-    import ipaddress  # takes long to import, and few tasks need it
-
     found: list[str] = []
     for number, given in enumerate(entries):
         option = f"addresses[{number}]"
         try:
-            network = ipaddress.ip_network(given if isinstance(given, str) else repr(given))
+            network = network_of(given)
         except ValueError as error:
             reader.complain(option, f"is not an IP address or a network in CIDR notation: {error}")
             continue

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..model.secgroup import project_group
-from .filtering import problem_with_group_name
+from .filtering import network_of, problem_with_group_name
 from .validate import Reader
 
 HostMembers = dict[str, tuple[str, ...]]
@@ -110,12 +110,10 @@ def _read_host(reader: Reader, hosts: dict[str, dict[str, set[str]]]) -> None:
 
 
 def _read_addresses(reader: Reader, group: str) -> set[str]:
-    import ipaddress  # takes long to import, and not all tasks need it
-
     found = set()
     for number, given in enumerate(reader.entries(group) or ()):
         try:
-            network = ipaddress.ip_network(given if isinstance(given, str) else repr(given))
+            network = network_of(given)
             if network.num_addresses != 1:
                 raise ValueError("this is a network")
             found.add(str(network))

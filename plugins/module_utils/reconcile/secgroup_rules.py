@@ -25,7 +25,7 @@ from ..model.secgroup import (
     ProviderRule,
     Rule,
 )
-from .filtering import problem_with_group_name
+from .filtering import network_of, problem_with_group_name
 from .validate import Reader
 
 DIRECTIONS = (INGRESS, EGRESS)
@@ -37,8 +37,8 @@ _NAMES = {6: TCP, 17: UDP, 1: ICMP, 58: ICMPV6}
 _WORDS = (TCP, UDP, ICMP, ICMPV6, ANY)
 _ANYWHERE = {4: ANYWHERE_V4, 6: ANYWHERE_V6}
 _LAST_PORT = 65535
+_NUMBER = re.compile(r"\d{1,3}", re.ASCII)
 _PORTS = re.compile(r"(\d{1,9})(?:\s*-\s*(\d{1,9}))?", re.ASCII)
-_CIDR = re.compile(r"[0-9A-Fa-f.:]+(/\d{1,3})?", re.ASCII)
 _KNOWN = {"direction", "protocol", "port", "icmp_type", "icmp_code", "cidr", "group", "description"}
 
 
@@ -173,7 +173,7 @@ def _read_protocol(reader: Reader) -> str | None:
         return None if reader.given("protocol") else ANY
     if text in _WORDS:
         return text
-    if text.isascii() and text.isdigit() and int(text) <= 255:
+    if _NUMBER.fullmatch(text) and int(text) <= 255:
         return _NAMES.get(int(text), str(int(text)))
     reader.complain(
         "protocol", f"has to be one of {', '.join(_WORDS)}, or the number of a protocol from 0 to 255, not {text!r}"
@@ -247,9 +247,7 @@ def _read_cidr(reader: Reader) -> str | None:
     import ipaddress  # takes long to import, and not all tasks need it
 
     try:
-        if not _CIDR.fullmatch(text):
-            raise ValueError("this is no network")
-        network = ipaddress.ip_network(text, strict=False)
+        network = network_of(text, strict=False)
         address = ipaddress.ip_address(text.partition("/")[0])
     except ValueError:
         reader.complain("cidr", f"has to be a network such as 10.0.0.0/8 or fd00::/8, not {text!r}")

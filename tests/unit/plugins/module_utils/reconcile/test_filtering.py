@@ -118,6 +118,7 @@ def test_what_makes_no_sense_together(params: dict[str, Any], option: str):
         ({"networks": [{"network": "lan", "addresses": [10]}]}, "networks[0].addresses[0]"),
         ({"networks": [{"network": "lan", "addresses": ["224.0.0.1"]}]}, "networks[0].addresses[0]"),
         ({"networks": [{"network": "lan", "addresses": ["0.0.0.0"]}]}, "networks[0].addresses[0]"),
+        ({"networks": [{"network": "lan", "addresses": ["fe80::1%a\nb"]}]}, "networks[0].addresses[0]"),
         ({"networks": [{"network": "lan", "addresses": ["::1"]}]}, "networks[0].addresses[0]"),
         ({"networks": [{"network": "lan", "addresses": ["10.0.0.1", "10.0.0.1/32"]}]}, "networks[0].addresses[1]"),
         ({"networks": [{"network": "lan", "address": "10.0.0.1"}]}, "networks[0].address"),

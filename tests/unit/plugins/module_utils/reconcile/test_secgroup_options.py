@@ -272,6 +272,7 @@ def members(**entry: Any) -> dict[str, Any]:
         (rule(protocol="http"), "rules[0].protocol", "tcp, udp, icmp, icmpv6, any"),
         (rule(protocol="TCP", port="80"), "rules[0].protocol", "tcp, udp, icmp, icmpv6, any"),
         (rule(protocol="256"), "rules[0].protocol", "from 0 to 255"),
+        (rule(protocol="9" * 5000), "rules[0].protocol", "from 0 to 255"),
         (rule(protocol="-1"), "rules[0].protocol", "from 0 to 255"),
         (rule(protocol="tcp", icmp_type=8), "rules[0].icmp_type", "makes no sense with protocol tcp"),
         (rule(icmp_type=8, icmp_code=0), "rules[0].icmp_type", "give protocol icmp or icmpv6"),
@@ -321,6 +322,7 @@ def members(**entry: Any) -> dict[str, Any]:
         (members(members={"a b": []}), "members[0].members.a b", "has to begin with"),
         (members(members={"web": "10.0.0.1"}), "members[0].members.web", "has to be a list"),
         (members(members={"web": ["10.0.0.0/24"]}), "members[0].members.web[0]", "the address of a guest"),
+        (members(members={"web": ["fe80::1%a\nb"]}), "members[0].members.web[0]", "the address of a guest"),
         (members(members={"web": [1]}), "members[0].members.web[0]", "the address of a guest"),
         ({"name": "web", "purge_members": True}, "purge_members", "makes no sense without members"),
         # what does not go together
