@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
@@ -333,6 +334,15 @@ def test_what_fails_is_taken_back(engine: IptablesEngine, runner: Commands, numb
     assert sorted(all_rules(runner).splitlines()) == sorted(before.splitlines())
     engine.load(other)
     assert engine.drift(other) == []
+
+
+def test_many_at_once(engine: IptablesEngine, runner: Commands):
+    """Each reads what there is before it writes, so one comes after the other."""
+    engine.load(POLICY)
+    newcomers = [a_port(number, "web") for number in range(20, 26)]
+    with ThreadPoolExecutor(max_workers=len(newcomers)) as pool:
+        list(pool.map(lambda port: IptablesEngine(runner).put_ports([port], POLICY), newcomers))
+    assert engine.drift(replace(POLICY, ports=(*POLICY.ports, *newcomers))) == []
 
 
 def test_a_new_port_opens_no_old_one_whose_rules_are_lost(engine: IptablesEngine, runner: Commands):

@@ -14,6 +14,7 @@ from dataclasses import replace
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.iptables import IptablesEngine
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.nftables import NftEngine
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import (
     INGRESS,
     HostPolicy,
@@ -132,6 +133,27 @@ def says_arp(routed: Routed, sender: Party) -> bool:
     body = frames.arp(sender.mac, sender.v4, STREET.v4, mark)
     frame = frames.ethernet(sender.mac, frames.BROADCAST, frames.ARP, body)
     return routed.arrives(sender, STREET, RawPacket((frame,)), mark)
+
+
+def test_beside_the_other_engine(routed: Routed):
+    """Each looks after its own ports, and a packet from one's to the other's passes both."""
+    other = NftEngine(routed.runner)
+    mine = replace(routed.policy, ports=tuple(port for port in routed.policy.ports if port != STRICT.port))
+    theirs = replace(routed.policy, ports=(STRICT.port,))
+    routed.engine.load(mine)
+    other.load(theirs)
+    try:
+        assert routed.passes(STRICT, WEB, tcp(2041, 80))
+        assert routed.passes(WEB, STRICT, tcp(80, 2041, "SA", sequence=5000, acknowledged=1001))
+        assert not routed.passes(STRICT, OPEN, tcp(2042, 80))
+        assert not routed.passes(WEB, STRICT, tcp(2043, 80))
+        assert routed.passes(STREET, STRICT, tcp(2044, 80))
+        assert routed.passes(HOST, WEB, tcp(2045, 80))
+        assert not routed.passes(HOST, STRICT, tcp(2046, 80))
+        assert routed.engine.drift(mine) == other.drift(theirs) == []
+    finally:
+        other.load(HostPolicy())
+        routed.engine.load(routed.policy)
 
 
 def test_changes_under_traffic(routed: Routed):
