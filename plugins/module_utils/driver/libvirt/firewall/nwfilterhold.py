@@ -34,8 +34,16 @@ class _Jump(NamedTuple):
         return " ".join(("-A", self.chain, *self.rule))
 
 
-# What comes last here comes first in its chain.
-_JUMPS = (_Jump("FORWARD", "libvirt-out"), _Jump("FORWARD", "libvirt-in"), _Jump("INPUT", "libvirt-host-in"))
+# What comes last here comes first in its chain. In libvirt-in-post libvirt accepts what guests send: that is left of its
+# own when the first two of its rules are gone, and the third is not.
+_JUMPS = (
+    _Jump("FORWARD", "libvirt-out"),
+    _Jump("FORWARD", "libvirt-in"),
+    _Jump("libvirt-in-post", "libvirt-out"),
+    _Jump("libvirt-in-post", "libvirt-in"),
+    _Jump("INPUT", "libvirt-host-in"),
+)
+_CHAINS = ("libvirt-in", "libvirt-out", "libvirt-in-post", "libvirt-host-in")
 
 
 class Hold:
@@ -48,11 +56,12 @@ class Hold:
         """Have them all; libvirt's chains are made where it has not yet made them."""
         for tool in _TOOLS:
             lines = self._lines(tool)
+            for chain in _CHAINS:
+                if f"-N {chain}" not in lines:
+                    with suppress(HypervisorError):  # somebody else has made it since
+                        self._runner.run((tool, "-w", "-N", chain))
             for jump in _JUMPS:
                 if jump.listed not in lines:
-                    if f"-N {jump.target}" not in lines:
-                        with suppress(HypervisorError):  # somebody else has made it since
-                            self._runner.run((tool, "-w", "-N", jump.target))
                     self._runner.run((tool, "-w", "-I", jump.chain, "1", *jump.rule))
 
     def release(self) -> None:
