@@ -49,7 +49,6 @@ def base_sets() -> dict[str, NftSet]:
         "learned": NftSet(
             ("ifname", "integer"),
             declaration="typeof meta oifname . @th,192,32; size 65535; flags dynamic;",
-            grows=True,
         ),
         "from_port": NftSet(("ifname",), verdicts=True, declaration="type ifname : verdict;"),
         "to_port": NftSet(("ifname",), verdicts=True, declaration="type ifname : verdict;"),

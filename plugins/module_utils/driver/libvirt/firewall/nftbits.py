@@ -18,6 +18,7 @@ OURS = ESTABLISHED | INVALID | FROM_BRIDGE | ANSWER
 OTHERS = 0xFFFFFFFF & ~OURS
 KEPT = 0xFFFFFFFF & ~ANSWER
 
-UNDECIDED = 0x10000000
-"""Of the connection's mark: the host opened or routed it, and nobody has answered yet to what was let through."""
+UNDECIDED = 0x04000000
+"""Of the connection's mark: the host opened or routed it, and nobody has answered yet to what was let through. None of
+the packet's bits, which others may save in the connection's mark."""
 CLEAR_UNDECIDED = 0xFFFFFFFF & ~UNDECIDED

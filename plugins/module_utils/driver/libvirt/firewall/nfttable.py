@@ -104,7 +104,6 @@ class NftSet:
         interval: Its elements may be networks.
         verdicts: It is a map to verdicts.
         declaration: How to make it.
-        grows: The kernel itself adds elements as packets pass.
     """
 
     types: tuple[str, ...]
@@ -112,7 +111,6 @@ class NftSet:
     verdicts: bool = False
     elements: frozenset[Element] = frozenset()
     declaration: str = field(default="", compare=False)
-    grows: bool = field(default=False, compare=False)
     owner: Owner = field(default=Owner("base rules"), compare=False)
 
     @property
