@@ -284,3 +284,11 @@ def test_documentation_and_options_agree() -> None:
     assert entries["state"]["choices"] == virt_secgroup.GROUP_OPTIONS["state"]["choices"]
     assert set(documented["rules"]["suboptions"]) == {*virt_secgroup.MATCH_OPTIONS, "group"}
     assert set(documented["provider_rules"]["suboptions"]) == {*virt_secgroup.MATCH_OPTIONS, "action"}
+
+
+def test_what_ansible_itself_finds_wrong_is_told_by_place(secgroup_module: RunModule) -> None:
+    rules = [{"protocol": "icmp", "icmp_type": "echo"}, {"direction": "in"}, {"port": [1]}]
+    assert options_of(secgroup_module(name="web", rules=rules))[:2] == ["rules[0].icmp_type", "rules[1].direction"]
+    for params in ({"rules": "tcp"}, {"groups": "web"}, {"members": "web"}, {"purge_rules": "perhaps"}):
+        wrong = secgroup_module(**({} if "groups" in params else {"name": "web"}), **params)
+        assert kind(wrong) == "invalid_input"
