@@ -33,7 +33,7 @@ _PROGRAMS = {
 _MODULES = (
     "virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod sr_mod ata_piix ahci virtio_net net_failover virtio_console "
     "virtio_balloon virtio_rng e1000 isofs vfat nls_cp437 nls_ascii nls_iso8859_1 nls_utf8 button evdev "
-    "xen_blkfront xen_netfront"
+    "xen_blkfront xen_netfront bridge"
 ).split()
 _OS_RELEASE = 'ID=anyvirt-guest\nNAME="anyvirt test guest"\nPRETTY_NAME="anyvirt test guest"\nVERSION_ID="1"\n'
 
