@@ -34,8 +34,8 @@ class _Jump(NamedTuple):
         return " ".join(("-A", self.chain, *self.rule))
 
 
-# What comes last here comes first in its chain. In libvirt-in-post libvirt accepts what guests send: that is left of its
-# own when the first two of its rules are gone, and the third is not.
+# What comes last here comes first in its chain. In libvirt-in-post libvirt accepts what guests send: that alone is in
+# force while the first two of its rules are gone, and the third is not.
 _JUMPS = (
     _Jump("FORWARD", "libvirt-out"),
     _Jump("FORWARD", "libvirt-in"),
