@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Callable
 
 from ..errors import AnyvirtError
 from ..model.secgroup import SecurityGroup
@@ -26,12 +26,14 @@ class PlannedForHost:
     Attributes:
         key: Its name among the results. ``what``: its name for people.
         before, after: In the words of the module's options.
+        look: Says what it is like now, in the same words.
     """
 
     key: str
     what: str
     before: Any
     after: Any
+    look: Callable[[], Any]
     unit: Unit = field(default_factory=Unit)
 
 
@@ -98,6 +100,6 @@ def _host_result(item: PlannedForHost) -> dict[str, Any]:
         "after": item.after,
     }
     if item.unit.error is not None:
-        add_failure(result, item.unit.error, item.unit.error.rolled_back is False)
+        add_failure(result, item.unit.error, item.after != item.before or item.unit.error.rolled_back is False)
         result.pop("changes", None)
     return result

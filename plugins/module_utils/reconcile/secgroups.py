@@ -19,7 +19,7 @@ from .secgroup_plans import PlannedGroup, Unit, planned_groups
 from .secgroup_results import PlannedForHost, add_failures, result_of
 from .secgroup_rules import provider_rules_as_dicts
 from .secgroup_verify import verify
-from .secgroup_world import World, find_problems, read_world
+from .secgroup_world import KnownMembers, World, find_problems, read_world
 from .task import Task
 from .workers import run_chains
 
@@ -41,7 +41,7 @@ def reconcile_secgroups(task: Task) -> dict[str, Any]:
         if wanted.verify:
             return _verified(driver, wanted, world, planned, task)
         if not task.check_mode:
-            _carry_out(driver, [item.unit for item in for_host] + units, planned, task)
+            _carry_out(driver, for_host, units, planned, task)
         return {**result_of(planned, for_host, task), "host": world.host, "members": as_lists(world.members)}
 
 
@@ -76,7 +76,11 @@ def _plan_for_host(driver: FirewallDriver, wanted: DesiredFirewall, world: World
 def _plan_provider(driver: FirewallDriver, wanted: DesiredFirewall, world: World) -> PlannedForHost:
     rules, now = wanted.provider or (), world.provider
     planned = PlannedForHost(
-        "provider_rules", "operator's rules", provider_rules_as_dicts(now), provider_rules_as_dicts(rules)
+        "provider_rules",
+        "operator's rules",
+        provider_rules_as_dicts(now),
+        provider_rules_as_dicts(rules),
+        lambda: provider_rules_as_dicts(driver.get_provider_rules()),
     )
     if rules != now:
         count = f"{len(rules)} rule{'' if len(rules) == 1 else 's'} instead of {len(now)}"
@@ -94,13 +98,20 @@ def _plan_members(driver: FirewallDriver, reported: Reported, world: World, task
             f"was known of these hosts stays{forgotten}"
         )
     changes = reported.changes(world.remote, world.host)
-    hosts = sorted(changes)
-    before = {"hosts": {host: as_lists(world.remote.get(host, {})) for host in hosts}, "stale": list(world.stale)}
-    after = {"hosts": {host: as_lists(changes[host]) for host in hosts}, "stale": []}
-    planned = PlannedForHost("remote_members", "members on other hosts", before, after)
+
+    def told(known: KnownMembers, stale: Sequence[str]) -> dict[str, Any]:
+        return {"hosts": {host: as_lists(known.get(host, {})) for host in sorted(changes)}, "stale": list(stale)}
+
+    planned = PlannedForHost(
+        "remote_members",
+        "members on other hosts",
+        told(world.remote, world.stale),
+        told(changes, ()),
+        lambda: told(driver.get_remote_members(), driver.stale_group_members()),
+    )
     words = []
     if changes:
-        words.append(f"take over the members of groups on {', '.join(hosts)}")
+        words.append(f"take over the members of groups on {', '.join(sorted(changes))}")
     if world.stale:
         words.append(f"bring the members of {', '.join(world.stale)} up to date")
 
@@ -118,15 +129,22 @@ def _plan_members(driver: FirewallDriver, reported: Reported, world: World, task
 # -- applying -------------------------------------------------------------------------------------------------------
 
 
-def _carry_out(driver: FirewallDriver, units: Sequence[Unit], planned: Sequence[PlannedGroup], task: Task) -> None:
-    todo = [unit for unit in units if unit.plan and unit.error is None]
+def _carry_out(
+    driver: FirewallDriver,
+    for_host: Sequence[PlannedForHost],
+    units: Sequence[Unit],
+    planned: Sequence[PlannedGroup],
+    task: Task,
+) -> None:
+    todo = [unit for unit in (*(item.unit for item in for_host), *units) if unit.plan and unit.error is None]
     run_chains([todo], lambda unit: unit.plan.run(), 1)
-    if not any(item.steps for item in planned):
-        return
     try:
-        seen = driver.get_security_groups()
+        for item in for_host:
+            if item.unit.error is not None:
+                item.after = item.look()
+        if any(item.steps for item in planned):
+            seen = driver.get_security_groups()
+            for group in planned:
+                group.after = seen.get(group.wanted.name)
     except AnyvirtError as error:
         task.warn(f"what came of it could not be read: {error}")
-        return
-    for item in planned:
-        item.after = seen.get(item.wanted.name)

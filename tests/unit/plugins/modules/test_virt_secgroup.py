@@ -189,7 +189,18 @@ def test_what_fails_for_the_host_does_not_hinder_the_groups(secgroup_module: Run
     assert kind(failed) == "hypervisor_error"
     assert failed["msg"] == "operator's rules: set the operator's rules: 2 rules instead of 0: no"
     assert failed["provider_rules"]["error"]["kind"] == "hypervisor_error"
+    assert failed["provider_rules"]["after"] == []
     assert failed["group"]["changed"]
+
+
+def test_what_failed_for_the_host_is_told_as_it_is_now(secgroup_module: RunModule, folder: Path) -> None:
+    folder.mkdir()
+    members = [{"host": "other", "members": {"web": ["10.0.0.1/32"]}}]
+    for when, now in (("before", {}), ("after", {"web": ["10.0.0.1/32"]})):
+        dial(folder, faults=[{"operation": "members_change", "error": "hypervisor_error", "when": when}])
+        failed = secgroup_module(members=members)
+        assert failed["remote_members"]["after"] == {"hosts": {"other": now}, "stale": []}
+        assert failed["remote_members"]["changed"] is failed["changed"] is bool(now)
 
 
 def test_members_go_from_host_to_host(secgroup_module: RunModule, instance_module: RunModule, folder: Path) -> None:
