@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 import libvirt
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall import FirewallDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.domain_filters import filter_reference
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.nwfilter import NwfilterEngine
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.store import Declarations
@@ -34,6 +35,8 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup imp
     SecurityGroup,
 )
 from contract.platforms.libvirt_qemu import QemuPlatform
+from contract.secgroup_helpers import OPEN
+from contract.secgroup_helpers import filtered as filtered_instance
 
 pytestmark = pytest.mark.on("libvirt")
 
@@ -234,6 +237,28 @@ def test_nothing_of_ours_is_left_in_the_kernel(platform: QemuPlatform, declarati
     engine.drop_ports([FIXED])
     assert "anyvirt" not in Runner().run(("iptables", "-S")) + Runner().run(("ip6tables", "-S"))
     assert [name for name in declarations.names() if "nic" in name] == []
+
+
+def test_an_instance_that_libvirt_has_stopped_to_filter(platform: QemuPlatform, secgroups: FirewallDriver):
+    secgroups.define_security_group(OPEN)
+    filtered_instance(platform, secgroups, "one", power_on=True)
+    with platform.connection() as connection:
+        [binding] = connection.listAllNWFilterBindings()
+        binding.delete()
+    assert [drift.instance for drift in secgroups.verify_filters()] == ["one"]
+    secgroups.restore_filters()
+    assert secgroups.verify_filters() == []
+    assert secgroups.instance_filter_exists("one")
+
+
+def test_a_libvirt_without_nwfilter():
+    connection = libvirt.open("test:///default")
+    try:
+        [problem] = NwfilterEngine(Declarations(libvirt, connection)).problems()
+    finally:
+        connection.close()
+    assert "install it" in problem
+    assert "nftables" in problem
 
 
 def test_what_nwfilter_cannot_do_is_refused_in_words(declarations: Declarations):
