@@ -134,5 +134,5 @@ class Chance:
 
     def _any_address(self, version: int) -> str:
         party = self._random.choice((*KNOWN, *_OUTSIDERS, HOST))
-        special = ("0.0.0.0", "10.98.0.3") if version == 4 else ("::", "fe80::5", "fd98::5")
-        return self._random.choice((*special, party.address(version)))
+        special = ["0.0.0.0", "10.98.0.3"] if version == 4 else ["::", "fe80::5", "fd98::5"]
+        return self._random.choice([*special, party.address(version)])

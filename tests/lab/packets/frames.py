@@ -40,7 +40,7 @@ def multicast_mac(address: str) -> str:
 def checksum(data: bytes) -> int:
     """The sum that IP and its protocols protect themselves with."""
     padded = data + b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
+    total: int = sum(struct.unpack(f"!{len(padded) // 2}H", padded))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
