@@ -18,7 +18,7 @@ from contract.packet_sending import Case, Step
 
 SEED = 5_2026
 POLICIES, PACKETS = 100, 50
-REAL_POLICIES, REAL_PACKETS = 4, 20
+REAL_POLICIES, REAL_PACKETS = 2, 25
 
 
 def test_the_oracle_agrees_with_ec2():
