@@ -22,7 +22,7 @@ from contract import child
 from contract.platforms.base import Platform
 from contract.secgroup_helpers import OPEN, WHERE, filtered, wanted
 
-pytestmark = pytest.mark.on(*WHERE)
+pytestmark = [pytest.mark.on(*WHERE), pytest.mark.slow]
 
 TURNS = 12
 

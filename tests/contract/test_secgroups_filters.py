@@ -17,7 +17,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
 from contract.platforms.base import Platform
 from contract.secgroup_helpers import OPEN, PROVIDER, RICH, WHERE, filtered, own_nic, wanted
 
-pytestmark = pytest.mark.on(*WHERE)
+pytestmark = [pytest.mark.on(*WHERE), pytest.mark.slow]
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from contract.platforms.base import Platform
 from contract.secgroup_helpers import OPEN, WHERE
 from contract.task import Outcome, nic, run, small
 
-pytestmark = pytest.mark.on(*WHERE)
+pytestmark = [pytest.mark.on(*WHERE), pytest.mark.slow]
 
 _INTERRUPTS = re.compile(
     r"(force_off|start|reset|reboot|suspend|virDomain(Create|Destroy|Reset|Reboot|Shutdown|ManagedSave)"

@@ -23,7 +23,7 @@ from contract.helpers import eventually
 from contract.platforms.base import Platform
 from contract.secgroup_helpers import ELSEWHERE, OPEN, WHERE, filtered, own_nic
 
-pytestmark = pytest.mark.on(*WHERE)
+pytestmark = [pytest.mark.on(*WHERE), pytest.mark.slow]
 
 NEEDS_WEB = SecurityGroup("db", (Rule(INGRESS, TCP, group="web", port_min=5432, port_max=5432), *DEFAULT_EGRESS))
 
