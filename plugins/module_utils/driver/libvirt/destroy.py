@@ -45,6 +45,7 @@ class DestroyMixin(LogsMixin, RemainsMixin, FilteringMixin):
             state, persistent = handle.state()[0], bool(handle.isPersistent())
             active = bool(handle.isActive())
             domain = Domain.parse(handle.XMLDesc(self.libvirt.VIR_DOMAIN_XML_INACTIVE))
+        self.require_reachable(domain)
         doomed = self.unneeded(self._candidates(domain, delete_volumes), but=name)
         with UndoStack() as done:
             note = self.note_removal(name, doomed, done) if doomed else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...errors import SecurityGroupNotFound, Unsupported
@@ -14,7 +15,7 @@ from ...model.secgroup import HostPolicy, Port, SecurityGroup, project_group
 from ...undo import UndoStack
 from ..uri import ConnectionOptions
 from .domain_filters import ENGINES, NWFILTER, PACKET_ENGINES
-from .groupreading import FilteredDomain, GroupReadingMixin, merged
+from .groupreading import GroupReadingMixin, merged
 
 if TYPE_CHECKING:
     import libvirt
@@ -91,6 +92,23 @@ class EnginesMixin(GroupReadingMixin):
             Unsupported: one of them cannot be reached from here, so that it would go on with the old rules.
         """
         return [self.engine(name) for name in sorted(self.declarations.engines_in_use()) if name != NWFILTER]
+
+    def put_ports(self, name: str, ports: Sequence[Port]) -> None:
+        """Have an engine filter these ports.
+
+        The groups of nwfilter are the declarations, and are left to those who change them. Another engine is told them,
+        and once more if they have changed while it was.
+        """
+        engine = self.engine(name)
+        policy = self.policy_for(ports)
+        if name == NWFILTER:
+            engine.put_ports(ports, replace(policy, groups={}))
+            return
+        for _round in range(_ROUNDS):
+            engine.put_ports(ports, policy)
+            before, policy = policy, self.policy_for(ports)
+            if policy == before:
+                return
 
     def policy_for(self, ports: Sequence[Port]) -> HostPolicy:
         """What an engine has to know for these ports.
@@ -173,14 +191,13 @@ class EnginesMixin(GroupReadingMixin):
         if name in PACKET_ENGINES and name not in self.declarations.engines_in_use():
             done.push(f"note that {name} is not used", self.declarations.mark_engine(name))
 
-    def unmark_unused(self, name: str, but: str) -> None:
-        """Note that an engine has no ports any more, if no instance beside ``but`` has any."""
-        if name in PACKET_ENGINES and not any(
-            domain.record.engine == name for domain in self.filtered_domains() if domain.config.name != but
-        ):
+    def unmark_unused(self, name: str, but: str | None = None) -> None:
+        """Note that an engine has no ports any more, if no instance beside the one with the UUID ``but`` has any. It is
+        looked again afterwards: somebody may have made one that relied on the mark."""
+        if name in PACKET_ENGINES and not self._is_used(name, but):
             self.declarations.unmark_engine(name)
+            if self._is_used(name, but):
+                self.declarations.mark_engine(name)
 
-    def forget_unused_engines(self, domains: Iterable[FilteredDomain]) -> None:
-        """Note for all engines which of them these domains, all that there are, do not need."""
-        for name in self.declarations.engines_in_use() - {domain.record.engine for domain in domains}:
-            self.declarations.unmark_engine(name)
+    def _is_used(self, name: str, but: str | None) -> bool:
+        return any(domain.record.engine == name and domain.config.uuid != but for domain in self.filtered_domains())

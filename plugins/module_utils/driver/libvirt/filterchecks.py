@@ -66,7 +66,8 @@ class FilterChecksMixin(SecurityGroupsMixin):
         with self.other_driver() as other:
             if isinstance(other, FilterChecksMixin):
                 other._tie_all()
-        self.forget_unused_engines(domains)
+        for name in self.declarations.engines_in_use():
+            self.unmark_unused(name)
         self.refresh_security_group_members()
 
     def _engines_of(self, domains: Sequence[FilteredDomain]) -> list[str]:

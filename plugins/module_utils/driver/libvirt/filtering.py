@@ -10,12 +10,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, tostring
 
-from ...errors import InvalidInput, Problem
+from ...errors import InvalidInput, Problem, Unsupported
 from ...model.secgroup import Port
 from ...undo import Undo, UndoStack
 from .domain import Domain
 from .domain_filters import (
     NWFILTER,
+    PACKET_ENGINES,
     devices_of,
     filter_name,
     filter_reference,
@@ -50,8 +51,16 @@ class FilteringMixin(EnginesMixin):
         ]
         if problems:
             raise InvalidInput(problems)
-        for name in record.security_groups or ():
-            self.require_group(name)
+        rules = [rule for name in record.security_groups or () for rule in self.require_group(name).rules]
+        refused = self.engine(record.engine).unsupported_rules(rules)
+        if refused:
+            raise Unsupported(f"the security groups of instance {config.name!r} need more: {'; '.join(refused)}")
+
+    def require_reachable(self, config: Domain) -> None:
+        """Raise where an instance's filters could not be removed from here."""
+        name = config.record.filtering.engine
+        if name in PACKET_ENGINES and not self.is_on_this_host:
+            self.engine(name)
 
     def put_filters(self, config: Domain, done: UndoStack) -> None:
         """Filter an instance that does not run (yet)."""
@@ -62,14 +71,14 @@ class FilteringMixin(EnginesMixin):
         engine = self.engine(name)
         self.mark_engine(name, done)
         done.push("remove the filters", lambda: engine.drop_ports(ports))
-        engine.put_ports(ports, self.policy_for(ports))
+        self.put_ports(name, ports)
 
     def ensure_filters(self, config: Domain) -> None:
         """See to it that the filters are there before a start: after a reboot of the host some are not."""
         name = config.record.filtering.engine
         if name is not None:
             ports = self.ports_of_domain(config, {})
-            self.engine(name).put_ports(ports, self.policy_for(ports))
+            self.put_ports(name, ports)
 
     def drop_filters(self, config: Domain, done: UndoStack) -> None:
         """Filter an instance no more that does not run and is about to be removed."""
@@ -82,7 +91,7 @@ class FilteringMixin(EnginesMixin):
         engine = self.engine(name)
         done.push("put the filters back", self._putting_back(engine, ports))
         engine.drop_ports(ports)
-        self.unmark_unused(name, config.name)
+        self.unmark_unused(name, config.uuid)
 
     def refresh_members_of(self, config: Domain | None) -> None:
         """An instance has started, stopped, or is about to go: rules about its groups follow."""
@@ -108,7 +117,7 @@ class FilteringMixin(EnginesMixin):
         if running is not None:
             self._tie_running(handle, running, after == NWFILTER, done)
         if before is not None and before != after:
-            self._drop_changed(before, old_ports, new.name, done)
+            self._drop_changed(before, old_ports, new.uuid, done)
 
     def drop_unplugged(self, old: Domain, new: Domain, done: UndoStack) -> None:
         """After the guest has let go of NICs: their filters go, too."""
@@ -139,17 +148,12 @@ class FilteringMixin(EnginesMixin):
             done.push("put the filters back", self._putting_back(engine, had))
         if new:
             done.push("remove the filters", lambda: engine.drop_ports(new))
-        engine.put_ports(ports, self.policy_for(ports))
+        self.put_ports(name, ports)
 
-    def _drop_changed(self, name: str, ports: Sequence[Port], but: str, done: UndoStack) -> None:
+    def _drop_changed(self, name: str, ports: Sequence[Port], but: str | None, done: UndoStack) -> None:
         engine = self.engine(name)
 
-        def put_back() -> None:
-            with UndoStack() as marks:
-                self.mark_engine(name, marks)
-            engine.put_ports(ports, self.policy_for(ports))
-
-        done.push("put the filters back", put_back)
+        done.push("put the filters back", self._putting_back(engine, ports))
         engine.drop_ports(ports)
         self.unmark_unused(name, but)
 
@@ -157,7 +161,7 @@ class FilteringMixin(EnginesMixin):
         def put_back() -> None:
             with UndoStack() as marks:
                 self.mark_engine(engine.name, marks)
-            engine.put_ports(ports, self.policy_for(ports))
+            self.put_ports(engine.name, ports)
 
         return put_back
 

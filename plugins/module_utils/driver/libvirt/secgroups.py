@@ -54,6 +54,7 @@ class SecurityGroupsMixin(FilteringMixin, FirewallDriver):
             for engine in engines:
                 done.push(f"put back what {engine.name} had", self._putting_back_group(engine, group.name, before))
                 engine.put_groups([group], members)
+                self._follow_others(engine, group)
             self.refresh_members(group.refers_to)
         return lambda: done.take_back(f"the change of the security group {group.name!r}")
 
@@ -125,6 +126,13 @@ class SecurityGroupsMixin(FilteringMixin, FirewallDriver):
         named = {name for group in self.declarations.groups().values() for name in group.refers_to}
         projects = {domain.record.project for domain in self.filtered_domains()}
         self.refresh_members(named | {project_group(project) for project in projects if project is not None})
+
+    def _follow_others(self, engine: Engine, told: SecurityGroup) -> None:
+        """Tell an engine what somebody else has made of a group meanwhile: the last to declare it need not be the last
+        to tell."""
+        now = self.declarations.group(told.name)
+        if now is not None and now != told:
+            engine.put_groups([now], self.members_now(now.refers_to))
 
     def _require_enforceable(self, group: SecurityGroup) -> None:
         """Raise when an engine that filters one of the group's members has no words for its rules."""
