@@ -16,9 +16,11 @@ from lab.packets import frames, payloads
 from lab.packets.endpoints import Endpoint, RawPacket
 from lab.packets.wire import Sending, Wire, new_mark
 
-_FRAGMENT_SIZE = 1000
+BIG, TINY = 1000, 8
+"""Sizes of fragments; TCP's flags are not in a tiny first one."""
 _FILLING = b"." * 1500
 _DHCP_PORTS = (67, 68)
+_ALIGNMENT = b"...."
 _ND_HOP_LIMIT = 255
 _GRE = 47
 _TUNNELLED = bytes.fromhex("000088b5")
@@ -31,7 +33,7 @@ class Step(NamedTuple):
 
     Attributes:
         flags: Of TCP; what the state makes probable when it is empty.
-        fragments: In two pieces.
+        fragments: The size of the pieces; 0 for a whole packet.
         quotes: The packet that an ICMP error is about.
     """
 
@@ -39,7 +41,7 @@ class Step(NamedTuple):
     sender: Party
     receiver: Party
     flags: str = ""
-    fragments: bool = False
+    fragments: int = 0
     quotes: Packet | None = None
 
 
@@ -128,8 +130,7 @@ def _raw(step: Step, first: bytes, last: bytes) -> tuple[RawPacket, frozenset[by
         return RawPacket((frames.ethernet(source, target, packet.ethertype, first),)), frozenset({first})
     body, marks = _transport(step, first, last)
     hops = _ND_HOP_LIMIT if packet.protocol == frames.ICMPV6 else 64
-    size = _FRAGMENT_SIZE if step.fragments else None
-    pieces = frames.ip_fragments(packet.src, packet.dst, packet.protocol or 0, body, size, hops)
+    pieces = frames.ip_fragments(packet.src, packet.dst, packet.protocol or 0, body, step.fragments or None, hops)
     kind = frames.IPV6 if ":" in packet.src else frames.IPV4
     tag = 7 if packet.ethertype == frames.VLAN else None
     return RawPacket(tuple(frames.ethernet(source, target, kind, piece, tag) for piece in pieces), tuple(pieces)), marks
@@ -140,8 +141,10 @@ def _transport(step: Step, first: bytes, last: bytes) -> tuple[bytes, frozenset[
     mark = frozenset({first})
     ends = (packet.src, packet.dst)
     ports = (packet.sport or 0, packet.dport or 0)
-    data = first + _FILLING + last if step.fragments else first
+    data = first + (_FILLING if step.fragments == BIG else b"") + last if step.fragments else first
     marks = frozenset({first, last}) if step.fragments else mark
+    if step.fragments == TINY and packet.protocol == frames.TCP:
+        data = _ALIGNMENT + data  # no mark is cut in two
     if packet.protocol == frames.TCP:
         flags = step.flags or ("S" if packet.state == "new" else "A")
         return frames.tcp(*ends, *ports, data, flags=flags, **_place_in_stream(step, flags)), marks

@@ -22,7 +22,7 @@ from contract.packet_parties import (
     WEB2,
     Party,
 )
-from contract.packet_sending import Case, Step, a_packet, again, answer
+from contract.packet_sending import BIG, TINY, Case, Step, a_packet, again, answer
 from lab.packets import frames, payloads
 from lab.packets.frames import BROADCAST, ICMP, ICMPV6, TCP, UDP, multicast_mac
 
@@ -195,10 +195,13 @@ INGRESS = (
     one("tcp from the host", HOST, WEB, TCP, dport=80),
     one("tcp from the host to a closed port", HOST, WEB, TCP, dport=22),
     one("udp from the host, IPv6", HOST, WEB, UDP, 6, dport=5001),
-    one("udp fragments to an open guest", STREET, OPEN, UDP, fragments=True),
-    one("udp fragments to a closed port", STREET, WEB, UDP, dport=5000, fragments=True),
-    one("udp fragments to an open port, IPv6", STREET, WEB, UDP, 6, dport=5001, fragments=True),
-    one("udp fragments to a closed port, IPv6", STREET, WEB2, UDP, 6, dport=5002, fragments=True),
+    one("udp fragments to an open guest", STREET, OPEN, UDP, fragments=BIG),
+    one("tcp in tiny fragments to an open port", STREET, WEB, TCP, dport=80, fragments=TINY),
+    one("tcp in tiny fragments to a closed port", STREET, WEB, TCP, dport=22, fragments=TINY),
+    one("tcp in tiny fragments to a closed port, IPv6", STREET, WEB, TCP, 6, dport=22, fragments=TINY),
+    one("udp fragments to a closed port", STREET, WEB, UDP, dport=5000, fragments=BIG),
+    one("udp fragments to an open port, IPv6", STREET, WEB, UDP, 6, dport=5001, fragments=BIG),
+    one("udp fragments to a closed port, IPv6", STREET, WEB2, UDP, 6, dport=5002, fragments=BIG),
     one("broadcast to a port that is closed", STREET, WEB, UDP, dst="10.99.0.255", dst_mac=BROADCAST),
     one("broadcast to a guest that is open", STREET, OPEN, UDP, dst="10.99.0.255", dst_mac=BROADCAST),
 )
@@ -221,8 +224,8 @@ EGRESS = (
     one("tcp to a group's member, IPv6", STRICT, WEB2, TCP, 6, dport=80),
     one("tcp to a member on another host", STRICT, FAR_MEMBER, TCP, dport=80),
     one("tcp to a guest that is no member", STRICT, OPEN, TCP, dport=80),
-    one("udp fragments out", WEB, STREET, UDP, fragments=True),
-    one("udp fragments out of a strict group", STRICT, HOST, UDP, dport=9, fragments=True),
+    one("udp fragments out", WEB, STREET, UDP, fragments=BIG),
+    one("udp fragments out of a strict group", STRICT, HOST, UDP, dport=9, fragments=BIG),
 )
 
 OPERATOR = (
@@ -345,7 +348,7 @@ def conversations() -> Iterable[Case]:
     yield one("tcp with flags that nobody sets", STREET, WEB, TCP, dport=80, flags="SF", state="invalid")
     yield one("a guest's tcp answer to nothing", OPEN, STREET, TCP, dport=80, flags="SA", state="invalid")
     big = step(WEB, STREET, UDP, dport=4449)
-    yield Case("an answer in fragments", (big, answer(big)._replace(fragments=True)))
+    yield Case("an answer in fragments", (big, answer(big)._replace(fragments=BIG)))
     redirect = {"icmp_type": payloads.REDIRECT, "state": "invalid"}
     yield one("an ICMPv6 redirect about nothing", STREET, OPEN, ICMPV6, 6, **redirect)
     solicitation = {"icmp_type": payloads.ROUTER_SOLICITATION}

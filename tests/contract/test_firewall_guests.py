@@ -26,7 +26,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup imp
 from contract.firewall_engines import HOST_ADDRESSES
 from contract.helpers import eventually
 from contract.packet_parties import BRIDGE, HOST, STREET, STREET_DEVICE, WEB, WEB_RULES
-from contract.packet_sending import Case, answer, send
+from contract.packet_sending import BIG, Case, answer, send
 from contract.packet_table import DHCP_CLIENT, DHCP_SERVER, PING, STRANGE_MAC, arp, discovery, one, step
 from contract.platforms.libvirt_qemu import HostedPlatform
 from lab.packets import payloads
@@ -69,7 +69,7 @@ def cases() -> list[Case]:
         discovery("a rogue router advertisement", WEB, STREET, payloads.ROUTER_ADVERTISEMENT),
         discovery("neighbour solicitation", WEB, STREET, payloads.NEIGHBOUR_SOLICITATION),
         one("a VLAN tag", WEB, STREET, UDP, ethertype=VLAN),
-        one("fragments", WEB, STREET, UDP, fragments=True),
+        one("fragments", WEB, STREET, UDP, fragments=BIG),
         one("tcp to an open port", STREET, WEB, TCP, dport=80),
         one("tcp to a closed port", STREET, WEB, TCP, dport=22),
         one("tcp to an open port, IPv6", STREET, WEB, TCP, 6, dport=80),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+from itertools import count
 
 ARP = 0x0806
 RARP = 0x8035
@@ -22,6 +23,10 @@ _FRAGMENT_HEADER = 44
 
 BROADCAST = "ff:ff:ff:ff:ff:ff"
 
+_Place = tuple[int, int, bool]
+"""Of a fragment: its packet's number, its offset, and whether there are more."""
+
+_identifications = count(1)
 _TCP_FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16}
 _MORE_FRAGMENTS = 0x2000
 
@@ -78,40 +83,33 @@ def ip_fragments(
     make = _ipv6 if ":" in source else _ipv4
     if size is None:
         return [make(source, target, protocol, payload, None, hop_limit)]
+    identification = next(_identifications) & 0xFFFF
     pieces = []
     for offset in range(0, len(payload), size):
         more = offset + size < len(payload)
-        pieces.append(make(source, target, protocol, payload[offset : offset + size], (offset, more), hop_limit))
+        pieces.append(
+            make(source, target, protocol, payload[offset : offset + size], (identification, offset, more), hop_limit)
+        )
     return pieces
 
 
-def _ipv4(
-    source: str, target: str, protocol: int, payload: bytes, place: tuple[int, bool] | None, hop_limit: int
-) -> bytes:
-    offset, more = place or (0, False)
+def _ipv4(source: str, target: str, protocol: int, payload: bytes, place: _Place | None, hop_limit: int) -> bytes:
+    identification, offset, more = place or (0, 0, False)
     fragment = offset // 8 | (_MORE_FRAGMENTS if more else 0)
-    identification = 0 if place is None else _identification(source, target)
     fields = (0x45, 0, 20 + len(payload), identification, fragment, hop_limit, protocol)
     addresses = ipaddress.IPv4Address(source).packed + ipaddress.IPv4Address(target).packed
     header = struct.pack("!BBHHHBBH", *fields, 0) + addresses
     return struct.pack("!BBHHHBBH", *fields, checksum(header)) + addresses + payload
 
 
-def _ipv6(
-    source: str, target: str, protocol: int, payload: bytes, place: tuple[int, bool] | None, hop_limit: int
-) -> bytes:
+def _ipv6(source: str, target: str, protocol: int, payload: bytes, place: _Place | None, hop_limit: int) -> bytes:
     if place is not None:
-        offset, more = place
+        identification, offset, more = place
         place_and_more = offset | (1 if more else 0)
-        payload = struct.pack("!BBHI", protocol, 0, place_and_more, _identification(source, target)) + payload
+        payload = struct.pack("!BBHI", protocol, 0, place_and_more, identification) + payload
         protocol = _FRAGMENT_HEADER
     addresses = ipaddress.IPv6Address(source).packed + ipaddress.IPv6Address(target).packed
     return struct.pack("!IHBB", 6 << 28, len(payload), protocol, hop_limit) + addresses + payload
-
-
-def _identification(source: str, target: str) -> int:
-    """One number for all fragments of a packet; two fragmented packets of one test have different addresses."""
-    return checksum(source.encode() + target.encode()) or 1
 
 
 def udp(source: str, target: str, sport: int, dport: int, data: bytes) -> bytes:
