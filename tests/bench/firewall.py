@@ -4,7 +4,7 @@
 """What one changed rule of a security group costs, by engine, with few and with many interfaces in the group, beside
 the way of one filter for each instance.
 
-Usage: python -m bench.firewall [--engines nwfilter,nftables,iptables] [--counts 10,100,500] [--nwfilter-counts 2,5,10]
+Usage: python -m bench.firewall [--engines nwfilter,nftables,iptables] [--counts 10,100,500] [--nwfilter-counts 1,2,4]
                                 [--rules 10] [--repeats 5]
 
 Interfaces are taps without guests, on a bridge of a libvirtd of our own. Each change is over when the kernel has it.
@@ -27,6 +27,7 @@ from typing import ClassVar, NamedTuple
 
 import libvirt
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.basefilters import ADDRESS, BASE
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.engine import Engine
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.iptables import IptablesEngine
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.nftables import NftEngine
@@ -139,7 +140,8 @@ class Contender(ABC):
 
 
 class Nwfilter(Contender):
-    """Redefining a filter makes libvirt write the rules of all interfaces anew that refer to it."""
+    """Redefining a filter makes libvirt write all rules anew of all interfaces that refer to it. The peer's filters
+    refer to the same base."""
 
     name = "nwfilter"
     is_slow = True
@@ -152,8 +154,9 @@ class Nwfilter(Contender):
             # With the identity that it has, as whoever redefines one has to.
             identity = uuid.uuid5(uuid.NAMESPACE_DNS, port.mac)
             self.site.connection.nwfilterDefineXML(
-                f"<filter name='{_own_filter(port)}' chain='root'><uuid>{identity}</uuid>"
-                f"{''.join(map(_nwfilter_rule, rules))}<rule action='drop' direction='in'><all/></rule></filter>"
+                f"<filter name='{_own_filter(port)}' chain='root'><uuid>{identity}</uuid><filterref filter='{BASE}'/>"
+                f"<filterref filter='{ADDRESS}'><parameter name='IP' value='{port.addresses[0].partition('/')[0]}'/>"
+                f"</filterref>{''.join(map(_nwfilter_rule, rules))}</filter>"
             )
 
     def remove_each(self, ports: Sequence[Port]) -> None:
@@ -270,7 +273,7 @@ def print_table(rows: Iterator[Row]) -> None:
         )
 
 
-def counts_by_engine(many: str = "10,100,500", few: str = "2,5,10") -> dict[str, list[int]]:
+def counts_by_engine(many: str = "10,100,500", few: str = "1,2,4") -> dict[str, list[int]]:
     """How many interfaces to measure with: ``few`` of them for slow engines."""
     return {
         name: [int(count) for count in (few if kind.is_slow else many).split(",")] for name, kind in CONTENDERS.items()
@@ -343,7 +346,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--engines", default=",".join(CONTENDERS), help="of these, separated by commas")
     parser.add_argument("--counts", default="10,100,500", help="how many interfaces, separated by commas")
-    parser.add_argument("--nwfilter-counts", default="2,5,10", help="the same for nwfilter")
+    parser.add_argument("--nwfilter-counts", default="1,2,4", help="the same for nwfilter")
     parser.add_argument("--rules", type=int, default=10, help="of the group")
     parser.add_argument("--repeats", type=int, default=5, help="changes of which the median is taken")
     arguments = parser.parse_args()
