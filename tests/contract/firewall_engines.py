@@ -98,7 +98,7 @@ class Firewall:
     def disagreements(self, cases: Sequence[Case]) -> list[str]:
         """Send all cases; where what arrived is not what the oracle says of the policy."""
         self.wire.network.forget_connections()
-        self.wire.prove_alive()
+        self.wire.settle()
         found = []
         for case, came in zip(cases, send(self.wire, self.places, cases)):
             expected = would_accept(self.policy, case.steps[-1].packet)

@@ -51,7 +51,7 @@ class Routed:
         network.set("ipv4/ip_forward", "1")
         network.set("ipv6/conf/all/forwarding", "1")
         wire.know([(party.address(version), party.mac) for party in (STREET, *parties) for version in (4, 6)])
-        wire.prove_alive()
+        wire.settle()
 
     def passes(self, sender: Party, receiver: Party, body: Body, *, version: int = 4, size: int | None = None) -> bool:
         """Whether a packet arrives; ``body`` makes what is in it of the two addresses and data."""

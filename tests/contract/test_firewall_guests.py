@@ -118,7 +118,7 @@ def change_to(engine: str, secgroups: FirewallDriver) -> None:
 
 def disagreements(wire: Wire, places: dict[str, Endpoint], policy: HostPolicy) -> list[str]:
     wire.network.forget_connections()
-    wire.prove_alive()
+    wire.settle()
     wanted = [case for case in cases() if all(would_accept(policy, earlier.packet) for earlier in case.steps[:-1])]
     arrived = send(wire, places, wanted)
     return [

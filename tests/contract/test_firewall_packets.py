@@ -47,7 +47,7 @@ def test_without_filters_all_packets_arrive(host: Platform):
     with closing(Network.new()) as network, open_wire(network, BRIDGE, HOST.mac, HOST_ADDRESSES) as wire:
         places = put_on(wire)
         for cases in (*TABLE.values(), BEFORE_LEARNING, AFTER_LEARNING):
-            wire.prove_alive()
+            wire.settle()
             assert [case.name for case, came in zip(cases, send(wire, places, cases)) if not came] == []
 
 

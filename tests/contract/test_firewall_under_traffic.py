@@ -73,6 +73,7 @@ def test_no_packet_is_lost_and_none_slips_through(firewall: Firewall, change: Ca
     steps = traffic_steps()
     before = firewall.policy
     firewall.wire.network.forget_connections()
+    firewall.wire.settle()
     stop = Event()
     sent: list[Step] = []
 

@@ -23,7 +23,9 @@ from lab.packets.network import Network
 AnyEndpoint = TypeVar("AnyEndpoint", bound=Endpoint)
 
 _MARK = re.compile(rb"\xa7av(.{4})\xa7", re.DOTALL)
-_ALIVE_TIMEOUT_S = 5.0
+_START_TIMEOUT_S = 20.0
+_ALIVE_TIMEOUT_S = 10.0
+_SHORT_S = 1.0
 _SETTLE_S = 0.03
 """How long stragglers may take after the last frame that was waited for."""
 
@@ -128,7 +130,19 @@ class Wire:
         self._collected = {}
         return [sending.marks <= seen.get(sending.receiver, set()) for sending in sendings]
 
-    def prove_alive(self) -> None:
+    def settle(self) -> None:
+        """Wait until all ports are at work, which a new one is not at once, and the bridge knows who is where."""
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        while True:
+            try:
+                self.prove_alive(_SHORT_S)
+            except LabError:
+                if time.monotonic() > deadline:
+                    raise
+            else:
+                return
+
+    def prove_alive(self, timeout_s: float = _ALIVE_TIMEOUT_S) -> None:
         """See a probe of each port arrive at all others, after all that was sent before.
 
         Raises:
@@ -143,7 +157,7 @@ class Wire:
             probe = frames.arp(port.mac, "0.0.0.0", "169.254.1.1", mark)
             port.send(RawPacket((frames.ethernet(port.mac, frames.BROADCAST, frames.ARP, probe),)))
         wanted = {port: {mark for sender, mark in probes.items() if sender is not port} for port in ports}
-        for _round in self._rounds(_ALIVE_TIMEOUT_S):
+        for _round in self._rounds(timeout_s):
             if all(marks <= self._collected.get(port, set()) for port, marks in wanted.items()):
                 break
         else:
