@@ -91,7 +91,12 @@ class EnginesMixin(GroupReadingMixin):
         Raises:
             Unsupported: one of them cannot be reached from here, so that it would go on with the old rules.
         """
-        return [self.engine(name) for name in sorted(self.declarations.engines_in_use()) if name != NWFILTER]
+        names = sorted(self.declarations.engines_in_use() - {NWFILTER})
+        for name in names:
+            problem = self.engine_problem(name)
+            if problem is not None:
+                raise Unsupported(f"instances of this host are filtered by {name}, which has to follow: {problem}")
+        return [self.engine(name) for name in names]
 
     def put_ports(self, name: str, ports: Sequence[Port]) -> None:
         """Have an engine filter these ports.
