@@ -28,7 +28,8 @@ LOSE = {"nftables": ("nft", "flush", "table", "bridge", "anyvirt"), "iptables": 
 @pytest.fixture(params=sorted(SEE))
 def engine(request: pytest.FixtureRequest, secgroups: FirewallDriver) -> str:
     secgroups.define_security_group(OPEN)
-    return request.param
+    name: str = request.param
+    return name
 
 
 def is_enforced(engine: str, *words: str) -> bool:
