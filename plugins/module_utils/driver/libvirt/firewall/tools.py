@@ -92,6 +92,10 @@ class Runner:
             raise Unsupported(f"the tool {tool} is not on this host; {advice}, or choose another firewall")
         return path
 
+    def is_installed(self, tool: str) -> bool:
+        """Whether the tool is there."""
+        return shutil.which(tool, path=PATH) is not None
+
 
 def _failure(argv: Sequence[str], done: subprocess.CompletedProcess[str]) -> HypervisorError | PermissionDenied:
     words = " ".join(done.stderr.split()) or f"exit code {done.returncode}, without a word"
