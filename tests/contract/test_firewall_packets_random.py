@@ -18,7 +18,7 @@ from contract.packet_sending import Case, Step
 
 SEED = 5_2026
 POLICIES, PACKETS = 100, 50
-REAL_POLICIES, REAL_PACKETS = 2, 25
+REAL_PACKETS = 40
 
 
 def test_the_oracle_agrees_with_ec2():
@@ -41,7 +41,7 @@ def test_real_packets_agree(firewall: Firewall):
     """A sample of them, sent for real; only first packets, whose state is what it is."""
     before = firewall.policy
     try:
-        for number in range(REAL_POLICIES):
+        for number in range(2 if firewall.quick else 1):
             seed = f"{SEED}-real-{number}"
             print(f"seed {seed}")
             chance = Chance(seed)

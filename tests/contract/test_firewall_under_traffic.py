@@ -26,9 +26,8 @@ from lab.packets.wire import Sending
 pytestmark = pytest.mark.on("libvirt")
 
 PAUSE_S = 0.0005
-ROUNDS = 3
 LASTS_S = 1.0
-"""At least so long, and at least so many rounds."""
+"""At least; and at least once."""
 
 
 def other_rules(number: int) -> Rule:
@@ -88,7 +87,7 @@ def test_no_packet_is_lost_and_none_slips_through(firewall: Firewall, change: Ca
             try:
                 started = time.monotonic()
                 for number in count():
-                    if number >= ROUNDS and time.monotonic() - started > LASTS_S:
+                    if number and time.monotonic() - started > LASTS_S:
                         break
                     change(firewall, number % 50)
             finally:
