@@ -229,6 +229,16 @@ def test_a_group_in_use_follows_its_members_and_cannot_go(filtered: NwfilterEngi
     assert declarations.group("db") == DB
 
 
+def test_a_declaration_that_is_taken_back_leaves_no_gap(filtered: NwfilterEngine):
+    """libvirt would take all rules away from a port that begins to learn while it is filtered."""
+    learning = replace(FIXED, addresses=(), learns=True)
+    policy = replace(POLICY, ports=(learning, LEARNING))
+    filtered.put_ports([learning], policy)
+    assert filtered.drift(policy) == []
+    assert "-A FO-nwf1 -j DROP" in Runner().run(("iptables", "-S", "FO-nwf1"))
+    assert "10.0.0.7" not in Runner().run(("ebtables", "-t", "nat", "-L"))
+
+
 def test_nothing_of_ours_is_left_in_the_kernel(platform: QemuPlatform, declarations: Declarations):
     engine = NwfilterEngine(declarations, Runner())
     engine.put_ports([FIXED], POLICY)

@@ -27,7 +27,8 @@ from .notes import NOTE, first, read_notes, write_notes
 
 BASE = f"{PREFIX}base"
 ADDRESS = f"{BASE}-address"
-"""Lets the guest use the addresses ``IP``; libvirt learns them when nobody gives them."""
+"""Lets the guest use the addresses that libvirt learns, ``IP``. What it has once learned counts even where others are
+given under that name, so declared ones never are."""
 NETWORK = f"{BASE}-network"
 """Lets the guest use the networks ``NETWORK`` with the lengths ``PREFIX``."""
 NETWORK_V6 = f"{BASE}-network-ipv6"
@@ -142,7 +143,7 @@ def _add_neighbours(root: Element) -> None:
 
 
 def _addresses() -> list[Element]:
-    """What lets a guest use addresses, for each way of writing these."""
+    """What lets a guest use addresses, learned and declared ones."""
     learned, networks, networks_v6 = new_filter(ADDRESS), new_filter(NETWORK), new_filter(NETWORK_V6)
     add_rule(learned, ACCEPT, FROM_GUEST, _USUAL, "ip", srcipaddr="$IP")
     add_rule(learned, ACCEPT, FROM_GUEST, _USUAL, "arp", arpsrcipaddr="$IP")

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 from ....model.secgroup import Port, project_group
 from ..domain_filters import filter_name
 from .basefilters import ADDRESS, BASE, EVERYTHING_OUT, NETWORK, NETWORK_V6
-from .filterxml import add_reference, new_filter, parameters
+from .filterxml import add_reference, new_filter
 from .notes import first, pack, read_notes, write_notes
 from .store import PROVIDER, group_filter_name, project_filter_name
 
@@ -29,16 +29,23 @@ def mac_of(name: str) -> str:
     return ":".join(digits[start : start + 2] for start in range(0, len(digits), 2))
 
 
-def nic_filter(port: Port, before: Element | None = None) -> Element:
+def nic_filter(port: Port, before: Element | None = None, is_bound: bool = False) -> Element:
     """A port's definition.
 
+    A port that learns goes on learning. One that is new starts with the address that it is known to have, since libvirt
+    would let nothing through until it sees it leased again. One that libvirt filters already (``is_bound``) by
+    declared addresses begins to learn at its next start: libvirt would take its filters away and give it none.
+
     Args:
-        before: The definition that it has. A port that learns goes on learning; one that is new starts with the address
-            that it is known to have, since libvirt would let nothing through until it sees it leased again.
+        before: The definition that it has.
     """
     root = new_filter(filter_name(port.mac))
     add_reference(root, BASE)
-    _add_addresses(root, port, goes_on=before is not None and learns_addresses(before))
+    if before is None or not learns_addresses(before):
+        learns = port.learns and not is_bound and not any("." in address for address in port.addresses)
+    else:
+        learns = port.learns
+    _add_addresses(root, port, learns)
     add_reference(root, PROVIDER)
     if port.allow_project and port.project is not None:
         add_reference(root, project_filter_name(project_group(port.project)))
@@ -52,8 +59,7 @@ def nic_filter(port: Port, before: Element | None = None) -> Element:
 
 def learns_addresses(root: Element) -> bool:
     """Whether a definition leaves it to libvirt to find out the address."""
-    reference = root.find(f"filterref[@filter='{ADDRESS}']")
-    return reference is not None and "IP" not in parameters(reference)
+    return root.find(f"filterref[@filter='{ADDRESS}']") is not None
 
 
 def instance_of(root: Element) -> str | None:
@@ -61,19 +67,16 @@ def instance_of(root: Element) -> str | None:
     return first(read_notes(root), "INSTANCE") or None
 
 
-def _add_addresses(root: Element, port: Port, goes_on: bool) -> None:
+def _add_addresses(root: Element, port: Port, learns: bool) -> None:
     networks = [ipaddress.ip_network(address, strict=False) for address in port.addresses]
-    single = [str(net.network_address) for net in networks if net.version == 4 and net.prefixlen == 32]
-    wide = [net for net in networks if net.version == 4 and net.prefixlen < 32]
-    v6 = [net for net in networks if net.version == 6]
-    if port.learns and (goes_on or not single):
+    if learns:
         add_reference(root, ADDRESS)
-    elif single:
-        add_reference(root, ADDRESS, {"IP": single})
-    for name, found, suffix in ((NETWORK, wide, ""), (NETWORK_V6, v6, "6")):
+        networks = [network for network in networks if network.version == 6]
+    for name, version, suffix in ((NETWORK, 4, ""), (NETWORK_V6, 6, "6")):
+        found = [network for network in networks if network.version == version]
         if found:
             values = {
-                f"NETWORK{suffix}": [str(net.network_address) for net in found],
-                f"PREFIX{suffix}": [str(net.prefixlen) for net in found],
+                f"NETWORK{suffix}": [str(network.network_address) for network in found],
+                f"PREFIX{suffix}": [str(network.prefixlen) for network in found],
             }
             add_reference(root, name, values)

@@ -68,7 +68,7 @@ class NwfilterEngine(Engine):
             needed = needed_by_ports(replace(policy, ports=tuple(ports)))
             before = self._store.read_all(policy_filters(needed, {}).keys())
             self._take_hold()
-            self._store.define(*policy_filters(needed, before).values())
+            self._store.define(*policy_filters(needed, before, self._bound()).values())
 
     def drop_ports(self, ports: Sequence[Port]) -> None:
         self._store.undefine(filter_name(port.mac) for port in ports)
@@ -94,7 +94,7 @@ class NwfilterEngine(Engine):
 
     def load(self, policy: HostPolicy) -> None:
         before = self._store.read_ours()
-        wanted = policy_filters(policy, before)
+        wanted = policy_filters(policy, before, self._bound())
         if policy.ports:
             self._take_hold()
         self._store.define(*wanted.values())
@@ -107,9 +107,13 @@ class NwfilterEngine(Engine):
 
     def drift(self, policy: HostPolicy) -> list[Drift]:
         found = self._store.read_ours()
-        drift = definition_drift(policy.ports, policy_filters(policy, found), found)
+        drift = definition_drift(policy.ports, policy_filters(policy, found, self._bound()), found)
         held = self._hold is None or not policy.ports or not self._can_look() or self._hold.is_taken()
         return [*drift, *([] if held else [NOT_HELD]), *(drift for _port, drift in self._unfiltered(policy))]
+
+    def _bound(self) -> frozenset[str]:
+        """The names of the definitions that interfaces have now."""
+        return frozenset(self._store.bindings().values())
 
     def _take_hold(self) -> None:
         if self._hold is not None and self._can_look():

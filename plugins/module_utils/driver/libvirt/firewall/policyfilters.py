@@ -5,21 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from xml.etree.ElementTree import Element
 
-from ....model.secgroup import HostPolicy, project_group
+from ....model.secgroup import HostPolicy, Port, project_group
 from ..domain_filters import filter_name
 from .basefilters import BASE, base_filters, load_of
 from .nicfilter import nic_filter
 from .store import group_filter, group_filter_name, placeholder, project_filter, provider_filter
 
 
-def policy_filters(policy: HostPolicy, before: Mapping[str, Element]) -> dict[str, Element]:
+def policy_filters(
+    policy: HostPolicy, before: Mapping[str, Element], bound: Collection[str] = ()
+) -> dict[str, Element]:
     """The definitions by name, each after those that it refers to. Without ports there are only the declarations.
 
     Args:
         before: Those that are there. What has two forms keeps the one that it has.
+        bound: The names of those of interfaces that libvirt filters now.
     """
     projects = {project_group(port.project) for port in policy.ports if port.allow_project and port.project is not None}
     undefined = {group for port in policy.ports for group in port.groups} - policy.groups.keys()
@@ -29,9 +32,14 @@ def policy_filters(policy: HostPolicy, before: Mapping[str, Element]) -> dict[st
         *(project_filter(project, policy.members) for project in sorted(projects)),
         *(placeholder(group) for group in sorted(undefined) if group_filter_name(group) not in before),
         *(group_filter(group, policy.members) for _name, group in sorted(policy.groups.items())),
-        *(nic_filter(port, before.get(filter_name(port.mac))) for port in policy.ports),
+        *(_nic_filter(port, before, bound) for port in policy.ports),
     ]
     return {str(root.get("name")): root for root in wanted}
+
+
+def _nic_filter(port: Port, before: Mapping[str, Element], bound: Collection[str]) -> Element:
+    name = filter_name(port.mac)
+    return nic_filter(port, before.get(name), name in bound)
 
 
 def needed_by_ports(policy: HostPolicy) -> HostPolicy:

@@ -179,8 +179,7 @@ def test_the_operators_rules_keep_their_order():
 
 def test_a_port_names_what_it_may_and_what_it_is_in():
     references = {str(part.get("filter")): parameters(part) for part in nic_filter(PORT).findall("filterref")}
-    assert references["anyvirt-base-address"] == {"IP": ["10.0.0.5"]}
-    assert references["anyvirt-base-network"] == {"NETWORK": ["10.1.0.0"], "PREFIX": ["24"]}
+    assert references["anyvirt-base-network"] == {"NETWORK": ["10.0.0.5", "10.1.0.0"], "PREFIX": ["32", "24"]}
     assert references["anyvirt-base-network-ipv6"] == {"NETWORK6": ["fd00::5"], "PREFIX6": ["128"]}
     assert "anyvirt-group-db" in references
     assert "anyvirt-base-everything-out" not in references
@@ -196,6 +195,16 @@ def test_a_port_that_learns_goes_on_learning():
     assert learns_addresses(nic_filter(leased, learning))
     assert not learns_addresses(nic_filter(leased))
     assert not learns_addresses(nic_filter(leased, nic_filter(leased)))
+
+
+def test_a_running_guest_whose_declaration_is_taken_back_learns_later():
+    """libvirt would leave it without any filters until it had learned."""
+    declared, undeclared = nic_filter(PORT), replace(PORT, addresses=(), learns=True)
+    assert not learns_addresses(nic_filter(undeclared, declared, is_bound=True))
+    assert learns_addresses(nic_filter(undeclared, declared))
+    learning = nic_filter(undeclared)
+    assert learns_addresses(nic_filter(undeclared, learning, is_bound=True))
+    assert not learns_addresses(nic_filter(PORT, learning, is_bound=True))
 
 
 def policy(**over) -> HostPolicy:
