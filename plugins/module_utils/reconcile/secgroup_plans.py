@@ -13,6 +13,7 @@ from ..driver.firewall import FirewallDriver, GroupUses
 from ..errors import AnyvirtError, SecurityGroupInUse
 from ..model.secgroup import SecurityGroup
 from .plan import Plan, Step
+from .rings import rings_in_order
 from .secgroup_options import ABSENT, PRESENT, DesiredGroup
 from .secgroup_rules import rule_as_dict
 
@@ -73,9 +74,10 @@ def planned_groups(
             _plan_definition(driver, planned[-1])
     units = [item.unit for item in planned if item.steps]
     leaving = [item for item in planned if item.wanted.state == ABSENT and item.before is not None]
-    staying = {name: group for name, group in current.items() if all(name != item.wanted.name for item in leaving)}
-    staying.update({item.wanted.name: item.after for item in planned if item.after is not None and item.steps})
-    removable = _refuse_those_in_use(leaving, staying, uses)
+    staying = {**current, **{item.wanted.name: item.after for item in planned if item.after is not None}}
+    for gone in leaving:
+        del staying[gone.wanted.name]
+    removable = _refuse_those_in_use(leaving, staying.values(), uses)
     return planned, units + _plan_removals(driver, removable)
 
 
@@ -121,28 +123,40 @@ def _count(rules: Sequence[object]) -> str:
 
 
 def _refuse_those_in_use(
-    leaving: Sequence[PlannedGroup], staying: Mapping[str, SecurityGroup], uses: Mapping[str, GroupUses]
+    leaving: Sequence[PlannedGroup], staying: Iterable[SecurityGroup], uses: Mapping[str, GroupUses]
 ) -> list[PlannedGroup]:
     """Those that can go. One that has to stay holds those that its rules name."""
-    removable = list(leaving)
-    left = dict(staying)
-    while True:
-        refused = [item for item in removable if _refuse(item, left, uses)]
-        if not refused:
-            return removable
+    named_by: dict[str, set[str]] = {item.wanted.name: set() for item in leaving}
+    _note_names(staying, named_by)
+    removable, asked = list(leaving), list(leaving)
+    while asked:
+        refused = [item for item in asked if _refuse(item, named_by[item.wanted.name], uses)]
         removable = [item for item in removable if item.unit.error is None]
-        left.update({item.wanted.name: item.before for item in refused if item.before is not None})
+        found = _note_names([item.before for item in refused if item.before is not None], named_by)
+        asked = [item for item in removable if item.wanted.name in found]
+    return removable
 
 
-def _refuse(item: PlannedGroup, staying: Mapping[str, SecurityGroup], uses: Mapping[str, GroupUses]) -> bool:
+def _note_names(groups: Iterable[SecurityGroup], named_by: Mapping[str, set[str]]) -> set[str]:
+    """Note which of the groups in ``named_by`` these name; which they are."""
+    found = set()
+    for group in groups:
+        for name in group.refers_to & named_by.keys():
+            named_by[name].add(group.name)
+            found.add(name)
+    return found
+
+
+def _refuse(item: PlannedGroup, named_by: Collection[str], uses: Mapping[str, GroupUses]) -> bool:
     name = item.wanted.name
     reasons = []
     instances = uses[name].instances if name in uses else ()
-    groups = sorted(other for other, group in staying.items() if name in group.refers_to)
     if instances:
         reasons.append(f"in it are the instances {_names(instances)}; take them out first")
-    if groups:
-        reasons.append(f"rules of the groups {_names(groups)} name it; take these away first, or with the same task")
+    if named_by:
+        reasons.append(
+            f"rules of the groups {_names(sorted(named_by))} name it; take these away first, or with the same task"
+        )
     if reasons:
         item.unit.error = SecurityGroupInUse(f"the security group {name!r} is in use: {', and '.join(reasons)}")
     return bool(reasons)
@@ -156,27 +170,7 @@ def _plan_removals(driver: FirewallDriver, removable: Sequence[PlannedGroup]) ->
     """Who names others goes before these; those that name each other, in one unit, lose such rules first."""
     by_name = {item.wanted.name: item for item in removable}
     naming = {name: item.before.refers_to & by_name.keys() for name, item in by_name.items() if item.before is not None}
-    reached = {name: _reachable(name, naming) for name in by_name}
-    todo = list(by_name)
-    units = []
-    while todo:
-        first = next(
-            name for name in todo if all(name not in reached[other] or other in reached[name] for other in todo)
-        )
-        ring = [name for name in todo if name == first or (name in reached[first] and first in reached[name])]
-        todo = [name for name in todo if name not in ring]
-        units.append(_plan_ring(driver, [by_name[name] for name in ring]))
-    return units
-
-
-def _reachable(name: str, naming: Mapping[str, Collection[str]]) -> set[str]:
-    """The groups that its rules name, and theirs, and so on."""
-    found: set[str] = set()
-    level = set(naming[name])
-    while level:
-        found |= level
-        level = {other for one in level for other in naming[one]} - found
-    return found
+    return [_plan_ring(driver, [by_name[name] for name in ring]) for ring in rings_in_order(naming)]
 
 
 def _plan_ring(driver: FirewallDriver, ring: Sequence[PlannedGroup]) -> Unit:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Collection
 from typing import cast
 
@@ -112,3 +113,19 @@ def test_groups_are_changed_before_others_are_removed():
     for unit in units:
         unit.plan.run()
     assert set(host.groups) == {"a"}
+
+
+@pytest.mark.parametrize("is_ring", [True, False])
+@pytest.mark.parametrize("from_the_end", [True, False])
+def test_many_groups_cost_little(is_ring: bool, from_the_end: bool):
+    """Neither long chains nor large rings."""
+    names = [f"g{number}" for number in range(1500)]
+    groups = {name: naming(name, [other]) for name, other in zip(names, [*names[1:], *names[:1]])}
+    if not is_ring:
+        groups[names[-1]] = naming(names[-1], [])
+    wanted = [DesiredGroup("", name, "absent") for name in (reversed(names) if from_the_end else names)]
+    started = time.process_time()
+    planned, units = planned_groups(cast(FirewallDriver, Host(groups)), wanted, groups, {})
+    assert time.process_time() - started < 3
+    assert [planned[0].unit, planned[-1].unit] == [units[-1 if from_the_end else 0], units[0 if from_the_end else -1]]
+    assert len(units) == (1 if is_ring else len(names))
