@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .firewall.engine import Engine
 
 _SHOWN = 5
+_ROUNDS = 5
 
 
 class SecurityGroupsMixin(FilteringMixin, FirewallDriver):
@@ -56,6 +57,7 @@ class SecurityGroupsMixin(FilteringMixin, FirewallDriver):
                 engine.put_groups([group], members)
                 self._follow_others(engine, group)
             self.refresh_members(group.refers_to)
+            self._insist_on(group, before)
         return lambda: done.take_back(f"the change of the security group {group.name!r}")
 
     def delete_security_group(self, name: str) -> Undo:
@@ -133,6 +135,13 @@ class SecurityGroupsMixin(FilteringMixin, FirewallDriver):
         now = self.declarations.group(told.name)
         if now is not None and now != told:
             engine.put_groups([now], self.members_now(now.refers_to))
+
+    def _insist_on(self, group: SecurityGroup, before: SecurityGroup | None) -> None:
+        """Whoever brought members up to date at that moment may have written back the rules that it had read before."""
+        for _round in range(_ROUNDS):
+            if before is None or self.declarations.group(group.name) != before:
+                return
+            self.declarations.define_group(group, self.members_now(group.refers_to))
 
     def _require_enforceable(self, group: SecurityGroup) -> None:
         """Raise when an engine that filters one of the group's members has no words for its rules."""

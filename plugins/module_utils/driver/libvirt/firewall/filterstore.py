@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Callable
 from xml.etree.ElementTree import Element, SubElement
 
 from ....errors import HypervisorError
@@ -114,11 +114,24 @@ class FilterStore:
         with UndoStack() as done:
             for root in wanted:
                 name = str(root.get("name"))
-                before = self.read(name) if name in names else None
-                if before is None or canonical(before) != canonical(root):
-                    self._write(root, before)
-                    done.push(f"put back the network filter {name}", self._restoring(root, before))
+                self._replace(root, self.read(name) if name in names else None, done)
         return lambda: done.take_back("the change of network filters")
+
+    def rewrite(self, names: Iterable[str], change: Callable[[Element], Element | None]) -> Undo:
+        """Make something else of definitions, each of which is read just before: so little time is left in which what
+        others make of it is lost. ``change`` gives None for one that stays."""
+        with UndoStack() as done:
+            for name in names:
+                before = self.read(name)
+                wanted = None if before is None else change(before)
+                if wanted is not None:
+                    self._replace(wanted, before, done)
+        return lambda: done.take_back("the change of network filters")
+
+    def _replace(self, root: Element, before: Element | None, done: UndoStack) -> None:
+        if before is None or canonical(before) != canonical(root):
+            self._write(root, before)
+            done.push(f"put back the network filter {root.get('name')}", self._restoring(root, before))
 
     def undefine(self, names: Iterable[str]) -> Undo:
         """Remove definitions; those that are gone already are ignored.

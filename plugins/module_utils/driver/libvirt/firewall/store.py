@@ -172,12 +172,8 @@ class Declarations(FilterStore):
     def put_members(self, members: Members) -> Undo:
         """Replace the addresses of these groups' members in the definitions that are about them, and leave the other
         groups' as they are there."""
-        changed = []
-        for root in self.read_ours(_GROUP, _PROJECT).values():
-            wanted = with_members(root, members)
-            if wanted is not None:
-                changed.append(wanted)
-        return self.define(*changed)
+        names = [name for name in self.names() if name.startswith((_GROUP, _PROJECT))]
+        return self.rewrite(names, lambda root: with_members(root, members))
 
     def known_members(self) -> list[dict[str, frozenset[str]]]:
         """The addresses that each definition that is about members was made with, by group."""
