@@ -12,6 +12,7 @@ from ...errors import HypervisorError
 from ...model import power_state
 from ...model.instance import Address
 from ..members import LEASE
+from . import filters
 from .core import FakeCore
 from .leases import leases_of
 from .store import INSTANCES, Record, View, is_file_name
@@ -40,6 +41,11 @@ class AddressesMixin(FakeCore):
             except HypervisorError:
                 continue  # an agent that does not answer tells nothing
         return found
+
+    def get_group_members(self) -> dict[str, tuple[str, ...]]:
+        with self._read("addresses") as view:
+            members = filters.local_members(view, self.look_at)
+        return {group: tuple(sorted(addresses)) for group, addresses in sorted(members.items())}
 
     def _told_by_agent(self, view: View, name: str) -> list[Address]:
         record = view.get(INSTANCES, name)

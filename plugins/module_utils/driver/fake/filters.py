@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Callable
 
 from ...model import power_state
+from ...model.instance import Instance
 from ...model.secgroup import STALE_MEMBERS, Drift, project_group
 from ..members import LEASE, is_filtered, members_of, ports_of
 from .firewallrecords import group_of, member_records, port_record
@@ -114,9 +115,7 @@ def wanted_ports(record: Record | None) -> dict[str, Record]:
     config = record["config"]
     if config.get("security_groups") is None:
         return {}
-    declared = {nic.get("mac"): nic.get("addresses") for nic in config.get("nics", [])}
-    nics = [{**nic, "addresses": declared.get(nic.get("mac"))} for nic in (record["running"] or config).get("nics", [])]
-    instance = to_instance({**record, "config": {**config, "nics": nics}}, _ANY_LOOK)
+    instance = _with_present_nics(record, _ANY_LOOK)
     return {port.mac: port_record(port) for port in ports_of(instance)} if is_filtered(instance) else {}
 
 
@@ -139,7 +138,7 @@ def local_members(view: View, look_at: LookAt) -> dict[str, frozenset[str]]:
         if _has_groups(record):
             now, seen = look_at(record)
             if seen.state in power_state.ACTIVE:
-                ports += ports_of(to_instance(now, seen), leases_of(now, seen, LEASE))
+                ports += ports_of(_with_present_nics(now, seen), leases_of(now, seen, LEASE))
     return members_of(ports)
 
 
@@ -153,6 +152,17 @@ def remote_members(view: View) -> dict[str, dict[str, list[str]]]:
     """What is known of other hosts: host -> group -> addresses."""
     hosts: dict[str, dict[str, list[str]]] = (view.get(FIREWALL, REMOTE) or {}).get("hosts", {})
     return hosts
+
+
+def _with_present_nics(record: Record, seen: Look) -> Instance:
+    """The instance with the NICs that its guest has, and the addresses that these may use by now."""
+    config = record["config"]
+    declared = {nic.get("mac"): nic.get("addresses") for nic in config.get("nics", [])}
+    nics = [
+        {**nic, "addresses": declared.get(nic.get("mac"), nic.get("addresses"))}
+        for nic in (record["running"] or config).get("nics", [])
+    ]
+    return to_instance({**record, "config": {**config, "nics": nics}}, seen)
 
 
 _NONE: Record = {"ports": {}, "groups": {}, "provider": [], "members": {}}

@@ -86,10 +86,7 @@ def new_record(instance: Instance) -> Record:
 
 def felt(config: Record) -> Record:
     """What a guest that is started with this configuration has."""
-    has = {field: value for field, value in config.items() if field in FELT}
-    if "nics" in has:
-        has["nics"] = [without_addresses(nic) for nic in has["nics"]]
-    return has
+    return {field: value for field, value in config.items() if field in FELT}
 
 
 def without_addresses(nic: Record) -> Record:
@@ -152,15 +149,18 @@ _AS_THEY_ARE = (
 
 def pending(record: Record) -> dict[str, tuple[Any, Any]]:
     """Options whose configured value the running guest does not have yet."""
-    running = record["running"]
-    if running is None:
+    if record["running"] is None:
         return {}
-    config = felt(record["config"])
+    running, config = (_as_guests_see(record[part]) for part in ("running", "config"))
     return {
         _OPTION_OF.get(field, field): (running.get(field), config.get(field))
         for field in FELT
         if running.get(field) != config.get(field)
     }
+
+
+def _as_guests_see(config: Record) -> Record:
+    return {**config, "nics": [without_addresses(nic) for nic in config["nics"]]} if "nics" in config else config
 
 
 def macs_of(record: Record) -> set[str]:
