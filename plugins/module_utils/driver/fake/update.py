@@ -90,7 +90,9 @@ class UpdateMixin(SpawnMixin):
         elif "disks" in options and not any(disk.role == SEED for disk in disks):
             disks += [disk for disk in current.disks or [] if disk.role == SEED]
         taken = [disk.device for disk in current.disks or [] if disk.device]
-        desired = with_firewall(replace(desired, firewall=desired.firewall or current.firewall))
+        if "firewall" not in options:
+            desired = replace(desired, firewall=current.firewall)
+        desired = with_firewall(desired)
         desired = replace(desired, disks=self._name_disks(current.name, disks, desired.pool or current.pool, taken))
         if "nics" in options:
             nics = self._keep_macs(current, desired.nics or [])
