@@ -38,21 +38,19 @@ def test_the_oracle_agrees_with_ec2():
 
 @pytest.mark.on("libvirt")
 def test_real_packets_agree(firewall: Firewall):
-    """A sample of them, sent for real; only first packets, whose state is what it is."""
+    """A sample of them, sent for real; only first packets, whose state is what it is. No other test of this file
+    needs the policy that was there before."""
     before = firewall.policy
-    try:
-        for number in range(2 if firewall.quick else 1):
-            seed = f"{SEED}-real-{number}"
-            print(f"seed {seed}")
-            chance = Chance(seed)
-            policy = firewall.supported(chance.policy())
-            others = tuple(port for port in PORTS if port.learns)
-            firewall.load(replace(policy, ports=policy.ports + others, groups={**before.groups, **policy.groups}))
-            cases = []
-            for index in range(REAL_PACKETS):
-                sender, receiver = chance.parties()
-                packet = chance.new_packet(sender, receiver)
-                cases.append(Case(f"seed {seed}, {index}: {packet}", (Step(packet, sender, receiver),)))
-            assert firewall.disagreements(cases) == []
-    finally:
-        firewall.load(before)
+    for number in range(2 if firewall.quick else 1):
+        seed = f"{SEED}-real-{number}"
+        print(f"seed {seed}")
+        chance = Chance(seed)
+        policy = firewall.supported(chance.policy())
+        others = tuple(port for port in PORTS if port.learns)
+        firewall.load(replace(policy, ports=policy.ports + others, groups={**before.groups, **policy.groups}))
+        cases = []
+        for index in range(REAL_PACKETS):
+            sender, receiver = chance.parties()
+            packet = chance.new_packet(sender, receiver)
+            cases.append(Case(f"seed {seed}, {index}: {packet}", (Step(packet, sender, receiver),)))
+        assert firewall.disagreements(cases) == []
