@@ -15,6 +15,7 @@ from ....model.secgroup import Port
 from ....undo import Undo, UndoStack
 from ..domain_filters import filter_reference
 from ..errors import (
+    INTERNAL_ERROR,
     NO_DOMAIN,
     NO_NWFILTER,
     NO_NWFILTER_BINDING,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 _RELEASE_TIMEOUT_S = 3.0
 _RELEASE_PAUSE_S = 0.1
+_DEFINE_ATTEMPTS = 10
+_DEFINE_PAUSE_S = 0.2
 
 
 class FilterStore:
@@ -164,14 +167,28 @@ class FilterStore:
         name = str(root.get("name"))
         with translated(self.library, f"define the network filter {name!r}"):
             try:
-                self._conn.nwfilterDefineXML(to_text(root))
+                self._define(to_text(root))
             except self.library.libvirtError as error:
                 # Somebody else has made one of that name since, or with that identity.
                 other = self.read(name) if code_of(error) == OPERATION_FAILED else None
                 if other is None or other.findtext("uuid") == root.findtext("uuid"):
                     raise
                 _take_identity(root, other)
-                self._conn.nwfilterDefineXML(to_text(root))
+                self._define(to_text(root))
+
+    def _define(self, text: str) -> None:
+        """libvirt fails without a reason, and leaves the definition as it was, when an interface goes away while it
+        makes the interface's rules anew."""
+        for _attempt in range(_DEFINE_ATTEMPTS - 1):
+            try:
+                self._conn.nwfilterDefineXML(text)
+            except self.library.libvirtError as error:
+                if code_of(error) != INTERNAL_ERROR or "cause is unknown" not in str(error):
+                    raise
+                time.sleep(_DEFINE_PAUSE_S)
+            else:
+                return
+        self._conn.nwfilterDefineXML(text)
 
     def _remove(self, name: str) -> None:
         """An interface that is just being unplugged holds on to its filter for a moment."""
