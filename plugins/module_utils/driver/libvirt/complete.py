@@ -104,10 +104,12 @@ class CompleteMixin(ConsoleMixin, HostMixin, ImagesMixin, InstancesMixin):
         model = "virtio" if self.kind == "qemu" else None
         completed = []
         index = len(taken)
+        # A container and a virtual machine may have the same name, and NICs on one network.
+        owner = f"lxc/{name}" if self.kind == "lxc" else name
         for nic in nics:
             mac = None if nic.mac is None else nic.mac.lower()
             while mac is None:
-                candidate = stable_mac(self.host_identity(), name, index)
+                candidate = stable_mac(self.host_identity(), owner, index)
                 index += 1
                 mac = None if candidate in macs else candidate
             macs.add(mac)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from ...model.secgroup import STALE_MEMBERS, Drift, HostPolicy
 from ..members import members_of
@@ -14,6 +15,11 @@ from .domain_filters import ENGINES, NWFILTER, PACKET_ENGINES, filters_of
 from .errors import NO_DOMAIN, code_of
 from .groupreading import FilteredDomain, merged
 from .secgroups import SecurityGroupsMixin
+
+if TYPE_CHECKING:
+    from .firewall.engine import Engine
+
+_ROUNDS = 5
 
 
 class FilterChecksMixin(SecurityGroupsMixin):
@@ -61,7 +67,7 @@ class FilterChecksMixin(SecurityGroupsMixin):
             engine = self.engine(name)
             if name in PACKET_ENGINES and any(domain.record.engine == name for domain in domains):
                 self.declarations.mark_engine(name)
-            engine.load(self._whole_policy(name, domains))
+            self._load(engine, domains)
         self._tie_all()
         with self.other_driver() as other:
             if isinstance(other, FilterChecksMixin):
@@ -69,6 +75,16 @@ class FilterChecksMixin(SecurityGroupsMixin):
         for name in self.declarations.engines_in_use():
             self.unmark_unused(name)
         self.refresh_security_group_members()
+
+    def _load(self, engine: Engine, domains: Sequence[FilteredDomain]) -> None:
+        """Load everything, and once more if it is something else by then: what was not among the instances when these
+        were read loses its filters, though somebody may just have made them."""
+        policy = self._whole_policy(engine.name, domains)
+        for _round in range(_ROUNDS):
+            engine.load(policy)
+            before, policy = policy, self._whole_policy(engine.name, self.filtered_domains())
+            if policy == before:
+                return
 
     def _engines_of(self, domains: Sequence[FilteredDomain]) -> list[str]:
         """The engines that have something to do here, or had."""

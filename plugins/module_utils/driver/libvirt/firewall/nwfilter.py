@@ -24,7 +24,7 @@ from .nwfilterdrift import NOT_HELD, definition_drift, unfiltered_ports
 from .nwfilterhold import Hold
 from .nwfilterkernel import KernelView
 from .policyfilters import needed_by_ports, policy_filters
-from .store import Declarations, group_filter_name
+from .store import Declarations, group_filter_name, is_shared
 from .tools import Runner
 
 _NO_DRIVER = (
@@ -68,7 +68,9 @@ class NwfilterEngine(Engine):
             needed = needed_by_ports(replace(policy, ports=tuple(ports)))
             before = self._store.read_all(policy_filters(needed, {}).keys())
             self._take_hold()
-            self._store.define(*policy_filters(needed, before, self._bound()).values())
+            wanted = policy_filters(needed, before, self._bound())
+            # What is not of these ports alone is left to those who change it: they may just be doing so.
+            self._store.define(*(root for name, root in wanted.items() if name not in before or not is_shared(name)))
 
     def drop_ports(self, ports: Sequence[Port]) -> None:
         self._store.undefine(filter_name(port.mac) for port in ports)
@@ -98,7 +100,9 @@ class NwfilterEngine(Engine):
         if policy.ports:
             self._take_hold()
         self._store.define(*wanted.values())
-        self._store.undefine(name for name in sorted(before.keys() - wanted.keys()) if is_nic_filter(name))
+        # One that has an interface is of an instance that somebody has started since the policy was made.
+        gone = before.keys() - wanted.keys() - self._bound()
+        self._store.undefine(name for name in sorted(gone) if is_nic_filter(name))
         if policy.ports and (not self._can_look() or self._unfiltered(policy)):
             # Nothing else makes libvirt look again at rules that it has made.
             self._store.define(*base_filters(next_load(load_of(before.get(BASE)))))

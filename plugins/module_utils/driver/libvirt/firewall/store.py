@@ -48,6 +48,11 @@ def project_filter_name(group: str) -> str:
     return f"{_PROJECT}{_hash(group)}"
 
 
+def is_shared(name: str) -> bool:
+    """Whether a definition is the operator's rules or a project's members, which many ports refer to."""
+    return name == PROVIDER or name.startswith(_PROJECT)
+
+
 def group_filter(group: SecurityGroup, members: Members) -> Element:
     """A group's definition: its rules, and what they were made of."""
     root = new_filter(group_filter_name(group.name))
