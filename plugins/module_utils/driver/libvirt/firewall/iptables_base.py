@@ -15,6 +15,7 @@ from .iptables_match import bridge_match, ip_match
 from .iptables_names import (
     BRIDGE,
     DHCP,
+    DIRECT,
     EGRESS_BASE,
     EGRESS_OPERATOR,
     EGRESS_PORTS,
@@ -70,9 +71,7 @@ def icmpv6(number: int) -> str:
 def base_chains() -> dict[Table, Chains]:
     """All that depends on nothing."""
     return {
-        # Guests' own "answers" of DHCP are dropped in FROM, so none of them teaches anything.
-        RAW[4]: {PREROUTING: [f"-j {FROM}", _CHECKED, f"-j {DHCP}"]},
-        RAW[6]: {PREROUTING: [f"-j {FROM}", _CHECKED]},
+        **{table: {PREROUTING: [f"-j {DIRECT}", f"-j {FROM}", _CHECKED]} for table in RAW.values()},
         **{SECURITY[family]: _security(family) for family in SECURITY},
         BRIDGE: {INGRESS_BASE: _bridge_ingress()},
     }
@@ -119,11 +118,13 @@ def operator_chains(rules: Sequence[ProviderRule]) -> dict[Table, Chains]:
 def _security(family: int) -> Chains:
     if family == 4:
         sent, received = [DHCP_REQUEST], [DHCP_ANSWER]
-        output = []
+        # Guests' own "answers" of DHCP are dropped in FROM, so none of them teaches anything.
+        learning, output = [f"{_BRIDGED} -j {DHCP}"], []
     else:
         sent = [*map(icmpv6, _SENT_ICMPV6), DHCPV6_REQUEST]
         received = [*map(icmpv6, _RECEIVED_ICMPV6), DHCPV6_ANSWER]
         # Who has a link-local address is not known here: the bridge decides, and needs to know about connections.
+        learning = []
         output = [f"-d fe80::/10 {_CONNECTED} -j MARK --set-xmark {KNOWN:#x}/{KNOWN:#x}"]
     return {
         INPUT: [_UNLESS_CHECKED, f"-j {EGRESS_PORTS}", _FORGET_ALL],
@@ -131,6 +132,7 @@ def _security(family: int) -> Chains:
             _UNLESS_CHECKED,
             f"-j {EGRESS_PORTS}",
             _FORGET_ALL,
+            *learning,
             f"{_BRIDGED} -j {INGRESS_PORTS}",
             f"{_NOT_BRIDGED} -j {FROM_HOST}",
         ],

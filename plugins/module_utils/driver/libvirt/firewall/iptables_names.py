@@ -51,6 +51,7 @@ KNOWN = 0x04000000
 
 PREROUTING = f"{PREFIX}prerouting"
 DHCP = f"{PREFIX}dhcp"
+DIRECT = f"{PREFIX}direct"
 FROM = f"{PREFIX}from"
 TO = f"{PREFIX}to"
 INPUT = f"{PREFIX}input"

@@ -23,6 +23,7 @@ from .iptables_base import (
 from .iptables_names import (
     BRIDGE,
     DHCP,
+    DIRECT,
     EGRESS_BASE,
     EGRESS_PORTS,
     EGRESS_PROFILE,
@@ -114,9 +115,12 @@ def dispatch_chains(entries: Iterable[Entry]) -> dict[Table, Chains]:
     chains: dict[Table, Chains] = {BRIDGE: {}}
     sources = {port.device: f"{SOURCE}{bare(port.mac)}" for port in ports}
     for family in (4, 6):
-        chains[RAW[family]] = _tree(
-            FROM, "-m physdev --physdev-in", {device: f"-g {chain}" for device, chain in sources.items()}
-        )
+        chains[RAW[family]] = {
+            **_tree(FROM, "-m physdev --physdev-in", {device: f"-g {chain}" for device, chain in sources.items()}),
+            # Frames to the addresses that bridges keep for themselves (LLDP's, say) come to the host past the bridge's
+            # tables, from the port's own device.
+            **_tree(DIRECT, "-i", dict.fromkeys(sources, "-j DROP")),
+        }
         chains[SECURITY[family]] = {
             **_tree(
                 EGRESS_PORTS,
@@ -133,7 +137,9 @@ def dispatch_chains(entries: Iterable[Entry]) -> dict[Table, Chains]:
                 for profile in sorted({port.profile for port in ports})
             ],
         }
-    chains[RAW[4]].update(_learning(ports))
+    # Of bridged answers those that come to the guest's port count: others, to other addresses, may come from anywhere.
+    chains[RAW[4]].update(_learning(dict.fromkeys(ports, "")))
+    chains[SECURITY[4]].update(_learning({port: f"-m physdev --physdev-out {port.device} " for port in ports}))
     chains[BRIDGE].update(_tree(FROM, "-i", {device: f"-j {chain}" for device, chain in sources.items()}))
     to = _tree(TO, "-o", {port.device: f"-j {INGRESS_PROFILE}{port.profile}" for port in ports})
     to[TO].insert(0, f"--mark {UNSEEN:#x}/{UNSEEN:#x} -j DROP")
@@ -217,15 +223,18 @@ def _arp_rule(mac: str, network: str) -> str:
     return f"-p ARP --arp-ip-src {network.removesuffix('/32')} --arp-mac-src {mac} -j RETURN"
 
 
-def _learning(entries: Sequence[Entry]) -> Chains:
-    """Addresses in unicast answers of DHCP servers go into the sets of the port whose MAC address the answer names
-    (not of the port that it goes to: a bridge may show a frame to all)."""
+def _learning(where: Mapping[Entry, str]) -> Chains:
+    """Addresses to which DHCP servers send answers go into the sets of the port whose MAC address the answer names.
+
+    Args:
+        where: What else a port's answers have to match.
+    """
     chains: Chains = {DHCP: []}
-    for entry in entries:
+    for entry, match in where.items():
         if not entry.learns:
             continue
         chain = f"{LEARN}{bare(entry.mac)}"
-        chains[DHCP].append(f'{DHCP_ANSWER} -m u32 --u32 "{_answer_to(entry.mac)}" -j {chain}')
+        chains[DHCP].append(f'{DHCP_ANSWER} {match}-m u32 --u32 "{_answer_to(entry.mac)}" -j {chain}')
         chains[chain] = [
             f"-j SET --add-set {port_set(4, entry.mac)} dst --exist",
             f"-j SET --add-set {profile_set(4, entry.profile)} dst --exist",

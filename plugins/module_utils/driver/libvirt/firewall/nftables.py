@@ -107,9 +107,10 @@ class NftEngine(Engine):
         """See Engine."""
         current = self._read("bridge")
         wanted = whole(current, policy)
-        found = drift_between(current, wanted, port_owners(policy.ports))
+        owners = port_owners(policy.ports)
+        found = drift_between(current, wanted, owners)
         if wanted is not None:
-            marking = drift_between(self._read("inet"), marking_table(), {})
+            marking = drift_between(self._read("inet"), _marking_beside(wanted), owners)
             found += [drift for drift in marking if drift not in found]
             found += [Drift(None, "bridged packets", problem) for problem in bridge_call_problems(self._runner)]
         return found
@@ -124,10 +125,7 @@ class NftEngine(Engine):
                 )
             inet = self._read("inet")
             try:
-                self._run(
-                    change_commands(inet, None if wanted is None else marking_table())
-                    + change_commands(current, wanted)
-                )
+                self._run(change_commands(inet, _marking_beside(wanted)) + change_commands(current, wanted))
                 return
             except HypervisorError:
                 # Somebody else may have changed the tables since they were read.
@@ -154,6 +152,10 @@ class NftEngine(Engine):
                 return None
             raise
         return parse_table(text, family)
+
+
+def _marking_beside(bridge: Table | None) -> Table | None:
+    return None if bridge is None else marking_table(bridge.sets["ports"].elements)
 
 
 def _base_script() -> str:

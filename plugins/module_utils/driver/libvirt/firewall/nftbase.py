@@ -20,10 +20,11 @@ sending and getting have chains of their own. The last chain of each hook takes 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from .nftanswers import recognizing, remembering, undecided
 from .nftbits import ESTABLISHED, FROM_BRIDGE, INVALID, OTHERS, OURS
-from .nfttable import Chain, Hook, NftRule, NftSet, Owner, Table
+from .nfttable import Chain, Element, Hook, NftRule, NftSet, Owner, Table
 
 EGRESS_OPERATOR = "operator-out"
 INGRESS_OPERATOR = "operator-in"
@@ -77,8 +78,13 @@ def base_chains() -> dict[str, Chain]:
     }
 
 
-def marking_table() -> Table:
-    """The inet table: what connection tracking knows goes into the mark."""
+def marking_table(ports: frozenset[Element] = frozenset()) -> Table:
+    """The inet table: what connection tracking knows goes into the mark.
+
+    Args:
+        ports: The devices of filtered ports. Frames to the addresses that bridges keep for themselves (LLDP's, say)
+            come to the host by these devices, past all of the bridge's chains.
+    """
     chains = {
         hook: _chain([*undecided(hook), ("goto note-state", "connections")], Hook(hook, _MARKING))
         for hook in ("forward", "output")
@@ -94,7 +100,10 @@ def marking_table() -> Table:
             (f"ct state new,untracked meta mark set meta mark & {OTHERS:#x}", "all others"),
         ]
     )
-    return Table("inet", chains)
+    chains["prerouting-direct"] = _chain(
+        [("iifname @ports counter drop", "from a guest, past the bridge")], Hook("prerouting", _BEFORE_CONNTRACK)
+    )
+    return Table("inet", chains, {"ports": replace(_set("ifname"), elements=ports)})
 
 
 # What the host sends is cut up before it comes to the bridge. Nobody can do anything with these pieces without the
@@ -158,6 +167,7 @@ _FROM = {
         ("goto from-known", "IPv6"),
     ],
     "from-known": [
+        (f"meta mark & {FROM_BRIDGE:#x} == 0 counter drop", "connection tracking has not seen it"),
         (f"jump {EGRESS_OPERATOR}", "operator"),
         (f"meta mark & {ESTABLISHED:#x} != 0 accept", "known connections"),
         (f"meta mark & {INVALID:#x} != 0 counter drop", "invalid"),
@@ -179,11 +189,13 @@ _TO = {
         ("goto to-known", "IPv4"),
     ],
     "learn": [
-        # BOOTP: an answer (2) to this guest's own MAC address (chaddr) that gives it an address (yiaddr).
-        (
-            "@th,64,8 2 oifname . @th,288,48 @learners @th,192,32 != 0 add @learned { oifname . @th,192,32 }",
-            "address from DHCP",
-        ),
+        # BOOTP: an answer (2) to this guest's own MAC address (chaddr) that gives it an address (yiaddr). What somebody
+        # far away sends can name any address, but comes only to the one that the guest has: that one counts then.
+        ("@th,64,8 != 2 return", "no answer"),
+        ("oifname . @th,288,48 != @learners return", "another's"),
+        ("@th,192,32 0 return", "without an address"),
+        ("ip daddr 255.255.255.255 add @learned { oifname . @th,192,32 } return", "address from DHCP"),
+        ("oifname . ether daddr @macs add @learned { oifname . @nh,128,32 }", "address from DHCP"),
     ],
     "to-ip6": [
         ("meta l4proto icmpv6 icmpv6 type { 130, 134, 135, 136 } accept", "neighbour discovery"),
