@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
 
@@ -259,3 +260,22 @@ def test_addresses_that_guests_got_stay(engine: NftEngine, runner: Commands):
     assert "0xa000063" in ruleset(runner)
     engine.put_ports([replace(LEARNER, mac="52:54:00:00:00:99")], POLICY)
     assert "0xa000063" not in ruleset(runner)
+
+
+def test_the_last_port_goes_while_another_comes(engine: NftEngine, runner: Commands):
+    """Between the look at what there is and the removal of all of it."""
+    newcomer = a_port(9, "web")
+    coming = []
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+
+        class Interrupted(NftEngine):
+            def _run(self, commands: Sequence[str]) -> None:
+                coming.append(pool.submit(engine.put_ports, [newcomer], POLICY))
+                wait(coming, timeout=1)
+                super()._run(commands)
+
+        engine.put_ports([WHOLE], POLICY)
+        Interrupted(runner).drop_ports([WHOLE])
+    coming[0].result()
+    assert engine.drift(replace(POLICY, ports=(newcomer,))) == []

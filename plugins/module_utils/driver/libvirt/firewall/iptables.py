@@ -23,10 +23,10 @@ from . import iptables_policy as policies
 from .bridgecalls import bridge_call_problems
 from .engine import Engine
 from .iptables_drift import drift_between
-from .iptables_lock import only_one
 from .iptables_match import unsupported
 from .iptables_names import BRIDGE, EGRESS_OPERATOR, INGRESS_OPERATOR, PASS, SECURITY, group_chain
 from .iptables_state import State, commands, read_chains, read_sets, read_state
+from .onechange import only_one
 from .tools import PACKAGES, Runner
 
 _NEEDED = ("iptables-restore", "ebtables-restore", "ipset")
@@ -104,7 +104,7 @@ class IptablesEngine(Engine):
 
     def load(self, policy: HostPolicy) -> None:
         """See Engine."""
-        with only_one():
+        with only_one(self.name):
             current = read_state(self._runner)
             self._apply(current, policies.wanted_of(policy, current), lambda: read_state(self._runner))
 
@@ -125,7 +125,7 @@ class IptablesEngine(Engine):
             read: Reads as much of it as the edit is about; all of it by default.
         """
         reading = read or (lambda: read_state(self._runner))
-        with only_one():
+        with only_one(self.name):
             current = reading()
             wanted = current.copy()
             edit(wanted)

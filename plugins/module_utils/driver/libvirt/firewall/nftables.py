@@ -27,6 +27,7 @@ from .nftpolicy import (
 )
 from .nftread import parse_table
 from .nfttable import TABLE, Table
+from .onechange import only_one
 from .tools import Runner
 
 _ATTEMPTS = 3
@@ -93,11 +94,11 @@ class NftEngine(Engine):
     def put_members(self, members: Mapping[str, frozenset[str]]) -> None:
         """See Engine."""
         wanted = member_sets(members, members)
-        present = parse_table(self._runner.run(("nft", "-j", "list", "sets", "bridge")), "bridge").sets
-        known = {name: present[name] for name in wanted if name in present}
-        self._run(
-            change_commands(Table("bridge", sets=known), Table("bridge", sets={name: wanted[name] for name in known}))
-        )
+        with only_one(self.name):
+            present = parse_table(self._runner.run(("nft", "-j", "list", "sets", "bridge")), "bridge").sets
+            known = {name: present[name] for name in wanted if name in present}
+            target = Table("bridge", sets={name: wanted[name] for name in known})
+            self._run(change_commands(Table("bridge", sets=known), target))
 
     def load(self, policy: HostPolicy) -> None:
         """See Engine."""
@@ -116,6 +117,11 @@ class NftEngine(Engine):
         return found
 
     def _change(self, edit: Callable[[Table | None], Table | None], rebuild: bool = False) -> None:
+        # Whoever takes out the last port removes the tables, and with them a port that somebody puts in meanwhile.
+        with only_one(self.name):
+            self._change_alone(edit, rebuild)
+
+    def _change_alone(self, edit: Callable[[Table | None], Table | None], rebuild: bool) -> None:
         for attempt in range(_ATTEMPTS):
             current = self._read("bridge")
             wanted = edit(current)
@@ -128,17 +134,18 @@ class NftEngine(Engine):
                 self._run(change_commands(inet, _marking_beside(wanted)) + change_commands(current, wanted))
                 return
             except HypervisorError:
-                # Somebody else may have changed the tables since they were read.
+                # Somebody who is none of us may have changed the tables since they were read.
                 if attempt == _ATTEMPTS - 1 or self._read("bridge") == current:
                     raise
 
     def _refill(self, part: Table) -> None:
-        try:
-            self._run(refill_commands(part))
-        except HypervisorError:
-            # Without a table there is no port whose packets come here, and the first one brings all that it needs.
-            if self._read("bridge") is not None:
-                raise
+        with only_one(self.name):
+            try:
+                self._run(refill_commands(part))
+            except HypervisorError:
+                # Without a table there is no port whose packets come here, and the first one brings all that it needs.
+                if self._read("bridge") is not None:
+                    raise
 
     def _run(self, commands: Sequence[str]) -> None:
         if commands:
