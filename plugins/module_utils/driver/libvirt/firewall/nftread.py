@@ -68,14 +68,24 @@ def _references(expression: Any) -> Iterable[str]:
 
 
 def _set(value: dict[str, Any]) -> NftSet:
-    types = value["type"]
     verdicts = value.get("map") == "verdict"
     return NftSet(
-        tuple([types] if isinstance(types, str) else types),
+        tuple(_types(value["type"])),
         interval="interval" in value.get("flags", ()),
         verdicts=verdicts,
         elements=frozenset(_element(item, verdicts) for item in value.get("elem", ())),
     )
+
+
+def _types(kind: Any) -> Iterable[str]:
+    if isinstance(kind, str):
+        return [kind]
+    if isinstance(kind, list):
+        return kind
+    # Since 1.1.2 nft says what a set was declared with. Ours that have no names of types are of names of devices and of
+    # raw bits, which older ones call integers.
+    parts = kind["typeof"].get("concat", [kind["typeof"]])
+    return ["ifname" if part.get("meta", {}).get("key") in ("iifname", "oifname") else "integer" for part in parts]
 
 
 def _element(item: Any, verdicts: bool) -> Element:

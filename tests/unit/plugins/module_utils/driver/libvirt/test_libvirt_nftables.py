@@ -99,6 +99,25 @@ def test_what_nft_prints_is_read():
     assert table.counters == {"n"}
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ["ifname", "integer"],
+        {
+            "typeof": {
+                "concat": [{"meta": {"key": "oifname"}}, {"payload": {"base": "th", "offset": 288, "len": 48}}],
+            }
+        },
+    ],
+)
+def test_types_of_raw_bits_are_read_from_each_nft(kind: object):
+    """Since 1.1.2 it says what a set was declared with, where others say types; one flag needs no list any more."""
+    listed = {"family": "bridge", "table": "anyvirt", "name": "learners", "type": kind, "flags": "dynamic"}
+    table = parse_table(json.dumps({"nftables": [{"set": {**listed, "elem": [{"concat": ["av1", 5]}]}}]}), "bridge")
+    assert table.sets["learners"].shape == bridge_table(HostPolicy()).sets["learners"].shape
+    assert table.sets["learners"].elements == {("av1", "5")}
+
+
 def test_nothing_is_done_where_nothing_differs():
     port = Port("web", "52:54:00:00:00:01", "av1", ("10.0.0.0/8", "10.0.0.1/32"), groups=("web",))
     policy = HostPolicy((port,), {"web": SecurityGroup("web")})
