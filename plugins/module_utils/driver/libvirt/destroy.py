@@ -46,6 +46,7 @@ class DestroyMixin(LogsMixin, RemainsMixin, FilteringMixin):
             active = bool(handle.isActive())
             domain = Domain.parse(handle.XMLDesc(self.libvirt.VIR_DOMAIN_XML_INACTIVE))
         self.require_reachable(domain)
+        leaving = self.leaving_of(handle, domain)
         doomed = self.unneeded(self._candidates(domain, delete_volumes), but=name)
         with UndoStack() as done:
             note = self.note_removal(name, doomed, done) if doomed else None
@@ -56,7 +57,7 @@ class DestroyMixin(LogsMixin, RemainsMixin, FilteringMixin):
                 if active and persistent:
                     done.push("start the instance anew", lambda: self._start_again(handle, state == _PAUSED))
             # Before the domain is gone, which tells whose they are.
-            self.drop_filters(domain, done)
+            self.drop_filters(domain, leaving, done)
             self.refresh_members_of(domain)
             if self.has_console_log(domain):
                 self.remove_console_log(name)  # here, since nothing would tell of it after the domain

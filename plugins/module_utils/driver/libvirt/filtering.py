@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, tostring
 
 from ...errors import InvalidInput, Problem, Unsupported
+from ...model.instance import Nic
 from ...model.secgroup import Port
 from ...undo import Undo, UndoStack
 from .domain import Domain
@@ -22,6 +23,7 @@ from .domain_filters import (
     filter_reference,
     filtering_problems,
     mac_of,
+    wire,
     wire_interface,
 )
 from .domain_nics import nic_elements
@@ -29,7 +31,7 @@ from .element import attribute_of
 from .engines import EnginesMixin
 from .errors import NO_NWFILTER_BINDING, code_of
 from .filterrecord import FILTER_OPTIONS
-from .groupreading import groups_known_to
+from .groupreading import groups_known_to, leaving_nics
 
 if TYPE_CHECKING:
     import libvirt
@@ -73,19 +75,45 @@ class FilteringMixin(EnginesMixin):
         done.push("remove the filters", lambda: engine.drop_ports(ports))
         self.put_ports(name, ports)
 
-    def ensure_filters(self, config: Domain) -> None:
-        """See to it that the filters are there before a start: after a reboot of the host some are not."""
+    def ensure_filters(self, handle: libvirt.virDomain, known: Domain) -> Domain:
+        """See to it before a start that the filters are there, and the instance tied to them: after a reboot of the
+        host some are not, and somebody may have changed its configuration, or saved it before it was filtered.
+
+        Args:
+            known: The configuration as it was read; others may have changed it since.
+
+        Returns:
+            The configuration of now.
+        """
+        if known.record.filtering.engine is None:
+            return known
+        with self.guard(f"tie instance {known.name!r} to its filters", known.name):
+            config, saved = self._tie_configuration(handle), self._saved_guest(handle)
         name = config.record.filtering.engine
         if name is not None:
-            ports = self.ports_of_domain(config, {})
-            self.put_ports(name, ports)
+            devices = {} if saved is None else devices_of(saved.root)
+            leaving = [] if saved is None else leaving_nics(saved, config)
+            self.put_ports(name, self.ports_of_domain(config, devices, leaving))
+        if saved is not None:
+            with UndoStack() as done:
+                self._tie_saved(handle, saved, config, done)
+        return config
 
-    def drop_filters(self, config: Domain, done: UndoStack) -> None:
-        """Filter an instance no more that does not run and is about to be removed."""
+    def leaving_of(self, handle: libvirt.virDomain, config: Domain) -> list[Nic]:
+        """The filtered interfaces that a guest has until its next start."""
+        guest = None if config.record.filtering.engine is None else self._guest(handle, config.name)
+        return [] if guest is None else leaving_nics(guest, config)
+
+    def drop_filters(self, config: Domain, leaving: Sequence[Nic], done: UndoStack) -> None:
+        """Filter an instance no more that does not run and is about to be removed.
+
+        Args:
+            leaving: What ``leaving_of`` said before it was stopped.
+        """
         name = config.record.filtering.engine
         if name is None:
             return
-        ports = self.ports_of_domain(config, {})
+        ports = self.ports_of_domain(config, {}, leaving)
         if self.engine_problem(name) is not None:
             return  # whoever can reach it removes what has no owner
         engine = self.engine(name)
@@ -106,26 +134,36 @@ class FilteringMixin(EnginesMixin):
         if before is None and after is None:
             return
         self.require_filterable(new)
-        with self.guard(f"read the running instance {new.name!r}", new.name):
-            running = Domain.parse(handle.XMLDesc(self.libvirt.VIR_DOMAIN_XML_SECURE)) if handle.isActive() else None
-        devices = {} if running is None else devices_of(running.root)
-        old_ports = [] if before is None else self.ports_of_domain(old, devices)
+        running, saved = self._running_guest(handle, new.name), None
+        guest = running
+        if running is None:
+            guest = saved = self._saved_guest(handle)
+        devices = {} if guest is None else devices_of(guest.root)
+        leaving = [] if guest is None else leaving_nics(guest, old)
+        old_ports = [] if before is None else self.ports_of_domain(old, devices, leaving)
         if after is not None:
-            ports = self.ports_of_domain(new, devices)
+            leaving += [] if guest is None else _taken_away(old, new, guest)
+            ports = self.ports_of_domain(new, devices, leaving)
             had = old_ports if before == after else []
             self._put_changed(after, had, ports, done)
         if running is not None:
             self._tie_running(handle, running, after == NWFILTER, done)
+        if saved is not None:
+            self._tie_saved(handle, saved, new, done)
         if before is not None and before != after:
             self._drop_changed(before, old_ports, new.uuid, done)
 
-    def drop_unplugged(self, old: Domain, new: Domain, done: UndoStack) -> None:
-        """After the guest has let go of NICs: their filters go, too."""
+    def drop_unplugged(self, handle: libvirt.virDomain, old: Domain, new: Domain, done: UndoStack) -> None:
+        """After the guest has let go of NICs: their filters go, too. One that has them until its next start keeps them
+        filtered."""
         name = new.record.filtering.engine
         if name is None or name != old.record.filtering.engine:
             return
-        kept = {mac_of(element) for element in nic_elements(new.root)}
+        kept = _macs(new)
         gone = [port for port in self.ports_of_domain(old, {}) if port.mac not in kept]
+        guest = self._guest(handle, new.name) if gone else None
+        present = set() if guest is None else _macs(guest)
+        gone = [port for port in gone if port.mac not in present]
         if gone:
             engine = self.engine(name)
             done.push("put the filters back", self._putting_back(engine, gone))
@@ -135,8 +173,23 @@ class FilteringMixin(EnginesMixin):
         """The groups whose members are others after this change, if the instance is active."""
         before, after = old.record.filtering, new.record.filtering
         had, has = groups_known_to(before), groups_known_to(after)
-        macs = [{mac_of(element) for element in nic_elements(domain.root)} for domain in (old, new)]
-        return had ^ has if before.addresses == after.addresses and macs[0] == macs[1] else had | has
+        return had ^ has if before.addresses == after.addresses and _macs(old) == _macs(new) else had | has
+
+    def _running_guest(self, handle: libvirt.virDomain, name: str) -> Domain | None:
+        """What the guest has at present; None while it does not run."""
+        with self.guard(f"read the running instance {name!r}", name):
+            return Domain.parse(handle.XMLDesc(self.libvirt.VIR_DOMAIN_XML_SECURE)) if handle.isActive() else None
+
+    def _saved_guest(self, handle: libvirt.virDomain) -> Domain | None:
+        """What a suspended guest has when it goes on, whatever its configuration says; None where there is none."""
+        with self.guard("read the saved image of an instance"):
+            if not self.supports("suspend") or not handle.hasManagedSaveImage():
+                return None
+            return Domain.parse(handle.managedSaveGetXMLDesc(self.libvirt.VIR_DOMAIN_SAVE_IMAGE_XML_SECURE))
+
+    def _guest(self, handle: libvirt.virDomain, name: str) -> Domain | None:
+        """What the guest has, be it running or suspended; None while it is off."""
+        return self._running_guest(handle, name) or self._saved_guest(handle)
 
     def _put_changed(self, name: str, had: Sequence[Port], ports: Sequence[Port], done: UndoStack) -> None:
         if list(had) == list(ports):
@@ -166,19 +219,36 @@ class FilteringMixin(EnginesMixin):
         return put_back
 
     def tie_again(self, handle: libvirt.virDomain) -> None:
-        """Tie an instance's interfaces to their filters, in its configuration and while it runs, where they are not."""
-        lib, name = self.libvirt, handle.name()
-        flags = lib.VIR_DOMAIN_XML_INACTIVE | lib.VIR_DOMAIN_XML_SECURE
+        """Tie an instance's interfaces to their filters, in its configuration and while it runs or is suspended, where
+        they are not."""
+        config = self._tie_configuration(handle)
+        running = self._running_guest(handle, config.name)
+        saved = self._saved_guest(handle) if running is None else None
+        with UndoStack() as done:
+            if running is not None:
+                self._tie_running(handle, running, config.record.filtering.engine == NWFILTER, done)
+            if saved is not None:
+                self._tie_saved(handle, saved, config, done)
+
+    def _tie_configuration(self, handle: libvirt.virDomain) -> Domain:
+        """The configuration, tied to its filters."""
+        flags = self.libvirt.VIR_DOMAIN_XML_INACTIVE | self.libvirt.VIR_DOMAIN_XML_SECURE
         config = Domain.parse(handle.XMLDesc(flags))
         before = config.text()
         config.wire()
         if handle.isPersistent() and config.text() != before:
             self.conn.defineXML(config.text())
-            self.forget(name)
-        if handle.isActive():
-            running = Domain.parse(handle.XMLDesc(lib.VIR_DOMAIN_XML_SECURE))
-            with UndoStack() as done:
-                self._tie_running(handle, running, config.record.filtering.engine == NWFILTER, done)
+            self.forget(config.name)
+        return config
+
+    def _tie_saved(self, handle: libvirt.virDomain, saved: Domain, config: Domain, done: UndoStack) -> None:
+        """Have a suspended guest go on behind the filters that its configuration says, or behind none."""
+        before = saved.text()
+        wire(saved.root, config.record.filtering, config.type)
+        if saved.text() != before:
+            with self.guard(f"change the filters of the suspended instance {config.name!r}", config.name):
+                handle.managedSaveDefineXML(saved.text())
+            done.push("tie the suspended instance as it was", lambda: handle.managedSaveDefineXML(before) and None)
 
     # -- running domains --------------------------------------------------------------------------------------------
 
@@ -232,6 +302,16 @@ class FilteringMixin(EnginesMixin):
 
     def _bind(self, handle: libvirt.virDomain, mac: str, device: str) -> None:
         self.conn.nwfilterBindingCreateXML(_binding_xml(handle, mac, device), 0)
+
+
+def _macs(domain: Domain) -> set[str | None]:
+    return {mac_of(element) for element in nic_elements(domain.root)}
+
+
+def _taken_away(old: Domain, new: Domain, running: Domain) -> list[Nic]:
+    """The NICs that the new configuration has no more and that the guest still has."""
+    stay, present = _macs(new), _macs(running)
+    return [nic for nic in old.to_instance().nics or () if nic.mac in present and nic.mac not in stay]
 
 
 def _binding_xml(handle: libvirt.virDomain, mac: str, device: str) -> str:

@@ -12,17 +12,17 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import AnyvirtError
-from ...model.instance import Address
+from ...model.instance import Address, Instance, Nic
 from ...model.secgroup import Port, project_group
 from ..members import members_of, ports_of
 from ..uri import ConnectionOptions
 from .addresses import AddressesMixin
 from .domain import Domain
-from .domain_filters import PACKET_ENGINES, device_name, devices_of, filters_of
+from .domain_filters import PACKET_ENGINES, device_name, devices_of, filters_of, mac_of
+from .domain_nics import nic_elements
 from .errors import NO_DOMAIN, code_of
 from .filterrecord import FilterRecord
 from .metadata import NAMESPACE
-from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
     import libvirt
@@ -42,12 +42,14 @@ class FilteredDomain(NamedTuple):
         config: Its configuration.
         devices: The host's names for the interfaces of a running one, by their MAC addresses.
         filters: The nwfilters that the interfaces of a running one refer to, likewise.
+        leaving: Interfaces that a running one has until its next start.
     """
 
     config: Domain
     active: bool
     devices: Mapping[str, str]
     filters: Mapping[str, str]
+    leaving: Sequence[Nic] = ()
 
     @property
     def record(self) -> FilterRecord:
@@ -112,19 +114,23 @@ class GroupReadingMixin(AddressesMixin):
     def ports_of_all(self, domains: Iterable[FilteredDomain]) -> list[Port]:
         """The ports of these domains, with what the host itself leased to them."""
         domains = list(domains)
-        leases = self._leases_for(domain.config for domain in domains)
-        return [port for domain in domains for port in _ports(domain.config, domain.devices, leases)]
+        instances = [_with_leaving(domain.config, domain.leaving) for domain in domains]
+        leases = self._leases_for(instances)
+        return [
+            port
+            for domain, instance in zip(domains, instances)
+            for port in _ports(instance, domain.config, domain.devices, leases)
+        ]
 
-    def ports_of_domain(self, config: Domain, devices: Mapping[str, str]) -> list[Port]:
-        """The ports of one domain; ``devices`` as in ``FilteredDomain``."""
-        return _ports(config, devices, self._leases_for([config]))
+    def ports_of_domain(self, config: Domain, devices: Mapping[str, str], leaving: Sequence[Nic] = ()) -> list[Port]:
+        """The ports of one domain; ``devices`` and ``leaving`` as in ``FilteredDomain``."""
+        instance = _with_leaving(config, leaving)
+        return _ports(instance, config, devices, self._leases_for([instance]))
 
-    def _leases_for(self, configs: Iterable[Domain]) -> Mapping[str, Sequence[Address]]:
+    def _leases_for(self, instances: Iterable[Instance]) -> Mapping[str, Sequence[Address]]:
         """All leases, by the MAC addresses; none where nobody's addresses depend on them."""
-        for config in configs:
-            declared = config.record.filtering.addresses
-            if any(mac not in declared for mac in _macs_of(config)):
-                return self._leases_of_now()
+        if any(nic.mac and not nic.addresses for instance in instances for nic in instance.nics or ()):
+            return self._leases_of_now()
         return {}
 
     def _leases_of_now(self) -> Mapping[str, Sequence[Address]]:
@@ -151,16 +157,17 @@ class GroupReadingMixin(AddressesMixin):
             if config is None or not config.record.filtering.is_known_to_groups:
                 return None
             active = handle.ID() != -1
-            devices, filters = {}, {}
+            devices, filters, leaving = {}, {}, []
             if active and config.record.filtering.engine is not None:
-                running = from_libvirt(handle.XMLDesc(0))
-                devices, filters = devices_of(running), filters_of(running)
+                running = Domain.parse(handle.XMLDesc(0))
+                devices, filters = devices_of(running.root), filters_of(running.root)
+                leaving = leaving_nics(running, config)
         except self.libvirt.libvirtError as error:
             if code_of(error) == NO_DOMAIN:
                 return None  # it went meanwhile
             with self.guard("read the configuration of an instance"):
                 raise
-        return FilteredDomain(config, active, devices, filters)
+        return FilteredDomain(config, active, devices, filters, leaving)
 
     @contextlib.contextmanager
     def other_driver(self) -> Iterator[GroupReadingMixin | None]:
@@ -198,17 +205,33 @@ def _parse_filtered(text: str) -> Domain | None:
     return Domain.parse(text) if all(mark in text for mark in _MARKS) else None
 
 
-def _macs_of(config: Domain) -> Collection[str]:
-    return [nic.mac for nic in config.to_instance().nics or () if nic.mac]
+def leaving_nics(running: Domain, config: Domain) -> list[Nic]:
+    """The interfaces that a guest has until its next start, with the addresses that they were started with."""
+    stay = set(_macs_of(config.to_instance()))
+    if stay.issuperset(filter(None, map(mac_of, nic_elements(running.root)))):
+        return []
+    nics = running.to_instance().nics or ()
+    return [nic for nic in nics if nic.mac and nic.mac not in stay and (nic.network or nic.bridge)]
 
 
-def _ports(config: Domain, devices: Mapping[str, str], leases: Mapping[str, Sequence[Address]]) -> list[Port]:
-    instance, engine = config.to_instance(), config.record.filtering.engine
+def _with_leaving(config: Domain, leaving: Sequence[Nic]) -> Instance:
+    instance = config.to_instance()
+    instance.nics = [*(instance.nics or ()), *leaving]
+    return instance
+
+
+def _macs_of(instance: Instance) -> list[str]:
+    return [nic.mac for nic in instance.nics or () if nic.mac]
+
+
+def _ports(
+    instance: Instance, config: Domain, devices: Mapping[str, str], leases: Mapping[str, Sequence[Address]]
+) -> list[Port]:
     planned = {}
-    if engine in PACKET_ENGINES:
-        planned = {mac: device_name(mac) for mac in _macs_of(config)}
+    if config.record.filtering.engine in PACKET_ENGINES:
+        planned = {mac: device_name(mac) for mac in _macs_of(instance)}
         planned.update(devices_of(config.root))
-    known = [address for mac in _macs_of(config) for address in leases.get(mac, ())]
+    known = [address for mac in _macs_of(instance) for address in leases.get(mac, ())]
     return ports_of(instance, known, {**planned, **devices})
 
 

@@ -55,7 +55,7 @@ class UpdateMixin(LiveMixin, ResizeMixin):
             if active and live:
                 self.change_running(handle, config, desired, live, new_disks, done)
             if changed is not None:
-                self.drop_unplugged(old, changed, done)
+                self.drop_unplugged(handle, old, changed, done)
                 self.refresh_members(self.changed_memberships(old, changed))
             if "disks" in options:
                 self.grow_disks(name, handle if active else None, current, desired, done)
