@@ -56,7 +56,7 @@ class PowerMixin(FilteringMixin, WatchMixin):
             return
         filtered = self.filtered_document(name, domain)
         if filtered is not None:
-            self.ensure_filters(filtered)
+            filtered = self.ensure_filters(domain, filtered)
         with self.guard(f"start instance {name!r}", name):
             try:
                 domain.createWithFlags(self.libvirt.VIR_DOMAIN_START_PAUSED if paused else 0)
