@@ -1,0 +1,86 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What somebody else does to filters on libvirt at the worst moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewalldriver import (
+    LibvirtFirewallDriver,
+)
+from contract.platforms.libvirt_qemu import HostedPlatform
+from contract.secgroup_helpers import OPEN, PROVIDER, filtered
+
+pytestmark = pytest.mark.on("libvirt")
+
+ENGINES = ("nwfilter", "nftables")
+
+
+@pytest.fixture(autouse=True)
+def open_group(secgroups: LibvirtFirewallDriver) -> Iterator[None]:
+    secgroups.define_security_group(OPEN)
+    yield
+    for name in ("one", "two"):
+        secgroups.destroy(name)
+
+
+class Once:
+    """A method after which something else happens, the first time that it is called."""
+
+    def __init__(self, method: Any, then: Any) -> None:
+        self.method, self.then = method, then
+
+    def __call__(self, *arguments: Any) -> Any:
+        result = self.method(*arguments)
+        then, self.then = self.then, lambda: None
+        then()
+        return result
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_operators_rules_change_while_an_instance_is_made(
+    secgroups: LibvirtFirewallDriver, platform: HostedPlatform, monkeypatch: pytest.MonkeyPatch, engine: str
+):
+    filtered(platform, secgroups, "one")
+    other = platform.firewall_driver()
+    change = Once(secgroups.policy_for, lambda: other.set_provider_rules(PROVIDER))
+    monkeypatch.setattr(secgroups, "policy_for", change)
+    filtered(platform, secgroups, "two", 2, firewall=engine)
+    assert secgroups.get_provider_rules() == PROVIDER
+    assert secgroups.verify_filters() == []
+
+
+@pytest.mark.parametrize("power_on", [False, True])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_instance_is_made_while_filters_are_repaired(
+    secgroups: LibvirtFirewallDriver,
+    platform: HostedPlatform,
+    monkeypatch: pytest.MonkeyPatch,
+    engine: str,
+    power_on: bool,
+):
+    filtered(platform, secgroups, "one", firewall=engine)
+    other = platform.firewall_driver()
+    make = Once(
+        secgroups.filtered_domains, lambda: filtered(platform, other, "two", 2, firewall=engine, power_on=power_on)
+    )
+    monkeypatch.setattr(secgroups, "filtered_domains", make)
+    secgroups.restore_filters()
+    assert secgroups.instance_filter_exists("two")
+    assert secgroups.verify_filters() == []
+
+
+def test_who_starts_an_instance_goes_by_the_groups_of_now(secgroups: LibvirtFirewallDriver, platform: HostedPlatform):
+    """Not by those that it read before somebody changed them."""
+    filtered(platform, secgroups, "one")
+    other = platform.firewall_driver()
+    current = other.get_instances(["one"])["one"]
+    other.update_instance(current, replace(current, security_groups=[]), {"security_groups"}, set())
+    secgroups.power_on("one")
+    assert secgroups.verify_filters() == []
