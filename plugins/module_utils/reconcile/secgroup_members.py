@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,11 +27,13 @@ class Reported:
         hosts: What each host reports, by its identity; this host may be among them.
         silent: How many entries say nothing: their hosts failed.
         purge: Hosts that are not among them are to be forgotten.
+        doubtful: Identities of which entries say different things: these may be several hosts.
     """
 
     hosts: Mapping[str, HostMembers]
     silent: int = 0
     purge: bool = False
+    doubtful: Sequence[str] = ()
 
     def changes(self, known: Mapping[str, Mapping[str, tuple[str, ...]]], own_host: str) -> dict[str, HostMembers]:
         """Of which hosts something else is to be known than is; one without groups is to be forgotten.
@@ -53,7 +55,7 @@ def read_members(reader: Reader) -> Reported | None:
         if reader.given("purge_members") and not reader.given("members"):
             reader.complain("purge_members", "makes no sense without members")
         return None
-    hosts: dict[str, dict[str, set[str]]] = {}
+    told: dict[str, list[HostMembers]] = {}
     silent = 0
     for number, entry in enumerate(entries):
         if _says_nothing(entry):
@@ -63,14 +65,12 @@ def read_members(reader: Reader) -> Reported | None:
                 f"members[{number}]", "has to be a dictionary with host and members, as virt_facts reports them"
             )
         else:
-            _read_host(reader.inner("members", entry, number), hosts)
+            _read_host(reader.inner("members", entry, number), told)
     return Reported(
-        {
-            host: {group: tuple(sorted(addresses)) for group, addresses in sorted(groups.items()) if addresses}
-            for host, groups in hosts.items()
-        },
+        {host: _merged(reports) for host, reports in told.items()},
         silent,
         purge,
+        [host for host, reports in told.items() if any(report != reports[0] for report in reports)],
     )
 
 
@@ -87,7 +87,15 @@ def _says_nothing(entry: Any) -> bool:
     return entry is None or entry == ""
 
 
-def _read_host(reader: Reader, hosts: dict[str, dict[str, set[str]]]) -> None:
+def _merged(reports: Iterable[HostMembers]) -> HostMembers:
+    found: dict[str, set[str]] = {}
+    for report in reports:
+        for group, addresses in report.items():
+            found.setdefault(group, set()).update(addresses)
+    return {group: tuple(sorted(addresses)) for group, addresses in sorted(found.items())}
+
+
+def _read_host(reader: Reader, told: dict[str, list[HostMembers]]) -> None:
     """What one host reports. Other keys are left alone: the entry may be the registered result of a task."""
     host = reader.text("host")
     if not host:
@@ -99,7 +107,7 @@ def _read_host(reader: Reader, hosts: dict[str, dict[str, set[str]]]) -> None:
         if not reader.given("members"):
             reader.complain("members", "is missing: the addresses of each group's members, as virt_facts reports them")
         return
-    found = hosts.setdefault(host, {})
+    found: dict[str, set[str]] = {}
     for name, addresses in groups.items():
         inner = reader.inner("members", {str(name): addresses})
         problem = problem_with_group_name(str(name).removeprefix(_PROJECT))
@@ -107,6 +115,7 @@ def _read_host(reader: Reader, hosts: dict[str, dict[str, set[str]]]) -> None:
             inner.complain(str(name), problem)
             continue
         found.setdefault(str(name), set()).update(_read_addresses(inner, str(name)))
+    told.setdefault(host, []).append({name: tuple(sorted(addresses)) for name, addresses in found.items() if addresses})
 
 
 def _read_addresses(reader: Reader, group: str) -> set[str]:

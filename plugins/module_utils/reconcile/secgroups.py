@@ -97,6 +97,11 @@ def _plan_members(driver: FirewallDriver, reported: Reported, world: World, task
             f"members: {reported.silent} of the entries say nothing, since their hosts failed or were not asked; what "
             f"was known of these hosts stays{forgotten}"
         )
+    if reported.doubtful:
+        task.warn(
+            f"members: entries do not say the same of {', '.join(reported.doubtful)}; if these are several hosts, each "
+            "takes the others' members for its own, and does not know them: give each an identity of its own"
+        )
     changes = reported.changes(world.remote, world.host)
 
     def told(known: KnownMembers, stale: Sequence[str]) -> dict[str, Any]:

@@ -193,7 +193,9 @@ def test_members_of_hosts():
 
 def test_a_host_that_reports_twice_has_all_that_it_reports():
     entries = [{"host": "a", "members": {"web": [address]}} for address in ("10.0.0.1", "10.0.0.2")]
-    assert reported(*entries).hosts == {"a": {"web": ("10.0.0.1/32", "10.0.0.2/32")}}
+    found = reported(*entries, {"host": "b", "members": {"web": []}}, {"host": "b", "members": {}})
+    assert found.hosts == {"a": {"web": ("10.0.0.1/32", "10.0.0.2/32")}, "b": {}}
+    assert found.doubtful == ["a"]
 
 
 def test_hosts_that_failed_are_left_out():
