@@ -78,6 +78,10 @@ OTHERS = (
 )
 
 
+V4_IN_V6 = ("::ffff:0:0/96", "::ffff:a00:1/128", "::a00:1/128")
+"""The tools write some bits of these as an IPv4 address."""
+
+
 class Commands(Runner):
     """Notes what it runs.
 
@@ -179,7 +183,9 @@ def test_all_that_rules_can_say_reads_back_as_it_was_said(engine: IptablesEngine
     ]
     protocols = [Rule(INGRESS, str(number), "10.0.0.0/8") for number in range(1, 256)]
     ports = [Rule(INGRESS, "udp", "fd00::1/128", port_min=low, port_max=65535) for low in (0, 1, 65535)]
-    policy = replace(POLICY, groups={**POLICY.groups, "web": SecurityGroup("web", (*types, *protocols, *ports))})
+    mapped = [Rule(direction, cidr=cidr) for direction in (INGRESS, EGRESS) for cidr in V4_IN_V6]
+    rules = (*types, *protocols, *ports, *mapped)
+    policy = replace(POLICY, groups={**POLICY.groups, "web": SecurityGroup("web", rules)})
     engine.load(policy)
     assert engine.drift(policy) == []
 

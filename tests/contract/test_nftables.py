@@ -195,6 +195,14 @@ def test_the_last_port_takes_all_with_it(engine: NftEngine, runner: Commands):
     assert engine.drift(HostPolicy()) == []
 
 
+def test_ipv4_addresses_in_ipv6_read_back_as_they_were_said(engine: NftEngine):
+    """nft writes some bits of these as an IPv4 address."""
+    port = a_port(1, "web", addresses=("::ffff:0:0/96", "::a00:1/128"))
+    policy = replace(POLICY, ports=(port,), members={"web": frozenset({"::ffff:a00:1/128"})})
+    engine.load(policy)
+    assert engine.drift(policy) == []
+
+
 def test_one_port_of_several_goes(engine: NftEngine, runner: Commands):
     engine.load(POLICY)
     engine.drop_ports([WHOLE])

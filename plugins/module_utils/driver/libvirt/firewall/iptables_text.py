@@ -18,6 +18,7 @@ _WORDS = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _WORD = re.compile(r"[\w.:/,+!-]+\Z", re.ASCII)
 _MAC = re.compile(r"[0-9a-fA-F]{1,2}(:[0-9a-fA-F]{1,2}){5}\Z")
 _PROTOCOL_OPTIONS = ("-p", "--ip-proto", "--ip6-proto")
+_ADDRESS_OPTIONS = ("-s", "-d", "--ip6-src", "--ip6-dst")
 
 _PROTOCOLS = {
     "icmp": 1, "tcp": 6, "udp": 17, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "icmpv6": 58, "sctp": 132,
@@ -85,6 +86,8 @@ def _plain_words(words: list[str]) -> Iterator[str]:
             yield plain[: -len("/0:255")] if plain.endswith("/0:255") else plain
         elif ":" in word and _MAC.match(word):
             yield ":".join(part.rjust(2, "0") for part in word.lower().split(":"))
+        elif ":" in word and option in _ADDRESS_OPTIONS:
+            yield _address6(word)
         else:
             yield word
         option = word
@@ -103,6 +106,16 @@ def _protocol(name: str) -> str:
         return str(socket.getprotobyname(name))
     except OSError:
         return name
+
+
+def _address6(text: str) -> str:
+    """As the tools print it: with an IPv4 address in it where there may be one."""
+    address, slash, length = text.partition("/")
+    try:
+        packed = socket.inet_pton(socket.AF_INET6, address)
+    except OSError:
+        return text
+    return f"{socket.inet_ntop(socket.AF_INET6, packed)}{slash}{length}"
 
 
 def _quoted(word: str) -> str:

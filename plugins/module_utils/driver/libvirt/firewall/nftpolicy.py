@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -202,7 +203,7 @@ def _protocol(rule: Rule) -> list[str]:
 
 def _addresses(members: Iterable[str], family: int) -> frozenset[Element]:
     networks = (ipaddress.ip_network(address, strict=False) for address in members)
-    return frozenset((str(item.network_address),) for item in networks if item.version == family)
+    return frozenset((_text_of(item.network_address),) for item in networks if item.version == family)
 
 
 def _collapsed(addresses: Iterable[str]) -> dict[int, list[str]]:
@@ -214,6 +215,12 @@ def _collapsed(addresses: Iterable[str]) -> dict[int, list[str]]:
 
 
 def _short(network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> str:
-    # As the kernel gives it back.
-    single = network.prefixlen == network.max_prefixlen
-    return str(network.network_address) if single else str(network)
+    # As nft gives it back.
+    text = _text_of(network.network_address)
+    return text if network.prefixlen == network.max_prefixlen else f"{text}/{network.prefixlen}"
+
+
+def _text_of(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """As nft prints it: with an IPv4 address in it where an IPv6 address may have one."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    return socket.inet_ntop(family, address.packed)
