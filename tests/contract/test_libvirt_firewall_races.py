@@ -6,14 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
+import libvirt
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewalldriver import (
     LibvirtFirewallDriver,
 )
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
+from ansible_collections.anyvirt.compute.plugins.module_utils.errors import HypervisorUnavailable
 from contract.platforms.libvirt_qemu import HostedPlatform
 from contract.secgroup_helpers import OPEN, PROVIDER, filtered
 
@@ -84,3 +88,38 @@ def test_who_starts_an_instance_goes_by_the_groups_of_now(secgroups: LibvirtFire
     other.update_instance(current, replace(current, security_groups=[]), {"security_groups"}, set())
     secgroups.power_on("one")
     assert secgroups.verify_filters() == []
+
+
+@pytest.mark.parametrize(
+    ("said", "is_there"),
+    [
+        ("error from service: rejected send message", True),
+        ("no connection driver available for lxc:///system", False),
+        ("Failed to connect socket to '/var/run/libvirt/virtlxcd-sock': No such file or directory", False),
+    ],
+)
+def test_the_other_kind_of_instances_cannot_be_seen(
+    secgroups: LibvirtFirewallDriver,
+    platform: HostedPlatform,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    is_there: bool,
+):
+    """Whatever is theirs is not taken away as left behind, unless there can be none."""
+    connect = LibvirtFirewallDriver.connect
+
+    def refuse(library: Any, options: ConnectionOptions) -> Any:
+        if options.uri.startswith("lxc"):
+            raise libvirt.libvirtError(said)
+        return connect(library, options)
+
+    filtered(platform, secgroups, "one")
+    monkeypatch.setattr(LibvirtFirewallDriver, "connect", staticmethod(refuse))
+    for operation in (
+        secgroups.restore_filters,
+        secgroups.verify_filters,
+        secgroups.get_group_members,
+        lambda: secgroups.security_group_uses(["open"]),
+    ):
+        with pytest.raises(HypervisorUnavailable) if is_there else nullcontext():
+            operation()

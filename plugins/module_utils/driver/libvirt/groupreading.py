@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from ...errors import AnyvirtError
+from ...errors import HypervisorUnavailable
 from ...model.instance import Address, Instance, Nic
 from ...model.secgroup import Port, project_group
 from ..members import members_of, ports_of
@@ -33,6 +33,9 @@ _READERS = 4
 _MARKS = (NAMESPACE, "filtering")
 """What stands in the XML of each domain whose record is about filters: most need not be parsed."""
 _OTHER_KIND = {"qemu": "lxc", "lxc": "qemu"}
+_NO_SUCH_DRIVER = ("no connection driver available", "built without", "no such file or directory")
+"""How libvirt says that a host has no driver of that kind: one daemon for all does not know it, one of its own has no
+socket."""
 
 
 class FilteredDomain(NamedTuple):
@@ -171,13 +174,20 @@ class GroupReadingMixin(AddressesMixin):
 
     @contextlib.contextmanager
     def other_driver(self) -> Iterator[GroupReadingMixin | None]:
-        """The same host through libvirt's other driver that shares the filters; None where it has no such driver."""
+        """The same host through libvirt's other driver that shares the filters; None where it has no such driver.
+
+        Raises:
+            HypervisorUnavailable, PermissionDenied: it has one, perhaps, with instances that nobody can see now: what
+                is theirs would be taken for left behind.
+        """
         uri = self._other_uri()
         other = None if uri is None else type(self)(replace(self.options, uri=uri))
         if other is not None:
             try:
                 other.open()
-            except AnyvirtError:
+            except HypervisorUnavailable as error:
+                if not any(sign in str(error).lower() for sign in _NO_SUCH_DRIVER):
+                    raise
                 other = None
         try:
             yield other
