@@ -9,6 +9,7 @@ other engines know an interface by the host's name for it, which therefore has t
 
 from __future__ import annotations
 
+import re
 from xml.etree.ElementTree import Element
 
 from .domain_nics import nic_elements
@@ -21,6 +22,7 @@ PACKET_ENGINES = ("nftables", "iptables")
 ENGINES = (NWFILTER, *PACKET_ENGINES)
 
 _PREFIX = "anyvirt-nic-"
+_OUR_DEVICE = re.compile(r"av[0-9a-f]{12}$")
 _FILTERABLE = ("network", "bridge", "ethernet")
 
 
@@ -100,12 +102,18 @@ def _name_device(interface: Element, device: str, wanted: bool) -> None:
     target = interface.find("target")
     if wanted:
         target = find_or_make(interface, "target")
-        if target.get("dev") is None:
+        if not _is_given(target.get("dev")):
             target.set("dev", device)
     elif target is not None and target.get("dev") == device:
         del target.attrib["dev"]
         if not target.attrib and len(target) == 0:
             interface.remove(target)
+
+
+def _is_given(device: str | None) -> bool:
+    """Whether somebody has chosen a name for good: neither a pattern, of which each start makes another name, nor ours
+    of another interface, as clones have it."""
+    return device is not None and "%" not in device and _OUR_DEVICE.match(device) is None
 
 
 def filtering_problems(domain: Element, engine: str) -> list[tuple[int, str]]:

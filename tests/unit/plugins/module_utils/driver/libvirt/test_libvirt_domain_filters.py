@@ -81,6 +81,13 @@ def test_a_filter_of_another_address_is_replaced():
     assert filters_of(changed(cloned, firewall="nwfilter", security_groups=[]).root) == FILTER
 
 
+@pytest.mark.parametrize("device", ["av525400aabb99", "mine%d"])
+def test_a_name_that_is_not_the_interfaces_own_is_replaced(device: str):
+    """Of a clone's original, or another one at each start: the interface would not be known by it."""
+    named = domain(interface(f"<target dev='{device}'/>"))
+    assert devices_of(changed(named, firewall="nftables", security_groups=[]).root) == {MAC: "av525400aabb01"}
+
+
 def test_new_interfaces_are_tied_too():
     tied = changed(domain(), firewall="nwfilter", security_groups=["web"])
     more = changed(tied, nics=[Nic("default", mac=MAC), Nic("default", mac=OTHER, addresses=["192.0.2.2"])])
