@@ -11,7 +11,7 @@ from typing import Any
 
 from ..driver.firewall import FirewallDriver
 from ..errors import AnyvirtError, FilterDrift
-from ..model.secgroup import Drift
+from ..model.secgroup import Drift, project_group
 from .secgroup_options import DesiredFirewall
 from .secgroup_world import World
 
@@ -65,17 +65,17 @@ def verify(driver: FirewallDriver, wanted: DesiredFirewall, world: World, check_
 
 
 def _drift(driver: FirewallDriver, world: World, names: Collection[str] | None) -> list[Drift]:
-    """What concerns these groups: they themselves, the members that their rules are about, and the instances in
-    them."""
+    """What concerns these groups: they themselves, the members that their rules are about, and the instances in them,
+    with the projects of these."""
     if names is None:
         return driver.verify_filters()
-    instances = {instance for name in names for instance in world.uses[name].instances}
+    instances = sorted({instance for name in names for instance in world.uses[name].instances})
+    found = driver.verify_filters(instances)
     near = set(names).union(*(world.groups[name].refers_to for name in names))
-    return [
-        drift
-        for drift in driver.verify_filters(sorted(instances))
-        if not drift.subject.startswith(_GROUP) or drift.subject[len(_GROUP) :] in near
-    ]
+    if any(drift.subject.startswith(_GROUP + project_group("")) for drift in found):
+        members = driver.get_instances(instances).values()
+        near |= {project_group(item.project) for item in members if item.project and item.allow_project_net_traffic}
+    return [drift for drift in found if not drift.subject.startswith(_GROUP) or drift.subject[len(_GROUP) :] in near]
 
 
 def _say(drift: Sequence[Drift]) -> str:

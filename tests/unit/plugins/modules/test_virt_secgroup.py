@@ -266,6 +266,18 @@ def test_drift_is_told_and_repaired(secgroup_module: RunModule, instance_module:
     assert kind(secgroup_module(state="verified")) is None
 
 
+def test_a_group_is_verified_with_the_projects_of_its_instances(
+    secgroup_module: RunModule, instance_module: RunModule, folder: Path
+) -> None:
+    done(secgroup_module, groups=[WEB, {"name": "other"}])
+    web1 = {**member("web1", ["web"], "10.0.0.5"), "project": "shop", "allow_project_net_traffic": True}
+    assert kind(instance_module(**web1)) is None
+    assert kind(instance_module(**member("shop1", [], "10.0.0.6"), project="shop")) is None
+    crash_instance(str(folder), "shop1")
+    assert "group project:shop" in secgroup_module(name="web", state="verified")["msg"]
+    assert kind(secgroup_module(name="other", state="verified")) is None
+
+
 # -- the module -----------------------------------------------------------------------------------------------------
 
 
