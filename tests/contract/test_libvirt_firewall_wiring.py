@@ -82,6 +82,8 @@ def test_engines_of_the_host_are_not_changed_from_afar(secgroups: FirewallDriver
     ("interface", "said"),
     [
         (INTERFACE.format("direct", "dev='lo' mode='bridge'", ""), "type direct"),
+        ("<interface type='ethernet'><mac address='52:54:00:77:00:05'/></interface>", "type ethernet"),
+        (INTERFACE.format("bridge", "bridge='br9'", "<virtualport type='openvswitch'/>"), "virtualport"),
         (INTERFACE.format("network", "network='lab'", "<filterref filter='clean-traffic'/>"), "clean-traffic"),
     ],
 )
@@ -94,6 +96,25 @@ def test_interfaces_that_cannot_be_filtered(
     with pytest.raises(InvalidInput, match=rf"nics\[1\].*{said}"):
         secgroups.spawn(secgroups.complete(instance), power_on=False)
     assert platform.snapshot() == before
+
+
+def test_a_network_without_a_bridge_cannot_be_filtered(secgroups: FirewallDriver, platform: HostedPlatform):
+    xml = "<network><name>{}</name><forward mode='bridge'>{}</forward>{}</network>"
+    networks = {
+        "direct": xml.format("direct", "<interface dev='lo'/>", ""),
+        "switch": xml.format("switch", "", "<bridge name='ovs9'/><virtualport type='openvswitch'/>"),
+    }
+    with platform.connection() as connection:
+        made = [connection.networkDefineXML(text) for text in networks.values()]
+        try:
+            for engine in ("nwfilter", "nftables"):
+                for name in networks:
+                    instance = wanted(platform, "one", firewall=engine, nics=[own_nic(platform, 1), Nic(network=name)])
+                    with pytest.raises(InvalidInput, match=rf"nics\[1\].*network {name}"):
+                        secgroups.spawn(secgroups.complete(instance), power_on=False)
+        finally:
+            for network in made:
+                network.undefine()
 
 
 def test_who_is_not_filtered_costs_nothing_more(secgroups: FirewallDriver, platform: HostedPlatform):

@@ -10,6 +10,7 @@ other engines know an interface by the host's name for it, which therefore has t
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from xml.etree.ElementTree import Element
 
 from .domain_nics import nic_elements
@@ -23,7 +24,7 @@ ENGINES = (NWFILTER, *PACKET_ENGINES)
 
 _PREFIX = "anyvirt-nic-"
 _OUR_DEVICE = re.compile(r"av[0-9a-f]{12}$")
-_FILTERABLE = ("network", "bridge", "ethernet")
+_FILTERABLE = ("network", "bridge")
 
 
 def filter_name(mac: str) -> str:
@@ -116,18 +117,40 @@ def _is_given(device: str | None) -> bool:
     return device is not None and "%" not in device and _OUR_DEVICE.match(device) is None
 
 
-def filtering_problems(domain: Element, engine: str) -> list[tuple[int, str]]:
-    """Why a domain's interfaces cannot be filtered: the number of each such one, and what is wrong with it."""
-    found = [(number, _filtering_problem(interface, engine)) for number, interface in enumerate(nic_elements(domain))]
+def network_of(interface: Element) -> str | None:
+    """The libvirt network that it is on."""
+    return attribute_of(interface, "source", "network") if interface.get("type") == "network" else None
+
+
+def has_linux_bridge(network: Element) -> bool:
+    """Whether a network's guests are on a bridge of the kernel: others give them a device of the host, or a switch that
+    knows no filters."""
+    return network.find("bridge") is not None and network.find(".//virtualport") is None
+
+
+def filtering_problems(domain: Element, engine: str, unbridged: Collection[str] = ()) -> list[tuple[int, str]]:
+    """Why a domain's interfaces cannot be filtered: the number of each such one, and what is wrong with it.
+
+    Args:
+        unbridged: Networks that are not of the kernel's bridges.
+    """
+    found = [
+        (number, _filtering_problem(interface, engine, unbridged))
+        for number, interface in enumerate(nic_elements(domain))
+    ]
     return [(number, problem) for number, problem in found if problem is not None]
 
 
-def _filtering_problem(interface: Element, engine: str) -> str | None:
+def _filtering_problem(interface: Element, engine: str, unbridged: Collection[str]) -> str | None:
     kind, foreign = interface.get("type", ""), attribute_of(interface, "filterref", "filter")
-    if kind not in _FILTERABLE:
+    name = network_of(interface)
+    if kind not in _FILTERABLE or name in unbridged or interface.find("virtualport") is not None:
+        what = f"on the network {name}" if name in unbridged else f"of type {kind}"
+        if interface.find("virtualport") is not None:
+            what = "with a <virtualport>"
         return (
-            f"a network interface of type {kind} passes the host by, so nothing can filter it; put it on a network or "
-            "bridge, or say firewall: none"
+            f"a network interface {what} passes the host's bridges by, so nothing can filter it; put it on a network "
+            "with a bridge of the kernel, or on such a bridge, or say firewall: none"
         )
     if mac_of(interface) is None:
         return "a network interface that is filtered needs a MAC address: give it a <mac>"

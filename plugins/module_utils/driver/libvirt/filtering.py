@@ -22,16 +22,19 @@ from .domain_filters import (
     filter_name,
     filter_reference,
     filtering_problems,
+    has_linux_bridge,
     mac_of,
+    network_of,
     wire,
     wire_interface,
 )
 from .domain_nics import nic_elements
 from .element import attribute_of
 from .engines import EnginesMixin
-from .errors import NO_NWFILTER_BINDING, code_of
+from .errors import NO_NETWORK, NO_NWFILTER_BINDING, code_of
 from .filterrecord import FILTER_OPTIONS
 from .groupreading import groups_known_to, leaving_nics
+from .xmltext import from_libvirt
 
 if TYPE_CHECKING:
     import libvirt
@@ -48,15 +51,28 @@ class FilteringMixin(EnginesMixin):
         if record.engine is None:
             return
         self.engine(record.engine)
-        problems = [
-            Problem(f"nics[{number}]", message) for number, message in filtering_problems(config.root, record.engine)
-        ]
+        found = filtering_problems(config.root, record.engine, self._unbridged_networks(config))
+        problems = [Problem(f"nics[{number}]", message) for number, message in found]
         if problems:
             raise InvalidInput(problems)
         rules = [rule for name in record.security_groups or () for rule in self.require_group(name).rules]
         refused = self.engine(record.engine).unsupported_rules(rules)
         if refused:
             raise Unsupported(f"the security groups of instance {config.name!r} need more: {'; '.join(refused)}")
+
+    def _unbridged_networks(self, config: Domain) -> list[str]:
+        """Those of its networks whose guests no filter sees."""
+        names = {network_of(interface) for interface in nic_elements(config.root)}
+        return [name for name in names if name is not None and not self._is_bridged(name)]
+
+    def _is_bridged(self, network: str) -> bool:
+        with self.guard(f"read the network {network!r}"):
+            try:
+                return has_linux_bridge(from_libvirt(self.conn.networkLookupByName(network).XMLDesc(0)))
+            except self.libvirt.libvirtError as error:
+                if code_of(error) != NO_NETWORK:
+                    raise
+                return True  # libvirt starts nothing on it
 
     def require_reachable(self, config: Domain) -> None:
         """Raise where an instance's filters could not be removed from here."""
