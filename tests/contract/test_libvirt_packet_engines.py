@@ -6,6 +6,7 @@ are missing, and put back."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall im
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.tools import Runner
 from contract.platforms.base import Platform
 from contract.secgroup_helpers import ELSEWHERE, OPEN, PROVIDER, RICH, RICH_NAME, WEB, filtered, own_nic
+from lab.packets.network import Network
 
 pytestmark = pytest.mark.on("libvirt", "lxc")
 
@@ -81,6 +83,20 @@ def test_what_somebody_took_away_is_put_back(secgroups: FirewallDriver, platform
     secgroups.restore_filters()
     assert secgroups.verify_filters() == []
     assert secgroups.instance_filter_exists("one")
+
+
+def test_filters_in_the_wrong_network_namespace_are_no_filters(
+    secgroups: FirewallDriver, platform: Platform, engine: str, monkeypatch: pytest.MonkeyPatch
+):
+    """As of a module in a container that is given libvirt's socket only."""
+    filtered(platform, secgroups, "one", firewall=engine, power_on=True)
+    with closing(Network.new()) as network:
+        monkeypatch.setattr(Runner, "prefix", network.prefix)
+        secgroups.restore_filters()
+        (drift,) = secgroups.verify_filters()
+        assert (drift.instance, drift.subject.partition(" ")[0]) == ("one", "port")
+        assert "network namespace" in drift.problem
+        assert not secgroups.instance_filter_exists("one")
 
 
 def test_from_one_engine_to_another(secgroups: FirewallDriver, platform: Platform, engine: str):

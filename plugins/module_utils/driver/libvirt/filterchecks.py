@@ -58,7 +58,23 @@ class FilterChecksMixin(SecurityGroupsMixin):
             known = {(drift.instance, drift.subject) for drift in found}
             drifts = self.engine(name).drift(self._whole_policy(name, domains))
             found += [drift for drift in drifts if (drift.instance, drift.subject) not in known]
+            if name in PACKET_ENGINES:
+                found += self._out_of_sight([domain for domain in domains if domain.record.engine == name])
         return [drift for drift in found if names is None or drift.instance is None or drift.instance in names]
+
+    def _out_of_sight(self, domains: Sequence[FilteredDomain]) -> list[Drift]:
+        """Where filters of running guests are as declared, but in a network namespace that is not libvirt's."""
+        from .firewall.bridgecalls import devices_in_sight
+        from .firewall.tools import Runner
+
+        ports = {(domain.config.name, mac, device) for domain in domains for mac, device in domain.devices.items()}
+        present = devices_in_sight(Runner()) if ports else set()
+        missing = {port for port in ports if port[2] not in present}
+        if missing:  # a guest may have stopped meanwhile
+            names = {domain.config.name for domain in self.filtered_domains() if domain.active}
+            missing = {port for port in missing if port[0] in names}
+        problem = "is not in the network namespace of this module, and not filtered: run the module in that of libvirt"
+        return [Drift(name, f"port {mac}", f"its device {device} {problem}") for name, mac, device in sorted(missing)]
 
     def restore_filters(self) -> None:
         self.require("firewall")

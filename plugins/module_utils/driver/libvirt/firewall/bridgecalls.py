@@ -1,7 +1,8 @@
 # Copyright (c) 2026 anyvirt contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether the kernel gives bridged packets to connection tracking, without which no engine of packet filters works."""
+"""Whether the kernel gives bridged packets to connection tracking, without which no engine of packet filters works, and
+which devices there are for them."""
 
 from __future__ import annotations
 
@@ -10,6 +11,11 @@ from .tools import Runner
 
 SWITCHES = ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables")
 _FOLDER = "/proc/sys/net/bridge"
+
+
+def devices_in_sight(runner: Runner) -> set[str]:
+    """The network devices of the namespace in which tools run."""
+    return {line.partition(":")[0].strip() for line in runner.run(("cat", "/proc/net/dev")).splitlines()}
 
 
 def bridge_call_problems(runner: Runner) -> list[str]:

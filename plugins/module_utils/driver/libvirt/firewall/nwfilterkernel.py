@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
-from .bridgecalls import bridge_call_problems
+from .bridgecalls import bridge_call_problems, devices_in_sight
 from .filterxml import FROM_GUEST, TO_GUEST, parameters
 from .tools import Runner
 
@@ -72,8 +72,7 @@ class KernelView:
 
     def sees(self, devices: Collection[str]) -> bool:
         """Whether it is the kernel's part that libvirt works on: in a container of its own it has other interfaces."""
-        lines = self._runner.run(("cat", "/proc/net/dev")).splitlines()
-        return {line.partition(":")[0].strip() for line in lines}.issuperset(devices)
+        return devices_in_sight(self._runner).issuperset(devices)
 
     def read(self) -> Listing:
         """All rules of the tables that libvirt uses."""
