@@ -218,6 +218,19 @@ def test_the_kernel_has_what_is_declared_and_what_it_lost_comes_back(platform: Q
     assert filtered.drift(POLICY) == []
 
 
+@pytest.mark.parametrize("conditions", ["", "-m physdev --physdev-is-bridged", "-i labbr0 -o labbr0"])
+def test_rules_that_come_before_libvirts_are_noticed(platform: QemuPlatform, filtered: NwfilterEngine, conditions: str):
+    """They let through what filters would drop. A repair puts libvirt's rules before them, and leaves them alone."""
+    rule = ("FORWARD", *conditions.split(), "-j", "ACCEPT")
+    platform.run_on_host("iptables", "-I", *rule)
+    try:
+        assert {drift.instance for drift in filtered.drift(POLICY)} == {"fixed", "learning"}
+        filtered.load(POLICY)
+        assert filtered.drift(POLICY) == []
+    finally:
+        platform.run_on_host("iptables", "-D", *rule)
+
+
 def test_a_group_in_use_follows_its_members_and_cannot_go(filtered: NwfilterEngine, declarations: Declarations):
     now = {"web": frozenset({"10.0.0.99/32"})}
     assert filtered.drift(replace(POLICY, members=now)) == [Drift(None, "group web", STALE_MEMBERS)]

@@ -21,7 +21,7 @@ _MISSING = "missing"
 _DIFFERENT = "rules differ"
 _LEFT_BEHIND = "left behind by an interface that is gone"
 _UNFILTERED = "libvirt does not filter it"
-_FLUSHED = "the kernel's rules are not those that libvirt made"
+_FLUSHED = "the kernel's rules are not those that libvirt made, or others come before them"
 
 NOT_HELD = Drift(None, "rules that lead to libvirt's chains", "missing: nothing filters while libvirt makes rules anew")
 
