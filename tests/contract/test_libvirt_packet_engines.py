@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall import FirewallDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.tools import Runner
+from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AlreadyExists
 from contract.platforms.base import Platform
 from contract.secgroup_helpers import ELSEWHERE, OPEN, PROVIDER, RICH, RICH_NAME, WEB, filtered, own_nic
 from lab.packets.network import Network
@@ -109,5 +110,19 @@ def test_from_one_engine_to_another(secgroups: FirewallDriver, platform: Platfor
     undo()
     assert is_enforced(other)
     assert not is_enforced(engine)
+    assert secgroups.verify_filters() == []
+    assert secgroups.instance_filter_exists("one")
+
+
+def test_a_mac_address_has_one_owner(secgroups: FirewallDriver, platform: Platform, engine: str):
+    """Filters are found by it: whoever came second would replace those of the first, and take them away when it goes."""
+    filtered(platform, secgroups, "one", firewall=engine)
+    filtered(platform, secgroups, "two", firewall=engine)
+    (first,) = secgroups.get_instances(["one"])["one"].nics or []
+    current = secgroups.get_instances(["two"])["two"]
+    desired = replace(current, nics=[*(current.nics or []), first])
+    with pytest.raises(AlreadyExists, match="one"):
+        secgroups.update_instance(current, desired, {"nics"}, set())
+    secgroups.destroy("two")
     assert secgroups.verify_filters() == []
     assert secgroups.instance_filter_exists("one")
