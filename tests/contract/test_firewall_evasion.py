@@ -116,3 +116,23 @@ def test_what_comes_from_far_away_teaches_no_address(routed: Routed):
         assert not routed.passes(thief, STREET, udp(3011, 7))
     finally:
         routed.engine.load(routed.policy)
+
+
+@pytest.mark.parametrize("everybody", [False, True])
+def test_answers_of_dhcp_servers_nearby_are_learnt(routed: Routed, everybody: bool):
+    """Of the host itself to the address, or of another to all, where iptables does not see which address is given."""
+    learner = replace(WEB.port, addresses=(), learns=True)
+    routed.engine.drop_ports([WEB.port])
+    routed.engine.load(replace(routed.policy, ports=(learner, STRICT.port)))
+    try:
+        assert not routed.passes(WEB, STREET, udp(3020, 7))
+        mark = new_mark()
+        answer = payloads.dhcp(WEB.mac, payloads.DHCP_ACK, WEB.v4, HOST.v4, mark)
+        sender, target = (STREET, "255.255.255.255") if everybody else (HOST, WEB.v4)
+        packet = frames.ip(sender.v4, target, frames.UDP, frames.udp(sender.v4, target, 67, 68, answer))
+        frame = frames.ethernet(sender.mac, frames.BROADCAST, frames.IPV4, packet)
+        assert routed.arrives(sender, WEB, RawPacket((frame,), (packet,)), mark)
+        is_learnt = not everybody or routed.engine.name == NftEngine.name
+        assert routed.passes(WEB, STREET, udp(3021, 7)) is is_learnt
+    finally:
+        routed.engine.load(routed.policy)
