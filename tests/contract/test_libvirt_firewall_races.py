@@ -17,7 +17,8 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.fir
     LibvirtFirewallDriver,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
-from ansible_collections.anyvirt.compute.plugins.module_utils.errors import HypervisorUnavailable
+from ansible_collections.anyvirt.compute.plugins.module_utils.errors import HypervisorUnavailable, Unsupported
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Nic
 from contract.platforms.libvirt_qemu import HostedPlatform
 from contract.secgroup_helpers import OPEN, PROVIDER, filtered
 
@@ -88,6 +89,31 @@ def test_who_starts_an_instance_goes_by_the_groups_of_now(secgroups: LibvirtFire
     other.update_instance(current, replace(current, security_groups=[]), {"security_groups"}, set())
     secgroups.power_on("one")
     assert secgroups.verify_filters() == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_an_instance_that_is_made_while_filters_are_verified_is_no_drift(
+    secgroups: LibvirtFirewallDriver, platform: HostedPlatform, monkeypatch: pytest.MonkeyPatch, engine: str
+):
+    filtered(platform, secgroups, "one", firewall=engine)
+    other = platform.firewall_driver()
+    make = Once(secgroups.filtered_domains, lambda: filtered(platform, other, "two", 2, firewall=engine))
+    monkeypatch.setattr(secgroups, "filtered_domains", make)
+    assert secgroups.verify_filters() == []
+
+
+def test_a_machine_and_a_container_of_one_name_have_filters_of_their_own(
+    secgroups: LibvirtFirewallDriver, platform: HostedPlatform
+):
+    container = LibvirtFirewallDriver(ConnectionOptions(platform.lab.lxc_uri))
+    with container:
+        macs = [driver.complete_nics("one", [Nic(network="lab")])[0].mac for driver in (secgroups, container)]
+    assert len(set(macs)) == 2
+
+
+def test_an_engine_of_a_later_version_is_none_of_this_one(secgroups: LibvirtFirewallDriver):
+    with pytest.raises(Unsupported, match="knows no firewall 'ebpf'"):
+        secgroups.engine("ebpf")
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,8 @@ class EnginesMixin(GroupReadingMixin):
             self._engines, self._engines_conn = {}, self.conn
         if name in self._engines:
             return None
+        if name not in ENGINES:
+            return f"this version of the collection knows no firewall {name!r}: choose one of {', '.join(ENGINES)}"
         if name in PACKET_ENGINES and not self.is_on_this_host:
             return (
                 f"{name} works on the hypervisor's host itself, and this connection goes to another one: run the task "

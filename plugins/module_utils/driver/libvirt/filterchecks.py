@@ -52,6 +52,13 @@ class FilterChecksMixin(SecurityGroupsMixin):
 
     def verify_filters(self, names: Collection[str] | None = None) -> list[Drift]:
         self.require("firewall")
+        found = self._differences()
+        if found:  # while somebody changes it, what is there is not what was declared a moment ago
+            still = self._differences()
+            found = [drift for drift in found if drift in still]
+        return [drift for drift in found if names is None or drift.instance is None or drift.instance in names]
+
+    def _differences(self) -> list[Drift]:
         domains = self.filtered_domains()
         found = [drift for domain in domains for drift in _untied(domain)]
         for name in self._engines_of(domains):
@@ -60,7 +67,7 @@ class FilterChecksMixin(SecurityGroupsMixin):
             found += [drift for drift in drifts if (drift.instance, drift.subject) not in known]
             if name in PACKET_ENGINES:
                 found += self._out_of_sight([domain for domain in domains if domain.record.engine == name])
-        return [drift for drift in found if names is None or drift.instance is None or drift.instance in names]
+        return found
 
     def _out_of_sight(self, domains: Sequence[FilteredDomain]) -> list[Drift]:
         """Where filters of running guests are as declared, but in a network namespace that is not libvirt's."""
