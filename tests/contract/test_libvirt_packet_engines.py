@@ -115,7 +115,7 @@ def test_from_one_engine_to_another(secgroups: FirewallDriver, platform: Platfor
 
 
 def test_a_mac_address_has_one_owner(secgroups: FirewallDriver, platform: Platform, engine: str):
-    """Filters are found by it: whoever came second would replace those of the first, and take them away when it goes."""
+    """Filters are found by it: a second owner would replace those of the first, and take them away when it goes."""
     filtered(platform, secgroups, "one", firewall=engine)
     filtered(platform, secgroups, "two", firewall=engine)
     (first,) = secgroups.get_instances(["one"])["one"].nics or []
