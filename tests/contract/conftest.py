@@ -13,9 +13,12 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall import FirewallDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
-from contract.firewall_engines import firewall  # noqa: F401 (a fixture for all tests)
+from contract import firewall_engines
 from contract.platforms import NAMES, make_platform
 from contract.platforms.base import Platform
+
+firewall = firewall_engines.firewall
+"""A fixture for all tests."""
 
 _NOWHERE = "none of --drivers"
 _SLOW_TO_START = ("xen",)

@@ -13,6 +13,7 @@ from typing import Any
 import libvirt
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewalluri import get_firewall_driver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewalldriver import (
     LibvirtFirewallDriver,
 )
@@ -105,8 +106,7 @@ def test_an_instance_that_is_made_while_filters_are_verified_is_no_drift(
 def test_a_machine_and_a_container_of_one_name_have_filters_of_their_own(
     secgroups: LibvirtFirewallDriver, platform: HostedPlatform
 ):
-    container = LibvirtFirewallDriver(ConnectionOptions(platform.lab.lxc_uri))
-    with container:
+    with get_firewall_driver(ConnectionOptions(platform.lab.lxc_uri)) as container:
         macs = [driver.complete_nics("one", [Nic(network="lab")])[0].mac for driver in (secgroups, container)]
     assert len(set(macs)) == 2
 

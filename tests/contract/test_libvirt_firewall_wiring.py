@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall import FirewallDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewalluri import get_firewall_driver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewalldriver import (
     LibvirtFirewallDriver,
 )
@@ -35,8 +36,8 @@ def open_group(secgroups: FirewallDriver) -> None:
 @contextmanager
 def from_afar(platform: HostedPlatform) -> Iterator[LibvirtFirewallDriver]:
     uri = platform.lab.tcp_uri if platform.name == "libvirt" else platform.lab.lxc_tcp_uri
-    driver = LibvirtFirewallDriver(ConnectionOptions(uri))
-    with driver:
+    with get_firewall_driver(ConnectionOptions(uri)) as driver:
+        assert isinstance(driver, LibvirtFirewallDriver)
         yield driver
 
 

@@ -50,11 +50,12 @@ def _finished(naming: Mapping[str, Collection[str]], place: Mapping[str, int]) -
 
 def _reach(start: str, following: Mapping[str, Collection[str]], seen: set[str]) -> list[str]:
     """What can be reached without what has been ``seen``, which it then has."""
-    found = [start]
+    found, waiting = [start], [start]
     seen.add(start)
-    for name in found:
-        for other in following[name]:
+    while waiting:
+        for other in following[waiting.pop()]:
             if other not in seen:
                 seen.add(other)
                 found.append(other)
+                waiting.append(other)
     return found
