@@ -30,7 +30,7 @@ from contract.packet_sending import BIG, Case, answer, send
 from contract.packet_table import DHCP_CLIENT, DHCP_SERVER, PING, STRANGE_MAC, arp, discovery, one, step
 from contract.platforms.libvirt_qemu import HostedPlatform
 from lab.packets import payloads
-from lab.packets.endpoints import Endpoint, Interface, Tap
+from lab.packets.endpoints import Datagrams, Endpoint, Interface
 from lab.packets.frames import BROADCAST, ICMP, TCP, UDP, VLAN
 from lab.packets.network import Network
 from lab.packets.wire import Wire, open_wire
@@ -42,7 +42,8 @@ GROUP = SecurityGroup("web", tuple(rule for rule in WEB_RULES if not rule.protoc
 NOTHING = SecurityGroup("web", ())
 ENGINES = ("nwfilter", "nftables", "iptables")
 POLICY = HostPolicy((WEB.port,), {GROUP.name: GROUP})
-SECOND_BRIDGE = "packets1"
+MOUTH, THROAT = ("127.0.0.1", 7001), ("127.0.0.1", 7002)
+"""Where the test and the guest's second interface send their frames."""
 SECOND_MAC = "52:54:00:99:01:0b"
 BOOT_S = 60.0
 _BECOME_A_BRIDGE = (
@@ -135,21 +136,9 @@ def mouth_of(platform: HostedPlatform, network: Network) -> Endpoint:
         with closing(inside):
             inside.run("ip", "link", "set", "eth0", "up")
             return Interface(inside, "eth0", "eth0", WEB.mac)
-    network.run("ip", "link", "add", SECOND_BRIDGE, "type", "bridge", "mcast_snooping", "0")
-    network.set(f"ipv6/conf/{SECOND_BRIDGE}/disable_ipv6", "1")
-    network.run("ip", "link", "set", SECOND_BRIDGE, "up")
-    mouth = Tap(network, "mouth0", WEB.mac)
-    network.set("ipv6/conf/mouth0/disable_ipv6", "1")
-    network.run("ip", "link", "set", "mouth0", "master", SECOND_BRIDGE, "up")
+    mouth = Datagrams(network, "mouth", WEB.mac, MOUTH, THROAT)
     become_a_bridge(platform)
     return mouth
-
-
-@pytest.fixture(autouse=True)
-def no_second_bridge(network: Network) -> Iterator[None]:
-    yield
-    if SECOND_BRIDGE in network.run("ip", "-o", "link", "show", "type", "bridge"):
-        network.run("ip", "link", "delete", SECOND_BRIDGE)
 
 
 def first_process(controller: int) -> int:
@@ -160,15 +149,24 @@ def first_process(controller: int) -> int:
 
 
 def become_a_bridge(platform: HostedPlatform) -> None:
-    """Give the guest a second interface, behind the driver's back, and have it pass on what it gets on either."""
-    xml = f"<interface type='bridge'><source bridge='{SECOND_BRIDGE}'/><mac address='{SECOND_MAC}'/>"
+    """Give the guest a second interface and have it pass on what it gets on either. libvirt does not know of it, for
+    all that it knows of are filtered."""
+    ends = f"udp={':'.join(map(str, MOUTH))},localaddr={':'.join(map(str, THROAT))}"
     with platform.connection() as connection:
         domain = connection.lookupByName(NAME)
         said = f"ANYVIRT NIC eth1 mac={SECOND_MAC}".encode()
         assert eventually(lambda: b"ANYVIRT AGENT started" in platform.console(None, NAME), BOOT_S)
-        domain.attachDevice(f"{xml}<model type='virtio'/></interface>")
+        tell_qemu(domain, f"netdev_add socket,id=throat,{ends}")
+        tell_qemu(domain, f"device_add virtio-net-pci,netdev=throat,mac={SECOND_MAC}")
         assert eventually(lambda: said in platform.console(None, NAME), BOOT_S)
         ask(domain, _BECOME_A_BRIDGE)
+
+
+def tell_qemu(domain: Any, command: str) -> None:
+    import libvirt_qemu
+
+    answer = libvirt_qemu.qemuMonitorCommand(domain, command, libvirt_qemu.VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP)
+    assert answer.strip() == "", f"{command}: {answer}"
 
 
 def ask(domain: Any, script: str) -> None:

@@ -84,6 +84,32 @@ class Tap(Endpoint):
         os.close(self._file)
 
 
+class Datagrams(Endpoint):
+    """The far end of a QEMU network of the kind ``socket,udp``, where a frame is a datagram. The host has no device for
+    it, and so no filter ever sees it."""
+
+    def __init__(self, network: Network, name: str, mac: str, here: tuple[str, int], guest: tuple[str, int]) -> None:
+        super().__init__(name, mac)
+        self._guest = guest
+        self._socket = network.inside(lambda: _datagram_socket(here))
+
+    @property
+    def descriptors(self) -> list[int]:
+        return [self._socket.fileno()]
+
+    def send(self, packet: RawPacket) -> None:
+        for frame in packet.frames:
+            self._socket.sendto(frame, self._guest)
+
+    def receive(self, descriptor: int) -> bytes | None:
+        with suppress(BlockingIOError):
+            return self._socket.recv(_LARGEST)
+        return None
+
+    def close(self) -> None:
+        self._socket.close()
+
+
 class Interface(Endpoint):
     """A network interface in some namespace, through a packet socket: frames leave by it as its owner likes."""
 
@@ -159,6 +185,13 @@ def _packet_socket(interface: str) -> socket.socket:
     opened.setblocking(False)
     opened.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
     opened.bind((interface, _ALL_PROTOCOLS))
+    return opened
+
+
+def _datagram_socket(address: tuple[str, int]) -> socket.socket:
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    opened.setblocking(False)
+    opened.bind(address)
     return opened
 
 
