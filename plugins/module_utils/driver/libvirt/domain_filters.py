@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, tostring
 
 from .domain_nics import nic_elements
 from .element import attribute_of, find_or_make, make
@@ -38,6 +38,14 @@ def filter_reference(mac: str) -> Element:
     reference = make("filterref", {"filter": filter_name(mac)})
     reference.append(make("parameter", {"name": "CTRL_IP_LEARNING", "value": "dhcp"}))
     return reference
+
+
+def filter_binding(instance: str, uuid: str, mac: str, device: str) -> str:
+    """The document with which libvirt is told to put an interface's filter in place, although no guest asks for it."""
+    root, owner = make("filterbinding"), make("owner")
+    owner.extend([make("name", text=instance), make("uuid", text=uuid)])
+    root.extend([owner, make("portdev", {"name": device}), make("mac", {"address": mac}), filter_reference(mac)])
+    return tostring(root, encoding="unicode")
 
 
 def device_name(mac: str) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, tostring
 
@@ -19,8 +19,8 @@ from .domain_filters import (
     NWFILTER,
     PACKET_ENGINES,
     devices_of,
+    filter_binding,
     filter_name,
-    filter_reference,
     filtering_problems,
     has_linux_bridge,
     mac_of,
@@ -317,7 +317,7 @@ class FilteringMixin(EnginesMixin):
             binding.delete()
 
     def _bind(self, handle: libvirt.virDomain, mac: str, device: str) -> None:
-        self.conn.nwfilterBindingCreateXML(_binding_xml(handle, mac, device), 0)
+        self.conn.nwfilterBindingCreateXML(filter_binding(handle.name(), handle.UUIDString(), mac, device), 0)
 
 
 def _macs(domain: Domain) -> set[str | None]:
@@ -328,23 +328,6 @@ def _taken_away(old: Domain, new: Domain, running: Domain) -> list[Nic]:
     """The NICs that the new configuration has no more and that the guest still has."""
     stay, present = _macs(new), _macs(running)
     return [nic for nic in old.to_instance().nics or () if nic.mac in present and nic.mac not in stay]
-
-
-def _binding_xml(handle: libvirt.virDomain, mac: str, device: str) -> str:
-    root = Element("filterbinding")
-    owner = _add(root, "owner")
-    _add(owner, "name").text = handle.name()
-    _add(owner, "uuid").text = handle.UUIDString()
-    _add(root, "portdev", {"name": device})
-    _add(root, "mac", {"address": mac})
-    root.append(filter_reference(mac))
-    return tostring(root, encoding="unicode")
-
-
-def _add(parent: Element, tag: str, attributes: Mapping[str, str] | None = None) -> Element:
-    element = Element(tag, dict(attributes or {}))
-    parent.append(element)
-    return element
 
 
 def waits_for_restart(kind: str, before: str | None, after: str | None) -> bool:

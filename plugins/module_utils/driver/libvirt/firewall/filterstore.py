@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any, Callable
-from xml.etree.ElementTree import Element, SubElement
+from xml.etree.ElementTree import Element
 
 from ....errors import HypervisorError
 from ....model.secgroup import Port
 from ....undo import Undo, UndoStack
-from ..domain_filters import filter_reference
+from ..domain_filters import filter_binding
 from ..errors import (
     INTERNAL_ERROR,
     NO_DOMAIN,
@@ -95,7 +95,7 @@ class FilterStore:
                 owner = self._uuid_of(port.instance)
                 if owner is None:
                     return
-                text = _binding_text(port, owner)
+                text = filter_binding(port.instance, owner, port.mac, str(port.device))
             self._conn.nwfilterBindingCreateXML(text, 0)
 
     def _uuid_of(self, instance: str) -> str | None:
@@ -207,17 +207,6 @@ class FilterStore:
                     time.sleep(_RELEASE_PAUSE_S)
                 else:
                     return
-
-
-def _binding_text(port: Port, owner: str) -> str:
-    root = Element("filterbinding")
-    instance = SubElement(root, "owner")
-    SubElement(instance, "name").text = port.instance
-    SubElement(instance, "uuid").text = owner
-    SubElement(root, "portdev", {"name": str(port.device)})
-    SubElement(root, "mac", {"address": port.mac})
-    root.append(filter_reference(port.mac))
-    return to_text(root)
 
 
 def _take_identity(root: Element, before: Element) -> None:
