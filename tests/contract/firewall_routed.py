@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.engine import Engine
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.tools import Runner
-from contract.packet_parties import FAR_AWAY, HOST, OPEN, POLICY, STREET, STRICT, WEB, Party
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import INGRESS, Rule, SecurityGroup
+from contract.packet_parties import FAR_AWAY, GROUPS, HOST, OPEN, POLICY, STREET, STRICT, WEB, Party
 from lab.packets import frames
 from lab.packets.endpoints import Endpoint, RawPacket, Tap
 from lab.packets.network import Network
@@ -84,3 +86,45 @@ def udp(sport: int, dport: int, before: bytes = b"") -> Body:
         return frames.UDP, frames.udp(source, target, sport, dport, before + mark)
 
     return make
+
+
+def open_connections_while(routed: Routed, change: Callable[[], None], rounds: int) -> None:
+    """Rules, members and ports change, hands change something, all is loaded again: an allowed flow loses nothing, and
+    nothing forbidden passes.
+
+    Args:
+        change: What happens besides in each round, before all is loaded again.
+        rounds: How often all of it is done.
+    """
+    changed = threading.Event()
+    ports: list[int] = []
+
+    def change_all() -> None:
+        while not changed.is_set():
+            port = 9000 + len(ports) % 100
+            rule = Rule(INGRESS, "tcp", "0.0.0.0/0", port_min=port, port_max=port)
+            routed.engine.put_groups([SecurityGroup("web", (*GROUPS["web"].rules, rule))], routed.policy.members)
+            routed.engine.put_ports(routed.policy.ports[1:], routed.policy)
+            routed.engine.put_members({"web": frozenset({f"10.1.0.{port % 100}/32"})})
+            routed.engine.put_provider_rules(routed.policy.provider)
+            change()
+            routed.engine.load(routed.policy)
+            ports.append(port)
+
+    changer = threading.Thread(target=change_all)
+    changer.start()
+    allowed, forbidden = [], []
+    try:
+        while len(ports) < rounds:
+            number = 20000 + len(allowed)
+            # Each one opens a connection: no answer of connection tracking helps it.
+            allowed.append(routed.passes(STREET, WEB, tcp(number, 80)))
+            forbidden.append(routed.passes(STREET, WEB, tcp(number, 22)))
+            assert changer.is_alive()
+    finally:
+        changed.set()
+        changer.join()
+    assert len(allowed) > 5
+    assert all(allowed)
+    assert not any(forbidden)
+    assert routed.engine.drift(routed.policy) == []

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -14,7 +13,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.nftables import NftEngine
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import INGRESS, Rule, SecurityGroup
 from contract.firewall_engines import HOST_ADDRESSES
-from contract.firewall_routed import Body, Routed, tcp, udp
+from contract.firewall_routed import Body, Routed, open_connections_while, udp
 from contract.packet_parties import BRIDGE, FAR_AWAY, GROUPS, HOST, STREET, STRICT, WEB
 from contract.platforms.base import Platform
 from lab.packets import frames
@@ -98,37 +97,7 @@ def test_only_what_a_guest_got_can_be_answered(routed: Routed, version: int):
 
 
 def test_changes_under_traffic(routed: Routed):
-    """Rules, members and ports change, hands change something, all is loaded again: an allowed flow loses nothing, and
-    nothing forbidden passes."""
-    changed = threading.Event()
-    rounds = []
+    def meddle() -> None:
+        routed.runner.run(("nft", "insert", "rule", "bridge", "anyvirt", "to-known", "counter"))
 
-    def change() -> None:
-        while not changed.is_set():
-            port = 9000 + len(rounds) % 100
-            rule = Rule(INGRESS, "tcp", "0.0.0.0/0", port_min=port, port_max=port)
-            routed.engine.put_groups([SecurityGroup("web", (*GROUPS["web"].rules, rule))], routed.policy.members)
-            routed.engine.put_ports(routed.policy.ports[1:], routed.policy)
-            routed.engine.put_members({"web": frozenset({f"10.1.0.{port % 100}/32"})})
-            routed.engine.put_provider_rules(routed.policy.provider)
-            routed.runner.run(("nft", "insert", "rule", "bridge", "anyvirt", "to-known", "counter"))
-            routed.engine.load(routed.policy)
-            rounds.append(port)
-
-    changer = threading.Thread(target=change)
-    changer.start()
-    allowed, forbidden = [], []
-    try:
-        while len(rounds) < 5:
-            number = 20000 + len(allowed)
-            # Each one opens a connection: no answer of connection tracking helps it.
-            allowed.append(routed.passes(STREET, WEB, tcp(number, 80)))
-            forbidden.append(routed.passes(STREET, WEB, tcp(number, 22)))
-            assert changer.is_alive()
-    finally:
-        changed.set()
-        changer.join()
-    assert len(allowed) > 5
-    assert all(allowed)
-    assert not any(forbidden)
-    assert routed.engine.drift(routed.policy) == []
+    open_connections_while(routed, meddle, rounds=5)

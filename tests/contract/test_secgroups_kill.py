@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,19 +14,16 @@ from typing import Any, NamedTuple
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall import FirewallDriver
-from contract import child
 from contract.helpers import where_supported
+from contract.kills import killed_at_many_points
 from contract.platforms.base import Platform
 from contract.secgroup_helpers import ELSEWHERE, OPEN, PROVIDER, RICH, WEB, filtered, own_nic, wanted
-from contract.test_kill import run_and_kill
 
 pytestmark = [pytest.mark.on("fake", "libvirt", "xenapi"), pytest.mark.slow]
 
 ROUNDS = {"libvirt": 4, "xenapi": 4}
-MOST_CHANGES = 60
-"""More changes of files than any of this makes in the fake."""
 STEP = 3
-"""How many of these changes lie between two at which it is killed."""
+"""How many changes of a file in the fake lie between two at which it is killed."""
 
 
 class Work(NamedTuple):
@@ -43,21 +39,7 @@ class Work(NamedTuple):
         """In the fake at changes of a file, elsewhere at random moments of that time; whoever is given the
         platform after one puts it back as it was."""
         task = {"operation": "firewall", "method": self.method, "arguments": self.arguments}
-        if platform.name != "fake":
-            chance = random.Random(20265)
-            for _turn in range(ROUNDS[platform.name]):
-                run_and_kill(platform, chance, duration_s, 0, **task)
-                yield
-            return
-        for number in range(1, MOST_CHANGES, STEP):
-            process = child.start(options=platform.options(), die_at=number, **task)
-            output, errors = process.communicate(timeout=60)
-            assert process.returncode in (0, -signal.SIGKILL), errors.decode()
-            yield
-            if b"done" in output:
-                assert number > 2
-                return
-        raise AssertionError("it makes more changes than that")
+        return killed_at_many_points(platform, random.Random(20265), duration_s, ROUNDS, STEP, **task)
 
 
 def kill_often(

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -16,9 +15,9 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import Encryption, Volume
-from contract import child
 from contract.contents import sparse
 from contract.helpers import where_supported
+from contract.kills import killed_at_many_points
 from contract.platforms.base import Platform
 from contract.storage_helpers import (
     SIZE,
@@ -31,13 +30,10 @@ from contract.storage_helpers import (
     reserved,
     wanted,
 )
-from contract.test_kill import run_and_kill
 
 pytestmark = [pytest.mark.on("fake", "libvirt", "xenapi"), pytest.mark.slow]
 
 ROUNDS = {"libvirt": 3, "xenapi": 4}
-MOST_CHANGES = 60
-"""More changes of files than any of this makes in the fake, which is killed at each of them."""
 
 
 class Work(NamedTuple):
@@ -59,21 +55,7 @@ class Work(NamedTuple):
         """Have it done by children that are killed: in the fake at each change of a file, elsewhere at random moments
         of that time. Whoever is given the platform after one has to put it back as it was."""
         task = {"operation": "storage", "method": self.method, "arguments": self.arguments}
-        if platform.name != "fake":
-            chance = random.Random(20264)
-            for _turn in range(ROUNDS[platform.name]):
-                run_and_kill(platform, chance, duration_s, 0, **task)
-                yield
-            return
-        for number in range(1, MOST_CHANGES):
-            process = child.start(options=platform.options(), die_at=number, **task)
-            output, errors = process.communicate(timeout=60)
-            assert process.returncode in (0, -signal.SIGKILL), errors.decode()
-            yield
-            if b"done" in output:
-                assert number > 2
-                return
-        raise AssertionError("it makes more changes than that")
+        return killed_at_many_points(platform, random.Random(20264), duration_s, ROUNDS, **task)
 
 
 def kill_often(
