@@ -120,8 +120,9 @@ def test_no_filters_any_more_and_again(secgroups: FirewallDriver, platform: Plat
         changed(platform, firewall=engine)
         assert secgroups.instance_filter_exists("one")
         assert secgroups.verify_filters() == []
-    if platform.name != "lxc":  # containers wait for their next start
-        changed(platform, firewall="none")
+        if platform.name != "lxc":  # containers wait for their next start
+            changed(platform, firewall="none")
+    if platform.name != "lxc":
         changed(platform, firewall="default")
         assert secgroups.instance_filter_exists("one")
         assert secgroups.verify_filters() == []
