@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 OWN_PACKAGE = "ansible_collections.anyvirt.compute.plugins."
-REGISTRIES = ("module_utils.driver.uri", "module_utils.driver.storageuri", "module_utils.driver.firewalluri")
+REGISTRIES = (
+    "module_utils.driver.uri",
+    "module_utils.driver.storageuri",
+    "module_utils.driver.firewalluri",
+    "module_utils.driver.migrationuri",
+)
 LIBRARY_OF = {"libvirt": "libvirt", "libvirt_lxc": "libvirt", "libvirt_qemu": "libvirt", "XenAPI": "xenapi"}
 
 GROUND = {"errors", "undo", "model", "transfer"}
@@ -33,6 +38,7 @@ ALLOWED = {
     "plugin_utils": {"transfer", "plugin_utils"},
     "action": {"plugin_utils"},
     "doc_fragments": set[str](),
+    "filter": {"plugin_utils"},
 }
 """Layer -> the layers it may import. A driver's own folder is the layer ``driver/NAME``: see allowed_for()."""
 

@@ -216,6 +216,50 @@ class InstanceProtected(AnyvirtError):
     kind = "instance_protected"
 
 
+class InstanceMigrating(AnyvirtError):
+    """The instance is being moved to or from another host, or lives elsewhere; the message says what to do."""
+
+    kind = "instance_migrating"
+
+
+class MigrationImpossible(AnyvirtError):
+    """The instance cannot be moved to that host; nothing was tried.
+
+    Attributes:
+        problems: All reasons, in words.
+    """
+
+    kind = "migration_impossible"
+
+    def __init__(self, name: str, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__(f"instance {name!r} cannot be moved: {'; '.join(self.problems)}")
+
+
+class MigrationFailed(AnyvirtError):
+    """The hypervisor gave up moving the instance."""
+
+    kind = "migration_failed"
+
+
+class MigrationAborted(AnyvirtError):
+    """Somebody stopped the migration; the instance is where it was."""
+
+    kind = "migration_aborted"
+
+
+class InstanceDuplicated(AnyvirtError):
+    """Two hosts run the instance, or each has a part of it, and nothing tells which is right; neither is touched."""
+
+    kind = "instance_duplicated"
+
+
+class ResizePending(AnyvirtError):
+    """A resize of the instance is still to be confirmed or reverted."""
+
+    kind = "resize_pending"
+
+
 class InsufficientCapacity(AnyvirtError):
     """The host has not enough memory, processors or disk space left."""
 

@@ -330,6 +330,36 @@ class ComputeDriver(ABC):
             How to take it back.
         """
 
+    def resize_revertibly(
+        self, current: Instance, desired: Instance, options: Collection[str], confirm_window_s: float | None
+    ) -> Undo:
+        """Resize an instance that is off as ``update_instance`` does, and keep what it takes to go back: the old sizes
+        (``Instance.resize``) and the old state of each disk that grows, until ``confirm_resize`` or ``revert_resize``
+        (Nova's resize).
+
+        Args:
+            options: Of memory_mb, max_memory_mb, vcpus, max_vcpus, flavor, disks (growth only).
+
+        Raises:
+            ResizePending: one is waiting already.
+
+        Returns:
+            How to take it back.
+        """
+        self.require("resize_revertible")
+        raise NotImplementedError
+
+    def confirm_resize(self, name: str) -> None:
+        """The resize stays: delete what was kept. In any power state; nothing to do when none waits."""
+        self.require("resize_revertible")
+        raise NotImplementedError
+
+    def revert_resize(self, name: str) -> None:
+        """Go back, with an instance that is off: sizes, flavor and the kept disks are as they were before the resize,
+        and what was written to those disks since is lost. Nothing to do when none waits."""
+        self.require("resize_revertible")
+        raise NotImplementedError
+
     @abstractmethod
     def balloon_memory(self, name: str, memory_mb: int) -> None:
         """Set the running guest's present memory in MiB, not its configuration (Ganeti's BalloonInstanceMemory).

@@ -63,7 +63,23 @@ FEATURES: Mapping[str, str] = {
     "firewall_iptables": "filtering with iptables",
     "provider_rules": "an operator's rules for all instances",
     "group_references": "rules about the members of a security group",
-    "migration": "live and cold migration",
+    "migration_live": "move running instances to another host",
+    "migration_cold": "move stopped instances to another host",
+    "migration_copy": "copy disks that the other host does not see, while the instance runs",
+    "migration_incremental": "copy only what differs from an image that the other host has",
+    "migration_pause": "pause an instance whose migration takes too long",
+    "migration_post_copy": "switch a migration to post-copy",
+    "migration_auto_converge": "slow down guests that change memory faster than it is sent",
+    "migration_compression": "compress memory on its way",
+    "migration_parallel": "several connections for memory",
+    "migration_bandwidth": "limit the bandwidth of a migration",
+    "migration_downtime": "limit the downtime of a migration",
+    "migration_tls": "encrypted migration between the hypervisors",
+    "migration_tunnelled": "migration through the management connection",
+    "migration_by_source": "migration that the source's daemon drives by itself",
+    "migration_transient": "move without defining the instance for good",
+    "migration_abort": "abort a migration",
+    "resize_revertible": "resize, and confirm it or take it back",
     "guest_operations": "password, files and snapshots of guests",
 }
 """Feature -> what it means, in the order of the support table."""
@@ -96,6 +112,9 @@ FIREWALL_FEATURES = (
     "group_references",
 )
 """Those of a firewall driver."""
+
+MIGRATION_FEATURES = tuple(feature for feature in FEATURES if feature.startswith("migration_"))
+"""Those of a migration driver."""
 
 
 class Support(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from . import power_state
 from .flavor import Flavor
+from .migration import MigrationRecord
 
 DISK = "disk"
 CDROM = "cdrom"
@@ -154,6 +155,30 @@ class CloudInit:
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class ResizeRecord:
+    """What a resize can be taken back to.
+
+    Attributes:
+        started_s: When it was done, in seconds since 1970.
+        flavor: As it was.
+        memory_mb, max_memory_mb, vcpus, max_vcpus: As they were.
+        kept: Disks of which the old state is kept: device, and what the driver calls the kept state.
+        running: It was active before.
+        confirm_window_s: How long after ``started_s`` the next run confirms it by itself; None: never.
+    """
+
+    started_s: float
+    memory_mb: int
+    max_memory_mb: int
+    vcpus: int
+    max_vcpus: int
+    flavor: Flavor | None = None
+    kept: tuple[tuple[str, str], ...] = ()
+    running: bool = False
+    confirm_window_s: float | None = None
+
+
 @dataclass
 class Instance:
     """A virtual machine or container.
@@ -180,6 +205,8 @@ class Instance:
         power_state: A code of ``model.power_state``; read only.
         persistent: False for a machine that is gone once it is off; read only.
         unfinished: A spawn of it was cut short; it is to be removed and made again. Read only.
+        migration: It is being moved, or was when that was cut short, or lives elsewhere by now. Read only.
+        resize: A resize that waits to be confirmed or reverted. Read only.
         pending: Options whose configured value differs from the running one: ``{"memory_mb": (running, configured)}``.
             Read only. The fields themselves hold the configured values.
     """
@@ -213,6 +240,8 @@ class Instance:
     power_state: int = power_state.NOSTATE
     persistent: bool = True
     unfinished: bool = False
+    migration: MigrationRecord | None = None
+    resize: ResizeRecord | None = None
     pending: dict[str, tuple[Any, Any]] = field(default_factory=dict)
 
 

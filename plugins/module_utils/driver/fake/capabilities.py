@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
+from ..capabilities import FEATURES, LATER, MIGRATION_FEATURES, YES, Capabilities, Support
 
-_LATER = ("migration", "guest_operations")
+_LATER = (*MIGRATION_FEATURES, "resize_revertible", "guest_operations")
 
 CAPABILITIES: Capabilities = {
     **{feature: LATER if feature in _LATER else YES for feature in FEATURES},

@@ -7,9 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..capabilities import FEATURES, FIREWALL_FEATURES, LATER, STORAGE_FEATURES, YES, Capabilities, Support
+from ..capabilities import (
+    FEATURES,
+    FIREWALL_FEATURES,
+    LATER,
+    MIGRATION_FEATURES,
+    STORAGE_FEATURES,
+    YES,
+    Capabilities,
+    Support,
+)
 
-_PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, "migration", "guest_operations"), LATER)
+_PLANNED: Capabilities = dict.fromkeys(
+    (*STORAGE_FEATURES, *MIGRATION_FEATURES, "resize_revertible", "guest_operations"), LATER
+)
 
 _ON_THE_HOST = Support(True, "where the module runs on the hypervisor's host itself")
 _FIREWALL: Capabilities = {

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
+from ..capabilities import FEATURES, LATER, MIGRATION_FEATURES, YES, Capabilities, Support
 
-_PLANNED: Capabilities = dict.fromkeys(("migration", "guest_operations"), LATER)
+_PLANNED: Capabilities = dict.fromkeys((*MIGRATION_FEATURES, "resize_revertible", "guest_operations"), LATER)
 _ENGINE = "XenServer locks the network interfaces of instances that have security_groups by itself; leave firewall out"
 
 CAPABILITIES: Capabilities = {
