@@ -8,6 +8,7 @@ rollback_live_migration) and Ganeti's (MigrationInfo, AcceptInstance, MigrateIns
 FinalizeMigrationSource and -Dst). Whoever moves an instance holds a driver for each end, both of the same kind and both
 open, and goes::
 
+    source.face(destination)
     plan = source.plan_migrations(destination, {"web1": instance}, wishes, probing=True)["web1"]
     source.begin_migration(plan)                # says on the source what is going on
     destination.accept_instance(source, plan)   # definition, volumes and filters are ready
@@ -40,6 +41,14 @@ class MigrationDriver(StorageDriver, FirewallDriver):
     """A hypervisor host whose instances can be moved to another one, or that takes such."""
 
     # -- looking ----------------------------------------------------------------------------------------------------
+
+    def face(self, destination: MigrationDriver) -> None:
+        """Said to the source once both ends are open, before anything is read: from now on it shows what is not on
+        ``destination``. For drivers of which one end can be a part of the other: a pool, and one host of it.
+
+        Raises:
+            InvalidUri: the source is the destination, or a part of it.
+        """
 
     @abstractmethod
     def get_migrations(self, names: Collection[str] | None = None) -> dict[str, Migration]:
