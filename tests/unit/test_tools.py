@@ -93,7 +93,23 @@ class TestRunSteps:
         done = self.run(tmp_path, "good", "bad", "later")
         assert done.returncode == 1
         assert "must not run" not in done.stdout
-        assert "later        not run" in done.stdout
+        assert "later          not run" in done.stdout
+        assert done.stdout.splitlines()[-1] == "steps: 1 passed, 1 failed, 1 skipped"
+
+    def test_side_by_side(self, tmp_path: Path) -> None:
+        write(tmp_path / "Makefile", "first:\n\t@touch first; until [ -e second ]; do sleep 0.01; done; echo met\n")
+        with (tmp_path / "Makefile").open("a") as makefile:
+            makefile.write("second:\n\t@touch second; until [ -e first ]; do sleep 0.01; done; echo met\n")
+        command = [sys.executable, str(TOOLS / "run_steps.py"), "first+second"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0
+        assert done.stdout.count("met") == 2
+        assert done.stdout.splitlines()[-1] == "steps: 2 passed, 0 failed, 0 skipped"
+
+    def test_a_failure_beside_others_ends_the_run_after_them(self, tmp_path: Path) -> None:
+        done = self.run(tmp_path, "bad+good", "later")
+        assert done.returncode == 1
+        assert "must not run" not in done.stdout
         assert done.stdout.splitlines()[-1] == "steps: 1 passed, 1 failed, 1 skipped"
 
 
