@@ -26,6 +26,7 @@ _PROGRAMS = {
     "init": "guest-init",
     "lib/report.sh": "guest-report",
     "lib/watch.sh": "guest-watch",
+    "lib/work.sh": "guest-work",
     "lib/dhcp.sh": "guest-dhcp",
     "bin/disk": "guest-disk",
     "sbin/shutdown": "guest-poweroff",

@@ -128,6 +128,14 @@ class LibvirtHost:
     def resume_daemon(self) -> None:
         self._signal(signal.SIGCONT)
 
+    def cut_cable(self) -> None:
+        """Lose the network to the other hosts and to those who come by TCP; the daemon's socket file still works."""
+        self.machine.run(["ip", "link", "set", "eth0", "down"])
+
+    def mend_cable(self) -> None:
+        """Have it back."""
+        self.machine.run(["ip", "link", "set", "eth0", "up"])
+
     def restart_daemon(self) -> None:
         """Start libvirtd again, after ending it if it runs (or hangs)."""
         if self.daemon_pid is not None:
