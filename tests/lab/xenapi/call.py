@@ -48,6 +48,14 @@ class Call:
         if self.task != NULL:
             self.pool.tasks.progress(self.task, fraction)
 
+    def pass_point(self, name: str) -> None:
+        """A moment in the middle of a long call, at which faults dialled in for ``point:NAME`` strike."""
+        hit = self.pool.faults.hit_point(name)
+        if hit.seconds:
+            self.sleep(hit.seconds)
+        if hit.failure:
+            raise hit.failure
+
     def sleep(self, seconds: float) -> None:
         """Let time pass; TASK_CANCELLED ends it early when the task is cancelled or the server stops."""
         (self.cancelled or self.stopping).wait(seconds)

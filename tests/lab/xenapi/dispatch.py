@@ -29,6 +29,8 @@ log = logging.getLogger("lab.xenapi")
 
 ASYNC = "Async."
 _LOCAL_TO_A_SLAVE = ("session.slave_local_login_with_password", "session.local_logout")
+_OF_THE_DESTINATION = ("vdi_map", "vif_map", "vgpu_map")
+"""Maps whose values are objects of the pool that a VM goes to."""
 _NEVER_ASYNC = ("session", "event", "auth")
 
 
@@ -170,7 +172,10 @@ def _carry_out(call: Call, method: Method, arguments: list[Any], hit: Hit) -> st
 def _check_references(call: Call, params: Sequence[Param], arguments: Sequence[Any]) -> None:
     """HANDLE_INVALID for a reference to nothing; only the object that the message is sent to may not be NULL."""
     for position, (param, value) in enumerate(zip(params, arguments, strict=True)):
-        for cls, ref in _references(param.type, value):
+        of, given = param.type, value
+        if param.name in _OF_THE_DESTINATION:
+            of, given = Type("set", item=of.map_key), list(value)
+        for cls, ref in _references(of, given):
             if (ref != NULL or (position == 0 and param.type.kind == "ref")) and not call.db.exists(cls, ref):
                 raise Failure("HANDLE_INVALID", cls, ref)
 

@@ -100,6 +100,20 @@ def move(world: World, vm: Ref, host: Ref) -> None:
     placement.rebalance(world.db, source)
 
 
+def leave(world: World, vm: Ref) -> Guest:
+    """The running guest goes to another pool."""
+    destroy_consoles(world.db, vm)
+    return world.guests.pop(vm)
+
+
+def arrive(world: World, vm: Ref, host: Ref, guest: Guest) -> None:
+    """A guest that runs comes from another pool."""
+    vm_devices.attach_devices(world.db, vm)
+    _begin(world, vm, host, paused=False)
+    _run_guest(world, vm, guest)
+    guest_metrics.refresh(world, vm)
+
+
 def pause(world: World, vm: Ref) -> None:
     _set_state(world, vm, "Paused")
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from lab.xenapi.failures import Failure
 
+_POINT = "point:"
+
 
 class ConnectionDropped(Exception):
     """The connection is to be closed without an answer."""
@@ -55,7 +57,8 @@ class Hit:
 
 @dataclass
 class Faults:
-    """Rules by message: a name ("VM.start", for Async.VM.start too), a pattern ("VBD.*") or "http:/import_raw_vdi".
+    """Rules by message: a name ("VM.start", for Async.VM.start too), a pattern ("VBD.*") or "http:/import_raw_vdi"; or
+    by a moment in the middle of a migration: "point:mirror", "point:metadata", "point:memory", "point:switch".
 
     ``skip`` lets that many calls pass first, ``times`` says how many are then hit (None: all), and ``writing_only``
     leaves calls that only read out of account, and ``but`` those of these patterns.
@@ -103,6 +106,17 @@ class Faults:
     def clear(self) -> None:
         with self._lock:
             self._rules.clear()
+
+    def hit_point(self, name: str) -> Hit:
+        """What they do at a moment in the middle of a call; only rules for moments count."""
+        hit = Hit()
+        point = f"{_POINT}{name}"
+        with self._lock:
+            for rule in self._rules:
+                if rule.pattern.startswith(_POINT) and rule.applies(point, writing=True):
+                    hit.failure = hit.failure or rule.failure
+                    hit.seconds += rule.seconds
+        return hit
 
     def hit(self, name: str, *, writing: bool, asynchronous: bool = False) -> Hit:
         """What the rules do to this call."""

@@ -31,6 +31,7 @@ class Operation:
         self.name = name
         self.key = call.task if call.task != NULL else f"OpaqueRef:{uuid.uuid4()}"
         self.interrupted = threading.Event()
+        self.span = (0.0, 1.0)  # what the work that is being done is of the whole, for the progress
 
     def work(self, seconds: float) -> None:
         """Let time pass, reporting progress; TASK_CANCELLED when the task or the operation is cancelled."""
@@ -45,7 +46,8 @@ class Operation:
                 return False
             self.call.sleep(min(left, _TICK_S))
             self.check_interrupted()
-            self.call.progress(1 - max(end - time.monotonic(), 0) / seconds)
+            first, last = self.span
+            self.call.progress(last - (last - first) * max(end - time.monotonic(), 0) / seconds)
         return True
 
     def check_interrupted(self) -> None:

@@ -25,20 +25,35 @@ def free_memory(db: Database, host: Ref) -> int:
     return _usable(db, host) - sum(_least(record) for _vm, record in _occupants(db, host))
 
 
-def assert_can_boot(db: Database, vm: Ref, host: Ref) -> None:
-    """Raise what keeps the VM from running on this host. The caller holds the database's lock."""
+def assert_can_boot(db: Database, vm: Ref, host: Ref, *, disks: bool = True) -> None:
+    """Raise what keeps the VM from running on this host, its disks left out of account where they come along.
+
+    The caller holds the database's lock.
+    """
     record = db.view("VM", vm)
+    assert_host_takes(db, host, record["VCPUs_max"])
+    if disks:
+        vm_devices.check_devices(db, vm, host)
+    _assert_networks(db, vm, host)
+    assert_room(db, host, record)
+
+
+def assert_host_takes(db: Database, host: Ref, vcpus: int) -> None:
+    """Raise what keeps the host from taking any VM with so many processors."""
     if not db.get("host", host, "enabled"):
         raise Failure("HOST_DISABLED", host)
     if not db.get("host_metrics", db.get("host", host, "metrics"), "live"):
         raise Failure("HOST_OFFLINE", host)
     cpus = len(db.get("host", host, "host_CPUs"))
-    if record["VCPUs_max"] > cpus:
-        raise Failure("HOST_NOT_ENOUGH_PCPUS", str(record["VCPUs_max"]), str(cpus))
-    vm_devices.check_devices(db, vm, host)
-    _assert_networks(db, vm, host)
+    if vcpus > cpus:
+        raise Failure("HOST_NOT_ENOUGH_PCPUS", str(vcpus), str(cpus))
+
+
+def assert_room(db: Database, host: Ref, record: Mapping[str, Any]) -> None:
+    """Raise HOST_NOT_ENOUGH_FREE_MEMORY where a VM of this record, perhaps of another pool, has no room."""
     free = free_memory(db, host)
-    if record["resident_on"] != host and record["scheduled_to_be_resident_on"] != host and _least(record) > free:
+    is_there = host in (record["resident_on"], record["scheduled_to_be_resident_on"])
+    if not is_there and _least(record) > free:
         raise Failure("HOST_NOT_ENOUGH_FREE_MEMORY", str(_least(record)), str(max(free, 0)))
 
 

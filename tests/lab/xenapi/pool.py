@@ -10,6 +10,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from lab.xenapi.database import Database
+from lab.xenapi.faults import Faults
 from lab.xenapi.tasks import Tasks
 from lab.xenapi.world import build_world
 
@@ -22,8 +23,9 @@ log = logging.getLogger("lab.xenapi")
 class Pool:
     """The database, what it describes, and who may log in."""
 
-    def __init__(self, settings: PoolSettings) -> None:
+    def __init__(self, settings: PoolSettings, faults: Faults | None = None) -> None:
         self.settings = settings
+        self.faults = faults or Faults()
         self.db = Database()
         self.stopping = threading.Event()
         self.tasks = Tasks(self.db)

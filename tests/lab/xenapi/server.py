@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from lab.xenapi import neighbours
 from lab.xenapi.calls import Calls
 from lab.xenapi.certificates import make_identity
 from lab.xenapi.database import Database
@@ -46,7 +47,7 @@ class XenApiServer:
         self._listeners: list[Listener] = []
         self._thawed = threading.Event()
         self._thawed.set()
-        self.pool = Pool(self.settings)
+        self.pool = Pool(self.settings, self.faults)
 
     # -- life ----------------------------------------------------------------------------------------------------------
 
@@ -77,9 +78,9 @@ class XenApiServer:
         self.faults.clear()
         self.thaw()
         self.pool.close()
-        self.pool = Pool(self.settings)
+        self.pool = Pool(self.settings, self.faults)
         if self._listeners:
-            self.world.serve_at(self._urls())
+            self._serve()
         else:
             self._listen()
 
@@ -89,7 +90,11 @@ class XenApiServer:
         self._ports = [listener.server_port for listener in self._listeners]
         for listener in self._listeners:
             listener.start()
+        self._serve()
+
+    def _serve(self) -> None:
         self.world.serve_at(self._urls())
+        neighbours.announce(self._master_address, self.pool)
 
     # -- where it is ---------------------------------------------------------------------------------------------------
 
@@ -123,6 +128,10 @@ class XenApiServer:
     @property
     def password(self) -> str:
         return self.settings.password
+
+    @property
+    def _master_address(self) -> str:
+        return self.url.rpartition("/")[2]
 
     def _urls(self) -> list[str]:
         scheme = "https" if self._tls else "http"
@@ -184,6 +193,8 @@ class XenApiServer:
 
     def stop_listening(self) -> None:
         """Be gone, as a host that lost its power: connections end, new ones are refused."""
+        if self._listeners:
+            neighbours.withdraw(self._master_address)
         for listener in self._listeners:
             listener.close()
         self._listeners = []
@@ -201,7 +212,7 @@ class XenApiServer:
 
     def carry_out(self, name: str, params: Sequence[Any], *, slave: bool) -> str:
         """The XML of what a call answers; raises Failure."""
-        master = self.url.rpartition("/")[2] if slave else None
+        master = self._master_address if slave else None
         return self._dispatcher.dispatch(self.pool, name, params, master)
 
 

@@ -31,7 +31,8 @@ class PoolSettings:
     shutdown_s: float = 0.05
     suspend_s: float = 0.05
     resume_s: float = 0.05
-    migrate_s: float = 0.1
+    migrate_s: float = 0.1  # the memory
+    mirror_s: float = 0.05  # each disk that is moved to another SR
     copy_s: float = 0.02
 
     # A guest that has not reacted to a request to shut down after this time never will.

@@ -79,6 +79,7 @@ _NEEDED_FEATURE = {
     "suspend": "feature-suspend",
     "checkpoint": "feature-suspend",
     "pool_migrate": "feature-suspend",
+    "migrate_send": "feature-suspend",
     "changing_VCPUs_live": "feature-vcpus-hotplug",
 }
 

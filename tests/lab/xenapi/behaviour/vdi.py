@@ -135,13 +135,6 @@ def _check_target(db: Database, source: Ref, target: Ref) -> None:
         raise Failure("VDI_TOO_SMALL", target, str(needed))
 
 
-@message("VDI.pool_migrate")
-def pool_migrate(call: Call, vdi: Ref, sr: Ref, options: dict[str, str]) -> Ref:
-    if not vdi_rules.attached_vbds(call.db, vdi):
-        raise Failure("VDI_NEEDS_VM_FOR_MIGRATE", vdi)
-    raise Failure("NOT_IMPLEMENTED", "VDI.pool_migrate of a VDI that is attached")
-
-
 @message("VDI.set_name_label")
 def set_name_label(call: Call, vdi: Ref, value: str) -> None:
     call.db.set("VDI", vdi, name_label=value)

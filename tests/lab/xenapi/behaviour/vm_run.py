@@ -74,18 +74,14 @@ def suspend(call: Call, vm: Ref) -> None:
             raise
 
 
-@message("VM.pool_migrate")
-def pool_migrate(call: Call, vm: Ref, host: Ref, options: dict[str, str]) -> None:
-    with operation(call, vm, "pool_migrate") as current:
-        migrate(current, host)
-
-
 def migrate(current: Operation, host: Ref) -> None:
     """Move the running VM to the host, its memory page by page. The operation has been entered."""
     call, vm = current.call, current.vm
     with _room(current, host):
         guest = call.world.guests[vm]
+        call.pass_point("memory")
         current.work(call.world.settings.migrate_s)
+        call.pass_point("switch")
         with call.db.lock:
             _check_alive(current, guest)
             domains.move(call.world, vm, host)
