@@ -150,6 +150,7 @@ class Domain:
             cloud_init_fingerprint=record.cloud_init_fingerprint,
             hypervisor=self.extras(),
             unfinished=record.unfinished,
+            migration=None if record.moving is None else record.moving.migration,
         )
 
     def _nics(self) -> list[Nic]:

@@ -209,7 +209,8 @@ class InstancesMixin(StatsMixin):
             # What libvirt calls the configuration of a transient one is how it was started.
             instance.disks = running.to_instance().disks
         self._measure_disks(domain, instance)
-        instance.autostart = seen.autostart
+        moving = config.record.moving
+        instance.autostart = seen.autostart or (moving is not None and moving.autostart)
         instance.power_state = seen.state
         instance.persistent = seen.persistent
         if running is not None and seen.persistent:

@@ -11,6 +11,7 @@ from xml.etree.ElementTree import Element, SubElement, register_namespace, tostr
 
 from ...model.flavor import Flavor
 from .filterrecord import FilterRecord, filter_element, read_filter_record
+from .migrationrecord import MovingRecord, moving_element, read_moving_record
 
 NAMESPACE = "urn:anyvirt:compute:1"
 PREFIX = "anyvirt"
@@ -66,6 +67,7 @@ class Record:
     used: list[UsedVolume] = field(default_factory=list)
     unfinished: bool = False
     filtering: FilterRecord = field(default_factory=FilterRecord)
+    moving: MovingRecord | None = None
 
     def owns(self, device: str | None) -> OwnedVolume | None:
         """The owned volume behind a disk."""
@@ -101,6 +103,7 @@ def read_record(domain: Element) -> Record:
         ],
         unfinished=root.get("unfinished") == "yes",
         filtering=read_filter_record(root, NAMESPACE),
+        moving=read_moving_record(root, NAMESPACE),
     )
 
 
@@ -147,6 +150,8 @@ def _to_element(record: Record) -> Element:
             SubElement(root, _tag(name), values)
     if record.filtering != FilterRecord():
         root.append(filter_element(record.filtering, NAMESPACE))
+    if record.moving is not None:
+        root.append(moving_element(record.moving, NAMESPACE))
     return root
 
 
