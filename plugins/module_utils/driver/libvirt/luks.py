@@ -48,6 +48,22 @@ class LuksMixin(SecretsMixin):
                     old, kept = value, secret
                     done.push(f"put back the secret of {what}", lambda: self._set_value(kept, old))
 
+    def knows_passphrase(self, path: str) -> bool:
+        """Whether there is a secret that opens the volume at ``path``."""
+        with self.guard(f"look up the secret of the volume at {path!r}"):
+            return self._volume_secret(path) is not None
+
+    def readable_passphrase(self, path: str) -> str | None:
+        """The passphrase of the volume at ``path``; None where libvirt has none, tells it to nobody, or where it is no
+        text."""
+        with self.guard(f"look up the secret of the volume at {path!r}"):
+            secret = self._volume_secret(path)
+            value = None if secret is None else self._value_of(secret)
+        try:
+            return None if value is None or value == _UNREADABLE else value.decode()
+        except UnicodeDecodeError:
+            return None
+
     def _value_of(self, secret: libvirt.virSecret) -> bytes | None:
         """What is in it; None when nothing is."""
         try:

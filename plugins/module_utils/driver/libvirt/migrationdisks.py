@@ -73,6 +73,8 @@ class DiskPlan:
         copies: Volumes to be made on the destination.
         paths: Of disks that stay where they are, and that the destination sees elsewhere: device -> path there.
         places: The volume there of each such disk whose volume has another pool or name there.
+        growths: Disks that stay and that the guest is to see more of: device -> path here, size.
+        secrets: Passphrases that the destination needs: of the volume at this path here, for that path there.
         problems, warnings: In words.
     """
 
@@ -80,6 +82,8 @@ class DiskPlan:
     copies: list[DiskCopy] = field(default_factory=list)
     paths: dict[str, str] = field(default_factory=dict)
     places: dict[str, VolumeKey] = field(default_factory=dict)
+    growths: dict[str, tuple[str, int]] = field(default_factory=dict)
+    secrets: list[tuple[str, str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

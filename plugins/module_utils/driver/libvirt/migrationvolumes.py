@@ -9,44 +9,152 @@ for which migration it is. So nothing but what a migration made is removed when 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
+from ...errors import AlreadyExists, ChecksumMismatch
+from ...model.storage import VolumeKey
+from ...transfer.content import Hole, Segment
+from ...transfer.sparsedigest import SparseDigest
 from ...undo import UndoStack
+from ..base import ALL, NONE
 from .domain import Domain
-from .migrationdisks import DiskPlan
-from .uses import Volume
-from .volumes import VolumesMixin
+from .domain_disks import SEED
+from .luks import LuksMixin
+from .migrationdisks import DiskCopy, DiskPlan
+from .migrationshared import SharedStorageMixin
+from .uses import UsesMixin, Volume
+from .volumecreation import over_fresh
+from .volumelist import PoolView
+from .volumeplans import QCOW2
+from .volumerecord import VOLUME_SUFFIX
+from .volumexml import volume_document
+
+if TYPE_CHECKING:
+    import libvirt
 
 
-class MigrationVolumesMixin(VolumesMixin):
+class MigrationVolumesMixin(SharedStorageMixin, UsesMixin, LuksMixin):
     """Volumes of both ends."""
+
+    # -- on the destination -----------------------------------------------------------------------------------------
 
     def make_arriving_volumes(
         self, source: MigrationVolumesMixin, plan: DiskPlan, migration: str, done: UndoStack
     ) -> None:
-        """On the destination: make the volumes of ``plan.copies``. What nobody writes to (seeds, CDs) is filled; the
-        others are blank, as large as they have to be, and lean on what they are to lean on.
+        """On the destination: make the volumes of ``plan.copies``. What nobody writes to (seeds) is filled; the others
+        are blank, as large as they have to be, and lean on what they are to lean on.
 
         Args:
             migration: The id in the record, which the incoming instance has already with ``made_volumes``.
 
         Raises:
-            AlreadyExists, InsufficientCapacity: nothing is left of it.
+            AlreadyExists, InsufficientCapacity: ``done`` has what takes back all that was made.
         """
-        raise NotImplementedError
+        for here, there in plan.secrets:
+            self.keep_secret(f"the volume at {there!r}", there, source.readable_passphrase(here), done)
+        for copy in plan.copies:
+            made = self._make_arriving(copy, migration, done)
+            if copy.at_once:
+                with source.guard(f"look up the volume at {copy.source_path!r}"):
+                    original = source.conn.storageVolLookupByPath(copy.source_path)
+                self.fill_from(source.receive(original), made, copy)
 
     def settle_arrived_volumes(self, keys: Iterable[str], migration: str) -> None:
         """On the destination, when the instance lives there: these (``pool/name``, of the record) are ordinary volumes
         from now on. Fine when they are already."""
-        raise NotImplementedError
+        for view, _name, record in self._claimed(keys, migration):
+            payload = dict(self.read_record(record) or {})
+            payload.pop("unfinished", None)
+            if payload:
+                self.save_record(record, payload)
+            else:
+                self.drop(record)
+            self.look_again(view.handle)  # others than libvirt may have written what is in it
 
     def discard_arriving_volumes(self, keys: Iterable[str], migration: str) -> list[str]:
         """On the destination: remove those of these volumes that this migration made and did not settle; what was
         removed, in words. Only when the definition that names them is off or gone."""
-        raise NotImplementedError
+        removed = []
+        for view, name, _record in self._claimed(keys, migration):
+            self.remove_all_of(view, name)
+            removed.append(f"volume {view.name}/{name}")
+        return removed
+
+    def fill_from(self, segments: Iterable[Segment], made: libvirt.virStorageVol, copy: DiskCopy) -> int:
+        """Fill a volume that was made here with what comes from elsewhere, and look at what has arrived.
+
+        Returns:
+            How many bytes there were, holes included.
+
+        Raises:
+            ChecksumMismatch: something else is there now than came.
+        """
+        has_files = self.require_pool_view(copy.destination.pool).has_files
+        with SparseDigest() as sent, SparseDigest() as arrived:
+            coming: Iterable[Segment] = sent.watch(segments)
+            if copy.format == QCOW2 and has_files:
+                coming = over_fresh(iter(coming))
+            length = self.send(made, coming, sparse=has_files)
+            for segment in _first(self.receive(made, sparse=has_files), length):
+                arrived.add(segment)
+            if sent.end() != arrived.end():
+                raise ChecksumMismatch(f"the volume {str(copy.destination)!r} is not what was sent")
+        return length
+
+    def _make_arriving(self, copy: DiskCopy, migration: str, done: UndoStack) -> libvirt.virStorageVol:
+        pool, name = copy.destination
+        view = self.require_pool_view(pool, [name])
+        if name in view.volumes or name + VOLUME_SUFFIX in view.volumes:
+            raise AlreadyExists(f"there is a volume {name!r} in the storage pool {pool!r} of the destination already")
+        claimed = {**copy.remembered, "unfinished": migration}
+        record = self.make_record(view.handle, name + VOLUME_SUFFIX, claimed)
+        done.push(f"remove the record of the volume {copy.destination}", lambda: self.drop(record))
+        document = volume_document(
+            name,
+            copy.size_bytes,
+            copy.format,
+            copy.backing,
+            allocation_bytes=0 if view.has_files else copy.size_bytes,
+        )
+        return self.make_described(view, name, document, 0, done)
+
+    def _claimed(self, keys: Iterable[str], migration: str) -> Iterator[tuple[PoolView, str, libvirt.virStorageVol]]:
+        """Those of the volumes that a migration made and that are still its own, each with its record."""
+        for key in keys:
+            pool, _slash, name = key.partition("/")
+            view = self.look(pool, [name])
+            record = None if view is None else view.volumes.get(name + VOLUME_SUFFIX)
+            if view is None or record is None:
+                continue
+            payload = self.read_record(record)
+            # Whoever was killed before it was written had not made the volume yet.
+            if (payload or {}).get("unfinished") == migration or (payload is None and name not in view.volumes):
+                yield view, name, record
+
+    # -- on the source ----------------------------------------------------------------------------------------------
 
     def volumes_left_behind(self, domain: Domain, keys: Iterable[str], delete_volumes: str) -> list[Volume]:
         """On the source, of an instance that lives elsewhere: those of its copied volumes (``keys`` of the outgoing
         record) that ``delete_volumes`` (``own``, ``all``, ``none``) dooms and nobody else needs: for ``note_removal``
-        and ``delete_all``, as ``destroy`` does it."""
-        raise NotImplementedError
+        and ``delete_all``, as ``destroy`` does it. Seeds go always, as they do there."""
+        roles = {VolumeKey(owned.pool, owned.volume): owned.role for owned in domain.record.owned}
+        doomed = []
+        for key in keys:
+            pool, _slash, name = key.partition("/")
+            role = roles.get(VolumeKey(pool, name))
+            is_own = role is not None and (role == SEED or delete_volumes != NONE)
+            if is_own or delete_volumes == ALL:
+                doomed.append((pool, name))
+        return self.unneeded(self.existing(doomed), but=domain.name)
+
+
+def _first(segments: Iterable[Segment], length: int) -> Iterator[Segment]:
+    """The first so many bytes: devices are longer than what was written to them."""
+    for segment in segments if length else ():
+        has = segment.length if isinstance(segment, Hole) else len(segment)
+        if has >= length:
+            yield Hole(length) if isinstance(segment, Hole) else segment[:length]
+            return
+        yield segment
+        length -= has

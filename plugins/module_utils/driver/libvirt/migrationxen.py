@@ -18,8 +18,9 @@ def live_problems(kind: str, domain: Domain) -> list[str]:
     if kind == "lxc":
         return ["libvirt does not move containers that run; move it cold"]
     if kind == "xen" and domain.extras().get("os_type") == _PV:
-        return [
+        reason = (
             "it is a PV guest, and Xen as it is built for distributions (without shadow paging) cannot move such while "
             "they run; move it cold, or make it a PVH guest (libvirt.os_type: xenpvh)"
-        ]
+        )
+        return [reason]
     return []

@@ -13,8 +13,10 @@ from ...model.storage import VolumeSnapshot
 _MAGIC = b"QFI\xfb"
 _HEADER = struct.Struct(">60xIQ")
 """Number of snapshots, and where their table begins."""
-_BACKING = struct.Struct(">4x4xQI")
+_BACKING = struct.Struct(">QI")
 """Where the name of the file that the image leans on is, and how long it is."""
+_BACKING_AT = 8
+_CLUSTER_BITS = struct.Struct(">20xI")
 _MOST_NAME = 1023
 _ENTRY = struct.Struct(">12xHHIIQ4xI")
 """Lengths of id and name, seconds and nanoseconds of its making, the guest's clock, length of the extra data."""
@@ -49,12 +51,34 @@ def read_snapshots(read: Callable[[int, int], bytes]) -> list[VolumeSnapshot]:
     return sorted(found, key=lambda snapshot: snapshot.created_s or 0.0)
 
 
+def with_backing(head: bytes, path: str) -> bytes:
+    """The first bytes of an image that leans on another file, changed so that this is at ``path``.
+
+    Args:
+        head: At least the image's first cluster, in which the name of that file has to be.
+
+    Raises:
+        ValueError: there is no room for it.
+    """
+    offset, length = _BACKING.unpack_from(head, _BACKING_AT)
+    (bits,) = _CLUSTER_BITS.unpack_from(head)
+    name = path.encode(errors="surrogateescape")
+    end = 1 << bits if 9 <= bits <= 21 else 0
+    if not offset or len(name) > _MOST_NAME or max(offset + len(name), offset + length) > min(end, len(head)):
+        raise ValueError(f"there is no room for the name {path!r} in the header of the image")
+    changed = bytearray(head)
+    changed[offset : offset + length] = bytes(length)
+    changed[offset : offset + len(name)] = name
+    _BACKING.pack_into(changed, _BACKING_AT, offset, len(name))
+    return bytes(changed)
+
+
 def read_backing(read: Callable[[int, int], bytes]) -> str | None:
     """The name of the file that the image leans on, as it is written there; None when there is none."""
     head = read(0, _HEADER.size)
     if len(head) < _HEADER.size or not head.startswith(_MAGIC):
         return None
-    offset, length = _BACKING.unpack_from(head)
+    offset, length = _BACKING.unpack_from(head, _BACKING_AT)
     if not offset or not 0 < length <= _MOST_NAME:
         return None
     return read(offset, length).decode(errors="surrogateescape")

@@ -132,7 +132,7 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
         elif volume.source is not None and volume.source.copy_on_write:
             backing = Backing(origin.path, origin.format)
             document = volume_document(volume.name, volume.size_bytes or 0, QCOW2, backing)
-            self._create(view, volume.name, document, 0, done)
+            self.make_described(view, volume.name, document, 0, done)
         elif volume.source is not None and volume.source.snapshot is not None:
             self._make_from_snapshot(view, volume, origin, volume.source.snapshot, done)
         else:
@@ -153,7 +153,7 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
         # With this flag libvirt has QEMU allocate a qcow2 file as far as <allocation> says.
         is_allocated = volume.format == QCOW2 and how in (METADATA, FALLOC)
         flags = self.libvirt.VIR_STORAGE_VOL_CREATE_PREALLOC_METADATA if is_allocated else 0
-        made = self._create(view, volume.name, document, flags, done)
+        made = self.make_described(view, volume.name, document, flags, done)
         if how == FULL:
             with self.progress.measure(f"fill {volume.key}", size_bytes) as meter:
                 self.send(made, _zeros(size_bytes), meter)
@@ -189,10 +189,12 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
         """Through a copy of the whole file, snapshots included, that is taken back to the snapshot."""
         name = volume.name + PART_SUFFIX
         with UndoStack() as passing:
-            part = self._create(view, name, volume_document(name, origin.found.facts.size_bytes, QCOW2), 0, passing)
+            part = self.make_described(
+                view, name, volume_document(name, origin.found.facts.size_bytes, QCOW2), 0, passing
+            )
             segments = self.receive(origin.found.handle)
             with self.progress.measure(f"copy {volume.key}") as meter:
-                self.send(part, _over_fresh(segments), meter)
+                self.send(part, over_fresh(segments), meter)
             with self.scratch_domain(view.path_of(name), f"take {name} back to {snapshot!r}") as scratch:
                 scratch.revert(snapshot)
             self.copy(view, volume, part, done)
@@ -219,10 +221,10 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
         document = volume_document(
             name, disk_bytes, volume_format, allocation_bytes=0 if view.has_files else disk_bytes
         )
-        made = self._create(view, name, document, 0, done)
+        made = self.make_described(view, name, document, 0, done)
         segments = content.segments()
         with self.progress.measure(content.what, content.length) as meter:
-            sent = self.send(made, _over_fresh(segments) if is_qcow2 else segments, meter, sparse=view.has_files)
+            sent = self.send(made, over_fresh(segments) if is_qcow2 else segments, meter, sparse=view.has_files)
         if content.length is not None and sent != content.length:
             raise TransferError(f"{content.what} ended after {sent} of {content.length} bytes")
         if not is_qcow2 and size_bytes is not None and sent > size_bytes:
@@ -231,7 +233,10 @@ class VolumeCreationMixin(VolumeRemovalMixin, VolumePlansMixin):
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def _create(self, view: PoolView, name: str, document: str, flags: int, done: UndoStack) -> libvirt.virStorageVol:
+    def make_described(
+        self, view: PoolView, name: str, document: str, flags: int, done: UndoStack
+    ) -> libvirt.virStorageVol:
+        """Make a volume as libvirt's document says, and nothing beside it."""
         attempt = 1
         while True:
             try:
@@ -278,7 +283,7 @@ def _zeros(length: int) -> Iterator[Segment]:
         length -= PIECE_BYTES
 
 
-def _over_fresh(segments: Iterator[Segment]) -> Iterator[Segment]:
+def over_fresh(segments: Iterator[Segment]) -> Iterator[Segment]:
     """The same over a fresh qcow2 file: what that has in its beginning is overwritten by zeros where holes are."""
     left = _FRESH_BYTES
     for segment in segments:

@@ -103,17 +103,19 @@ class VolumesMixin(VolumeCreationMixin, GrowAttachedMixin):
         self.require_no_writer(key, "read")
         with UndoStack() as passing:
             # What a child leaves out is in another volume, so a whole copy of it is read.
-            handle = found.handle if found.facts.backing is None else self._whole_copy(found, passing)
+            handle = found.handle if found.facts.backing is None else self.whole_copy(found, passing)
             yield LibvirtVolumeReader(self, handle, found, self.length_of(handle))
             passing.take_back(f"the passing copy of the volume {key}")
 
-    def _whole_copy(self, found: Found, done: UndoStack) -> libvirt.virStorageVol:
+    def whole_copy(self, found: Found, done: UndoStack, volume_format: str | None = None) -> libvirt.virStorageVol:
+        """A passing volume beside another one, with all that is in that and in what it leans on, in its own format or
+        another one."""
         self.require_well_read(found)
         name, size_bytes = found.key.name + PART_SUFFIX, found.facts.size_bytes
         self.drop(found.view.volumes.get(name))
         with self.progress.measure(f"copy {found.key}", size_bytes) as meter:
             with self.guard(f"make a whole copy of the volume {str(found.key)!r}"):
-                document = volume_document(name, size_bytes, found.facts.format)
+                document = volume_document(name, size_bytes, volume_format or found.facts.format)
                 part = found.view.handle.createXMLFrom(document, found.handle, 0)
             done.push(f"delete the volume {found.view.name}/{name}", lambda: self.drop(part))
             meter.reach(size_bytes)

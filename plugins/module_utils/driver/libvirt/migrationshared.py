@@ -1,0 +1,250 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Finding out whether two hosts see the same data.
+
+What a storage pool is tells it for storage in a network. For folders a short-lived file does, which the one host makes
+and the other one looks for (Nova's check_shared_storage_test_file); where no file may be made, the times at which the
+file was last changed do, which no copy has in common with its original to the nanosecond.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
+from xml.etree.ElementTree import Element
+
+from ...errors import AnyvirtError, HypervisorUnavailable
+from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID, code_of
+from .volumerecord import PART_SUFFIX
+from .volumes import VolumesMixin
+from .volumexml import volume_document
+from .xmltext import from_libvirt
+
+if TYPE_CHECKING:
+    import libvirt
+
+SHARED = "shared"
+APART = "apart"
+UNCLEAR = "unclear"
+
+_NETWORK_KINDS = ("netfs", "gluster", "rbd", "sheepdog", "iscsi", "iscsi-direct", "vstorage")
+_PLACE = ("host", "dir", "name", "device", "initiator/iqn")
+"""What says where the data of such a pool is, below its <source>."""
+_PROBE = "anyvirt-probe-"
+_OLD_PROBE_S = 600.0
+"""A test file that is older was left by a process that was killed."""
+_NO_FOLDER = "No such file or directory"
+_GONE = (NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID)
+_T = TypeVar("_T")
+
+
+class Sight(NamedTuple):
+    """What the destination sees of some data of the source.
+
+    Attributes:
+        verdict: ``shared``, ``apart``, or ``unclear`` where only a test file would tell.
+        path: Where it is on the destination.
+    """
+
+    verdict: str
+    path: str
+
+
+class _Stamps(NamedTuple):
+    """When a file was changed, to the nanosecond, and how long it is."""
+
+    changed: str
+    modified: str
+    length: str
+
+
+class SharedStorageMixin(VolumesMixin):
+    """The answers of one host."""
+
+    def place_of_pool(self, pool: libvirt.virStoragePool) -> tuple[str, ...] | None:
+        """Where in the network the data of a pool is; None where it is the host's own."""
+        root = from_libvirt(pool.XMLDesc(0))
+        source = root.find("source")
+        if root.get("type") not in _NETWORK_KINDS or source is None:
+            return None
+        return (root.get("type", ""), *(_attributes(source.find(part)) for part in _PLACE))
+
+    def pool_at(self, place: tuple[str, ...]) -> libvirt.virStoragePool | None:
+        """The active pool whose data is at that place in the network."""
+        with self.guard("list the storage pools"):
+            for pool in self.conn.listAllStoragePools(self.libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+                if self.place_of_pool(pool) == place:
+                    return pool
+        return None
+
+    def volume_handle(self, path: str) -> libvirt.virStorageVol | None:
+        """The volume whose data is at a path; None when no pool has it."""
+        try:
+            return self.conn.storageVolLookupByPath(path)
+        except self.libvirt.libvirtError as error:
+            if code_of(error) in _GONE:
+                return None
+            with self.guard(f"look up the volume at {path!r}"):
+                raise
+
+    def path_by_key(self, key: str) -> str | None:
+        """Where the volume is that has this key of libvirt's; None when there is none."""
+        try:
+            return str(self.conn.storageVolLookupByKey(key).path())
+        except self.libvirt.libvirtError as error:
+            if code_of(error) in _GONE:
+                return None
+            with self.guard(f"look up the volume {key!r}"):
+                raise
+
+    def stamps(self, path: str) -> _Stamps | None:
+        """Of the file at a path; None when there is none."""
+        return self._in_folder_of(path, lambda pool, name: _read_stamps(pool.storageVolLookupByName(name)))
+
+    def sees(self, path: str) -> bool:
+        """Whether there is a file at the path."""
+        return bool(self._in_folder_of(path, lambda pool, name: pool.storageVolLookupByName(name).name()))
+
+    @contextmanager
+    def test_file(self, folder: str) -> Iterator[str | None]:
+        """A file that is in a folder while the block runs, and nowhere else in the world: its name; None where none can
+        be made."""
+        path = posixpath.join(folder, f"{_PROBE}{uuid.uuid4()}{PART_SUFFIX}")
+        try:
+            made = self._in_folder_of(path, _make_test)
+        except HypervisorUnavailable:
+            raise
+        except AnyvirtError:  # a folder that may only be read, say
+            made = None
+        try:
+            yield made
+        finally:
+            if made:
+                self._in_folder_of(path, self._remove_tests)
+
+    def _remove_tests(self, pool: libvirt.virStoragePool, name: str) -> None:
+        """Remove a test file, and those that were left by processes that were killed."""
+        for volume in pool.listAllVolumes(0):
+            found = volume.name()
+            if found == name or (found.startswith(_PROBE) and _age_s(volume) > _OLD_PROBE_S):
+                self.drop(volume)
+
+    def _in_folder_of(self, path: str, look: Callable[[libvirt.virStoragePool, str], _T]) -> _T | None:
+        """What ``look`` finds out of a file, given a fresh pool over its folder; None when there is no such folder or
+        file."""
+        folder, name = posixpath.split(path)
+        try:
+            return self.in_folder(folder, lambda pool: look(pool, name))
+        except self.libvirt.libvirtError as error:
+            if code_of(error) in _GONE or _NO_FOLDER in str(error):
+                return None
+            with self.guard(f"look into the folder {folder!r}"):
+                raise
+
+
+class SharedStorage:
+    """What one host sees of another's storage; each folder is looked at once.
+
+    Args:
+        probing: A test file may be made.
+    """
+
+    def __init__(self, source: SharedStorageMixin, destination: SharedStorageMixin, probing: bool) -> None:
+        self._source = source
+        self._destination = destination
+        self._probing = probing
+        self._probed: dict[tuple[str, str], str] = {}
+
+    def sight(self, path: str, elsewhere: str | None = None) -> Sight:
+        """Whether the destination sees what is at a path of the source.
+
+        Args:
+            elsewhere: Another folder of the destination in which it may be.
+        """
+        found = self._by_pool(path)
+        if found is not None:
+            return found
+        if path.startswith("/dev/"):
+            return self._device(path)
+        folder, name = posixpath.split(path)
+        verdicts = []
+        for there in dict.fromkeys((folder, elsewhere or folder)):
+            verdict = self._file(path, folder, posixpath.join(there, name))
+            if verdict == SHARED:
+                return Sight(SHARED, posixpath.join(there, name))
+            verdicts.append(verdict)
+        return Sight(UNCLEAR if UNCLEAR in verdicts else APART, path)
+
+    def _by_pool(self, path: str) -> Sight | None:
+        """By the nature of the pool that it is in; None where that says nothing."""
+        volume = self._source.volume_handle(path)
+        if volume is None:
+            return None
+        with self._source.guard(f"read the storage pool of {path!r}"):
+            place = self._source.place_of_pool(volume.storagePoolLookupByVolume())
+            name, key = volume.name(), volume.key()
+        if not key.startswith("/"):  # the serial number of a LUN, or LVM's identifier
+            there = self._destination.path_by_key(key)
+            if there is not None:
+                return Sight(SHARED, there)
+        pool = None if place is None else self._destination.pool_at(place)
+        if pool is None:
+            return None
+        with self._destination.guard(f"read the storage pool {pool.name()!r}"):
+            folder = from_libvirt(pool.XMLDesc(0)).findtext("target/path", "")
+        return Sight(SHARED, posixpath.join(folder, name))
+
+    def _device(self, path: str) -> Sight:
+        """A block device whose pool says nothing: where the destination has none there, it does not see it."""
+        there = self._destination.volume_handle(path)
+        return Sight(APART if there is None else UNCLEAR, path)
+
+    def _file(self, path: str, folder: str, there: str) -> str:
+        if not self._probing:
+            return self._by_stamps(path, there)
+        pair = folder, posixpath.dirname(there)
+        if pair not in self._probed:
+            self._probed[pair] = self._probe(*pair)
+        return self._by_stamps(path, there) if self._probed[pair] == UNCLEAR else self._probed[pair]
+
+    def _probe(self, folder: str, there: str) -> str:
+        with self._source.test_file(folder) as name:
+            if name is None:
+                return UNCLEAR
+            return SHARED if self._destination.sees(posixpath.join(there, name)) else APART
+
+    def _by_stamps(self, path: str, there: str) -> str:
+        before = self._source.stamps(path)
+        seen = self._destination.stamps(there)
+        if before is None or seen is None:
+            return APART
+        # A guest that runs writes to it all the while.
+        return SHARED if seen in (before, self._source.stamps(path)) else UNCLEAR
+
+
+def _make_test(pool: libvirt.virStoragePool, name: str) -> str:
+    return str(pool.createXML(volume_document(name, 1, "raw"), 0).name())
+
+
+def _read_stamps(volume: libvirt.virStorageVol) -> _Stamps:
+    root = from_libvirt(volume.XMLDesc(0))
+    changed, modified = (root.findtext(f"target/timestamps/{part}", "") for part in ("ctime", "mtime"))
+    return _Stamps(changed, modified, root.findtext("physical", ""))
+
+
+def _age_s(volume: libvirt.virStorageVol) -> float:
+    return time.time() - float(_read_stamps(volume).modified or time.time())
+
+
+def _attributes(element: Element | None) -> str:
+    """What a part of a pool's source says, as one comparable text."""
+    if element is None:
+        return ""
+    return " ".join(
+        (element.text or "", *(f"{name}={value}" for name, value in sorted(element.attrib.items())))
+    ).strip()
