@@ -20,6 +20,7 @@ from ...errors import (
     IncompatibleCpu,
     InsufficientCapacity,
     InvalidPowerState,
+    MigrationFailed,
     NetworkNotFound,
     NotFound,
     PermissionDenied,
@@ -153,6 +154,37 @@ _GUESTS = {
         DOMAIN_BUILDER_ERROR="the host cannot build the guest ({0} {1}): {2}",
         FAILED_TO_START_EMULATOR="the host cannot start the emulator {1}: {2}",
         OPERATION_PARTIALLY_FAILED="only a part of {0} was done",
+    ),
+}
+
+_MIGRATION = {
+    **_rules(
+        MigrationFailed,
+        VM_MIGRATE_FAILED="{0:instance} could not be moved: {3}",
+        VM_MIGRATE_CONTACT_REMOTE_SERVICE_FAILED="the source's host does not reach the destination's",
+        MIRROR_FAILED="{0:volume} could not be copied while the guest wrote to it",
+        BALLOONING_TIMEOUT_BEFORE_MIGRATION="{0:instance} did not give back memory in time",
+    ),
+    **_rules(
+        HypervisorError,
+        VDI_NOT_IN_MAP="nothing says where {0:volume} is to go",
+        VIF_NOT_IN_MAP="nothing says on which network an interface of it is to be",
+        TOO_MANY_STORAGE_MIGRATES="{0} instances are being moved with their disks, which is the most at a time",
+        VDI_CBT_ENABLED="{0:volume} has changed block tracking on, for a backup; turn it off first",
+        VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION="a volume is reset at each start of its machine",
+        VM_ASSIGNED_TO_SNAPSHOT_SCHEDULE="{0:instance} has a schedule for snapshots; take it off first",
+        INTERFACE_HAS_NO_IP="the host's management interface has no address",
+    ),
+    **_rules(
+        Unsupported,
+        SR_DOES_NOT_SUPPORT_MIGRATION="{0:storage pool} is of a kind from or to which nothing can be moved",
+    ),
+    **_rules(
+        AlreadyExists,
+        DUPLICATE_MAC_SEED="the destination has a copy of it: an instance with the same seed for MAC addresses",
+    ),
+    **_rules(
+        IncompatibleCpu, VM_HOST_INCOMPATIBLE_VERSION_MIGRATE="{0:host} has an older version than {1:instance} runs on"
     ),
 }
 
@@ -292,6 +324,7 @@ BY_CODE: Mapping[str, Rule] = {
     **_HOSTS,
     **_POWER,
     **_GUESTS,
+    **_MIGRATION,
     **_STORAGE,
     **_DEVICES,
     **_CALLS,

@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import Problem
 from ...model.instance import Instance
 from .metadata import CLONE_TAG, KEY, foreign_keys
+from .travels import TRAVEL
 
 HVM, PV, PVH = "hvm", "pv", "pvh"
 DOMAIN_TYPES = (HVM, PV, PVH)
@@ -139,7 +140,7 @@ def _mapping_problems(where: str, option: str, value: Any) -> Iterator[Problem]:
         yield from text_problems(f"{where}.{name}", item)
         if option == "xenstore_data" and not name.startswith(GUEST_DATA):
             yield Problem(f"{where}.{name}", f"does not reach the guest: its keys begin with {GUEST_DATA}")
-        if option == "other_config" and (name == KEY or name.startswith(CLONE_TAG)):
+        if option == "other_config" and (name in (KEY, TRAVEL) or name.startswith(CLONE_TAG)):
             yield Problem(f"{where}.{name}", "is a key of this collection's own")
         setter = _setter(option, name)
         if setter is not None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Callable
 
 from ...errors import InstanceAmbiguous, InstanceNotFound, InvalidPowerState
 from ...model import power_state
 from ...model.instance import Instance, InstanceInfo
+from ...model.migration import MigrationRecord
 from ...model.units import MIB
 from ..uri import ConnectionOptions
 from .connection import ConnectionMixin
@@ -20,6 +21,7 @@ from .extras import differing
 from .metadata import read_record
 from .query import REF, any_of
 from .records import NULL, Object, Objects, Survey, is_instance, starts_with_host, state_of, to_info, to_instance
+from .travels import read_travel
 
 
 class InstancesMixin(ConnectionMixin):
@@ -27,11 +29,16 @@ class InstancesMixin(ConnectionMixin):
 
     Attributes:
         least_memory_mb: By name, down to how much a running guest's memory can be taken away, as it was last read.
+        scope: Chooses those of the VMs that are shown; is told whether they were asked for by name. None: all.
+        remaining: Whether the VM that is shown here is still at the other end of a migration too; None: nobody knows.
     """
 
     def __init__(self, options: ConnectionOptions) -> None:
         super().__init__(options)
         self.least_memory_mb: dict[str, int] = {}
+        self.scope: Callable[[Objects, bool], Objects] | None = None
+        self.remaining: Callable[[Object], bool] | None = None
+        self._known_identity: str | None = None
         self._seen: dict[str, Objects] | None = None
         """All records of the classes that were read whole during one look; None outside of one."""
 
@@ -114,9 +121,10 @@ class InstancesMixin(ConnectionMixin):
         else:
             return {}
         wanted = None if names is None else frozenset(names)
-        return {
+        vms = {
             ref: vm for ref, vm in found.items() if is_instance(vm) and (wanted is None or vm["name_label"] in wanted)
         }
+        return vms if self.scope is None else self.scope(vms, names is not None)
 
     def pool(self) -> tuple[str, Object]:
         """The reference and the record of the pool."""
@@ -184,6 +192,20 @@ class InstancesMixin(ConnectionMixin):
             autostart=starts_with_host(pool, pool),
         )
 
+    def own_identity(self) -> str:
+        """The host's identity, asked for once."""
+        if self._known_identity is None:
+            self._known_identity = self.host_identity()
+        return self._known_identity
+
+    def migration_of(self, vm: Object) -> MigrationRecord | None:
+        """What is recorded of a VM's migration."""
+        travel = read_travel(vm)
+        if travel is None:
+            return None
+        alone = travel.within or (self.remaining is not None and not self.remaining(vm))
+        return travel.seen_from(self.own_identity(), alone)
+
     def _narrowed(self, kind: str, field: str, values: Collection[str]) -> str | None:
         """The condition for reading no more than is wanted; None where all have been read or are to be read."""
         return None if self._seen is not None and kind in self._seen else any_of(field, values)
@@ -191,6 +213,7 @@ class InstancesMixin(ConnectionMixin):
     def _read_instance(self, ref: str, vm: Object, survey: Survey) -> Instance:
         instance = to_instance(ref, vm, survey)
         self.least_memory_mb[instance.name] = -(-int(vm["memory_static_min"]) // MIB)
+        instance.migration = self.migration_of(vm)
         show_unplugged(instance, survey.vbds.get(ref, ()))
         record = read_record(vm)
         if record is not None:

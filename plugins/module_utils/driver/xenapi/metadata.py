@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ...model.flavor import Flavor
 from ...model.instance import Nic
+from .travels import TRAVEL
 
 KEY = "anyvirt"
 """Our key in the other_config of VMs, VDIs and VIFs."""
@@ -196,9 +197,8 @@ def to_text(record: Record | VolumeRecord) -> str:
 
 def foreign_keys(other_config: Mapping[str, str]) -> dict[str, str]:
     """An other_config without what is ours."""
-    return {
-        key: value for key, value in other_config.items() if key not in (KEY, STATE) and not key.startswith(CLONE_TAG)
-    }
+    ours = (KEY, STATE, TRAVEL)
+    return {key: value for key, value in other_config.items() if key not in ours and not key.startswith(CLONE_TAG)}
 
 
 def _read(owner: Mapping[str, Any], kind: type[_Kept]) -> _Kept | None:
