@@ -64,9 +64,16 @@ options:
           - V(suspended) saves its memory to disk and stops it. It has to run or to be paused before.
           - V(rebooted) reboots it each time, and starts it when it is off.
           - V(absent) removes it from whatever state it is in; see O(delete_volumes).
+          - V(resize_confirmed) lets a resize with O(revertible) stay, and deletes what was kept for taking it back. The
+            instance may run meanwhile.
+          - V(resize_reverted) takes it back. An instance that is not off is stopped for that, as O(shutdown) says, and
+            started again; one that is off is started if it was to run after the resize. What was written since then to
+            the disks that had grown is lost.
+          - With these two, everything else that describes the instance is left alone, and nothing changes where no
+            resize waits.
           - Each state is reached when the task ends, or the task fails.
         type: str
-        choices: [present, running, stopped, paused, suspended, rebooted, absent]
+        choices: [present, running, stopped, paused, suspended, rebooted, absent, resize_confirmed, resize_reverted]
       flavor: &flavor
         description:
           - Size by name, or a dictionary with the keys of an entry of O(flavors); its C(name) can be left out then.
@@ -272,6 +279,25 @@ options:
           network_config:
             description: The network configuration, as a text or a dictionary.
             type: raw
+      revertible: &revertible
+        description:
+          - Give other sizes (O(flavor), O(memory_mb), O(max_memory_mb), O(vcpus), O(max_vcpus), a larger root disk) so
+            that it can be taken back. The old sizes, and the old state of disks that grow, are kept until
+            O(state=resize_confirmed) or O(state=resize_reverted). When it is not given, V(false).
+          - The instance has to be off, or O(apply=restart) has to allow that it is stopped for it.
+          - Until then it gets no other sizes, and is not moved to another host.
+          - Disks that do not grow are not kept, and lose nothing when it is taken back. Other changes of the same task
+            stay, disks that it adds among them.
+          - The old state is a snapshot where the hypervisor has them for the disk's format, and otherwise a whole copy,
+            which takes time and room.
+        type: bool
+      confirm_window: &confirm_window
+        description:
+          - Seconds after which a resize with O(revertible) is confirmed by the next task of this module that names the
+            instance, whatever it is about, unless it asks for O(state=resize_reverted) or the instance is locked.
+            Nobody confirms it between tasks.
+          - When they are not given, it waits until it is confirmed or reverted.
+        type: float
       apply: &apply
         description:
           - How changes reach an instance that is not off. When it is not given, V(live).
@@ -285,7 +311,8 @@ options:
         choices: [live, next_boot, restart]
       shutdown: &shutdown
         description:
-          - How the instance is stopped, by O(state=stopped), O(state=rebooted) and O(apply=restart).
+          - How the instance is stopped, by O(state=stopped), O(state=rebooted), O(state=resize_reverted) and
+            O(apply=restart).
           - O(state=absent) takes the power away, unless O(shutdown) is given.
         type: dict
         suboptions:
@@ -432,6 +459,8 @@ options:
   project: *project
   allow_project_net_traffic: *allow_project_net_traffic
   cloud_init: *cloud_init
+  revertible: *revertible
+  confirm_window: *confirm_window
   apply: *apply
   shutdown: *shutdown
   wait: *wait
@@ -528,6 +557,21 @@ EXAMPLES = r"""
     shutdown:
       timeout: 60
       force_after_timeout: true
+
+- name: A larger size, to try
+  anyvirt.compute.virt_instance:
+    uri: fake:///var/tmp/anyvirt-example
+    name: web2
+    memory_mb: 4096
+    revertible: true
+    confirm_window: 86400
+    apply: restart
+
+- name: It did not help, so go back to what it was
+  anyvirt.compute.virt_instance:
+    uri: fake:///var/tmp/anyvirt-example
+    name: web2
+    state: resize_reverted
 
 - name: Take over a machine that another tool has made, and note what it is for
   anyvirt.compute.virt_instance:
@@ -808,8 +852,10 @@ def group(**options: Option) -> Option:
     return {"type": "dict", "options": options}
 
 
+ENDS_OF_RESIZE = ("resize_confirmed", "resize_reverted")
+
 INSTANCE_OPTIONS: dict[str, Option] = {
-    "state": choice("present", "running", "stopped", "paused", "suspended", "rebooted", "absent"),
+    "state": choice("present", "running", "stopped", "paused", "suspended", "rebooted", "absent", *ENDS_OF_RESIZE),
     "flavor": RAW,
     "memory_mb": WHOLE,
     "max_memory_mb": WHOLE,
@@ -850,6 +896,8 @@ INSTANCE_OPTIONS: dict[str, Option] = {
     "project": TEXT,
     "allow_project_net_traffic": TRUTH,
     "cloud_init": group(user_data=SECRET, meta_data=SECRET, network_config=SECRET),
+    "revertible": TRUTH,
+    "confirm_window": NUMBER,
     "apply": choice("live", "next_boot", "restart"),
     "shutdown": group(method=choice("acpi", "agent", "forced"), timeout=NUMBER, force_after_timeout=TRUTH),
     "wait": group(**{"for": choice("state", "console", "address")}, pattern=TEXT, timeout=NUMBER),

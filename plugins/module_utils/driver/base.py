@@ -35,6 +35,7 @@ from ..errors import AnyvirtError, HypervisorError, InvalidPowerState, Problem, 
 from ..model import power_state
 from ..model.host import CpuInfo, HostStats
 from ..model.instance import Address, BlockStats, Instance, InstanceInfo, InterfaceStats, Nic, VncConsole
+from ..model.resize import ResizeRecord
 from ..transfer.progress import SILENT, Progress
 from ..undo import Undo
 from .capabilities import FEATURES, Capabilities, support
@@ -331,33 +332,44 @@ class ComputeDriver(ABC):
         """
 
     def resize_revertibly(
-        self, current: Instance, desired: Instance, options: Collection[str], confirm_window_s: float | None
+        self, current: Instance, desired: Instance, options: Collection[str], before: ResizeRecord
     ) -> Undo:
-        """Resize an instance that is off as ``update_instance`` does, and keep what it takes to go back: the old sizes
-        (``Instance.resize``) and the old state of each disk that grows, until ``confirm_resize`` or ``revert_resize``
-        (Nova's resize).
+        """Resize an instance that is off as ``update_instance`` does, and keep what it takes to go back: ``before`` and
+        the old state of each disk that grows, until ``confirm_resize`` or ``revert_resize`` (Nova's resize).
+
+        One that was cut short while changing is brought to its end, and keeps what it kept then.
 
         Args:
-            options: Of memory_mb, max_memory_mb, vcpus, max_vcpus, flavor, disks (growth only).
+            options: Of memory_mb, max_memory_mb, vcpus, max_vcpus, flavor, disks (growth only); none to do no more than
+                bring one to its end.
+            before: The old sizes; what is kept of disks, and the phase, are the driver's to fill in.
 
         Raises:
+            InvalidPowerState: it is not off.
             ResizePending: one is waiting already.
 
         Returns:
             How to take it back.
         """
-        self.require("resize_revertible")
         raise NotImplementedError
 
     def confirm_resize(self, name: str) -> None:
-        """The resize stays: delete what was kept. In any power state; nothing to do when none waits."""
-        self.require("resize_revertible")
+        """Forget a resize that is to stay, or is reverted, or was cut short before it changed anything: delete what was
+        kept. In any power state; nothing to do when there is none.
+
+        Raises:
+            ResizePending: it is being reverted, and what is kept is needed for that.
+        """
         raise NotImplementedError
 
     def revert_resize(self, name: str) -> None:
         """Go back, with an instance that is off: sizes, flavor and the kept disks are as they were before the resize,
-        and what was written to those disks since is lost. Nothing to do when none waits."""
-        self.require("resize_revertible")
+        and what was written to those disks since is lost. What was kept stays until ``confirm_resize``, so that one
+        that is cut short can be done again. Nothing to do when none waits.
+
+        Raises:
+            InvalidPowerState: it is not off.
+        """
         raise NotImplementedError
 
     @abstractmethod

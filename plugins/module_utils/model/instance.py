@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from . import power_state
 from .flavor import Flavor
 from .migration import MigrationRecord
+from .resize import ResizeRecord
 
 DISK = "disk"
 CDROM = "cdrom"
@@ -153,30 +154,6 @@ class CloudInit:
             data = part.encode()
             digest.update(b"%d:" % len(data) + data)
         return digest.hexdigest()
-
-
-@dataclass(frozen=True)
-class ResizeRecord:
-    """What a resize can be taken back to.
-
-    Attributes:
-        started_s: When it was done, in seconds since 1970.
-        flavor: As it was.
-        memory_mb, max_memory_mb, vcpus, max_vcpus: As they were.
-        kept: Disks of which the old state is kept: device, and what the driver calls the kept state.
-        running: It was active before.
-        confirm_window_s: How long after ``started_s`` the next run confirms it by itself; None: never.
-    """
-
-    started_s: float
-    memory_mb: int
-    max_memory_mb: int
-    vcpus: int
-    max_vcpus: int
-    flavor: Flavor | None = None
-    kept: tuple[tuple[str, str], ...] = ()
-    running: bool = False
-    confirm_window_s: float | None = None
 
 
 @dataclass

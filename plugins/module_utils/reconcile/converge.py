@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..driver.base import ComputeDriver
-from ..errors import AnyvirtError, InvalidInput, Problem
+from ..errors import AnyvirtError, InstanceNotFound, InvalidInput, Problem
 from ..model import power_state
 from ..model.instance import Instance
 from .bulk import carry_out
 from .compare import Comparison
 from .creation import asked_for, new_disk_options, problems_with_new
-from .desired import ABSENT, Desired
+from .desired import ABSENT, ENDS_OF_RESIZE, Desired
 from .instances import Planned, Planner, compared
+from .moving import refuse_migrating
 from .options import read_desired
 from .outcome import add_failure, outcome_of
 from .reading import read_instances
@@ -131,7 +132,7 @@ def _compare(
     to_check: list[Instance] = []
     disk_options: dict[str, list[str]] = {}
     for item in wanted:
-        if item.state == ABSENT or item.name in failed:
+        if item.state in (ABSENT, *ENDS_OF_RESIZE) or item.name in failed:
             continue
         now = current.get(item.name)
         if now is None or now.unfinished:
@@ -168,6 +169,12 @@ def _plan_one(
 ) -> Planned:
     if item.state == ABSENT:
         return planner.plan_removal(item, now, remains)
+    if now is not None and now.unfinished:
+        refuse_migrating(now)
+    if item.state in ENDS_OF_RESIZE:
+        if now is None or now.unfinished:
+            raise InstanceNotFound(item.name)
+        return planner.plan_end_of_resize(item, now)
     if now is None or now.unfinished:
         return planner.plan_creation(item, now, remains)
     return planner.plan_change(item, now, comparisons[item.name])
@@ -179,7 +186,11 @@ def _plan_one(
 def _look_again(driver: ComputeDriver, planned: Sequence[Planned]) -> None:
     """Replace what was foretold by what is, in one read: where guests run, more can come of a plan than it says, and
     the driver names what is added."""
-    unsure = [item for item in planned if item.plan and (item.error is not None or _is_felt(item) or _adds(item))]
+    unsure = [
+        item
+        for item in planned
+        if item.plan and (item.error is not None or _is_felt(item) or _adds(item) or _is_resized(item))
+    ]
     if not unsure:
         return
     try:
@@ -195,6 +206,11 @@ def _look_again(driver: ComputeDriver, planned: Sequence[Planned]) -> None:
 
 def _is_felt(item: Planned) -> bool:
     return item.after is not None and item.after.power_state not in power_state.OFF
+
+
+def _is_resized(item: Planned) -> bool:
+    """Whether the driver has noted what it keeps, or forgotten it."""
+    return item.before is not None and item.after is not None and item.before.resize != item.after.resize
 
 
 def _adds(item: Planned) -> bool:

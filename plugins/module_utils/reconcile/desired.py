@@ -19,6 +19,11 @@ PAUSED = "paused"
 SUSPENDED = "suspended"
 REBOOTED = "rebooted"
 ABSENT = "absent"
+RESIZE_CONFIRMED = "resize_confirmed"
+RESIZE_REVERTED = "resize_reverted"
+
+ENDS_OF_RESIZE = (RESIZE_CONFIRMED, RESIZE_REVERTED)
+"""States in which nothing but an earlier resize is looked at."""
 
 LIVE = "live"
 NEXT_BOOT = "next_boot"
@@ -79,6 +84,7 @@ class Desired:
         disks: As declared; the root and swap disks of flavor and image are not among them.
         first_is_root: The first of ``disks`` is the root disk.
         metadata: Keys to set, or to remove where the value is None.
+        revertible: Other sizes are given so that they can be taken back; ``confirm_window_s``: for how long.
     """
 
     where: str
@@ -93,6 +99,8 @@ class Desired:
     first_is_root: bool = False
     metadata: dict[str, str | None] | None = None
     apply: str = LIVE
+    revertible: bool = False
+    confirm_window_s: float | None = None
     shutdown: Shutdown = field(default_factory=Shutdown)
     wait: Wait = field(default_factory=Wait)
     delete_volumes: str = OWN

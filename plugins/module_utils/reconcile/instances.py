@@ -5,19 +5,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..driver.base import OWN, ComputeDriver
+from ..driver.base import NONE, OWN, ComputeDriver
 from ..errors import AnyvirtError, InstanceLocked, InstanceProtected, InvalidInput, InvalidPowerState
 from ..model import power_state
 from ..model.instance import Instance
+from ..model.resize import REVERTED, ResizeRecord
 from ..undo import Undo
+from . import resizes
 from .compare import Change, Comparison, compare
 from .compare_nics import nic_as_dict
 from .creation import new_instance, with_macs
-from .desired import ABSENT, FOR_STATE, NEXT_BOOT, PAUSED, PRESENT, REBOOTED, RESTART, RUNNING, STOPPED, Desired
+from .desired import (
+    ABSENT,
+    FOR_STATE,
+    NEXT_BOOT,
+    PAUSED,
+    PRESENT,
+    REBOOTED,
+    RESIZE_CONFIRMED,
+    RESTART,
+    RUNNING,
+    STOPPED,
+    Desired,
+)
+from .moving import has_departed, refuse_migrating
 from .plan import Plan, Step
 from .power import STATE_OF, Power, settled
 from .wait import GuestWait
@@ -47,6 +62,7 @@ class Planned:
         rebooted: The plan reboots it in place, so that its console's log goes on.
         wait: What is waited for when the plan is done; None when there is nothing.
         removed: What a removal took away, in words; known when it is done.
+        resize: What the plan remembers of a resize, so that it can be taken back.
         error: Why it cannot be done, or why it failed.
     """
 
@@ -61,6 +77,7 @@ class Planned:
     wait: GuestWait | None = None
     addresses: list[Any] | None = None
     removed: list[str] = field(default_factory=list)
+    resize: ResizeRecord | None = None
     warnings: list[str] = field(default_factory=list)
     error: AnyvirtError | None = None
 
@@ -94,6 +111,8 @@ class Planner:
                 planned.plan.steps.append(self._remove(planned, OWN, f"remove what an earlier removal of {name} left"))
             return planned
         self._refuse_locked(wanted, current)
+        if not (has_departed(current) and wanted.delete_volumes == NONE):
+            refuse_migrating(current)
         if current.protected:
             raise InstanceProtected(
                 f"instance {name!r} is protected against removal; give it protected: false first, with state: present"
@@ -147,40 +166,110 @@ class Planner:
     def plan_change(self, wanted: Desired, current: Instance, found: Comparison) -> Planned:
         """Make it as wanted, with as little as that takes."""
         planned = Planned(wanted, before=current, warnings=list(found.warnings))
+        current = self._clear_resize(planned, current)
         state, fields = current.power_state, found.fields
         goal = settled(state) if wanted.state == PRESENT else wanted.state
         power = Power(self.driver, wanted.name, wanted.shutdown)
         steps = planned.plan.steps
         live: set[str] = set()
+        resized = resizes.resized_fields(wanted, current, found)
         if state in power_state.OFF or wanted.state == STOPPED:
             # What changes, changes while it is off.
             down = [] if state in power_state.OFF else power.steps(state, STOPPED)
             up = power.steps(power_state.SHUTOFF, goal)
-            steps += [*down, *self._update(replace(current, power_state=power_state.SHUTOFF), found, fields), *up]
+            steps += [*down, *self._update_off(planned, current, found, resized, goal), *up]
             live = fields
             self._note(planned, found, live, APPLIED_LIVE)
         else:
-            live = self._live(current, found, wanted) if fields else set()
+            live = self._live(current, found, wanted) - resized if fields else set()
             waiting = fields - live
             cycle_for = waiting | (self._mentioned(wanted) & _ended_by_restart(current))
             if cycle_for and (wanted.apply == RESTART or goal == REBOOTED):
-                off = replace(current, power_state=power_state.SHUTOFF)
                 final = RUNNING if goal == REBOOTED else goal
-                steps += [*power.steps(state, STOPPED), *self._update(off, found, fields), *self._restore(power, final)]
+                change = self._update_off(planned, current, found, resized, goal)
+                steps += [*power.steps(state, STOPPED), *change, *self._restore(power, final)]
                 planned.power_cycled = True
                 self._note(planned, found, live, APPLIED_RESTART)
             else:
+                if resized:
+                    raise InvalidPowerState(
+                        f"{wanted.where}revertible: {wanted.name!r} is {power_state.name(state)}, and a resize that "
+                        "can be taken back needs it off; allow that with apply: restart, or stop it first"
+                    )
                 if found.grows and "disks" in waiting:
                     raise InvalidPowerState(
                         f"{wanted.where}{_growing_option(found)}: the root disk of {wanted.name!r} cannot grow "
                         f"while it is {power_state.name(state)}; allow that with apply: restart, or stop it first"
                     )
                 moves = [] if wanted.state == PRESENT else power.steps(state, goal)
-                steps += [*self._update(current, found, live), *moves]
+                steps += [*self._update(current, found, found.changes, live), *moves]
                 planned.power_cycled = planned.rebooted = goal == REBOOTED
                 self._note(planned, found, live, APPLIED_PENDING)
         self._finish(planned, found, current, goal, live)
         return planned
+
+    def plan_end_of_resize(self, wanted: Desired, current: Instance) -> Planned:
+        """Confirm an earlier resize, or take it back; nothing else."""
+        planned = Planned(wanted, before=current, after=current)
+        record, state, name = current.resize, current.power_state, current.name
+        if record is None:
+            self._plan_wait(planned, state)
+            return planned
+        driver, steps = self.driver, planned.plan.steps
+        driver.require("resize_revertible")
+        power = Power(driver, name, wanted.shutdown)
+        final = state
+        if wanted.state == RESIZE_CONFIRMED:
+            resizes.refuse_half_reverted(current)
+        if record.is_over and not (record.phase == REVERTED and wanted.state != RESIZE_CONFIRMED):
+            steps += resizes.clearing(driver, current)
+        elif wanted.state == RESIZE_CONFIRMED:
+            steps.append(resizes.confirming(driver, name))
+        else:
+            is_off = state in power_state.OFF
+            if record.phase != REVERTED:
+                steps += [] if is_off else power.steps(state, STOPPED)
+                steps.append(resizes.going_back(driver, current))
+            goal = RUNNING if resizes.runs_afterwards(current) else settled(state)
+            steps += self._restore(power, goal) if is_off or record.phase != REVERTED else []
+            steps.append(resizes.forgetting(driver, name))
+            final = STATE_OF[goal]
+            planned.power_cycled = not is_off and record.phase != REVERTED
+            planned.started = planned.power_cycled or (is_off and goal != STOPPED)
+        self._finish_resize(planned, current, final)
+        return planned
+
+    def _finish_resize(self, planned: Planned, current: Instance, final: int) -> None:
+        self._refuse_locked(planned.wanted, current)
+        refuse_migrating(current)
+        back = planned.wanted.state != RESIZE_CONFIRMED and not (current.resize and current.resize.is_over)
+        after = resizes.before_resize(current) if back else replace(current, resize=None)
+        pending = {} if planned.power_cycled else current.pending
+        planned.after = replace(after, power_state=final, pending=pending)
+        applied = APPLIED_RESTART if planned.power_cycled else APPLIED_LIVE
+        changes = resizes.changes_back(current) if back else []
+        planned.changes += [(change, applied) for change in changes]
+        planned.changes.append((_resize_change(current, None), APPLIED_LIVE))
+        if settled(current.power_state) != settled(final):
+            planned.changes.append((_state_change(current.power_state, final), APPLIED_LIVE))
+        self._plan_wait(planned, final)
+
+    def _clear_resize(self, planned: Planned, current: Instance) -> Instance:
+        """End a resize about which there is nothing to decide any more; the instance without it."""
+        if current.locked and not planned.wanted.override_lock:
+            return current
+        steps = list(resizes.clearing(self.driver, current))
+        if not steps:
+            return current
+        planned.plan.steps += steps
+        planned.changes.append((_resize_change(current, None), APPLIED_LIVE))
+        return replace(current, resize=None)
+
+    @staticmethod
+    def _refuse_disturbance(current: Instance) -> None:
+        """Raise when the instance is in the middle of something that a change would spoil."""
+        refuse_migrating(current)
+        resizes.refuse_half_reverted(current)
 
     def _finish(self, planned: Planned, found: Comparison, current: Instance, goal: str, live: set[str]) -> None:
         wanted = planned.wanted
@@ -191,9 +280,11 @@ class Planner:
             planned.changes.append((_state_change(current.power_state, final), APPLIED_LIVE))
         if planned.plan:
             self._refuse_locked(wanted, current, found, stays)
+            self._refuse_disturbance(current)
             was_off = current.power_state in power_state.OFF or (planned.power_cycled and wanted.state != REBOOTED)
             planned.started = was_off and final in power_state.ACTIVE
             planned.after = _predict(current, found, final, live, was_off)
+            planned.after.resize = planned.resize or current.resize
         else:
             planned.after = current
         self._plan_wait(planned, final)
@@ -207,14 +298,41 @@ class Planner:
         only_grows = found.grows and not any(change.field == "disks" and change.old is None for change in found.changes)
         return live & (UNFELT | found.unfelt | ({"disks"} if only_grows else set()))
 
-    def _update(self, current: Instance, found: Comparison, live: set[str]) -> list[Step]:
-        fields = found.fields
+    def _update_off(
+        self, planned: Planned, current: Instance, found: Comparison, resized: set[str], goal: str
+    ) -> list[Step]:
+        """All changes, of an instance that is off by then: first those that can be taken back."""
+        off = replace(current, power_state=power_state.SHUTOFF)
+        cut_short = resizes.is_cut_short(current) and planned.wanted.revertible
+        if not resized and not cut_short:
+            return self._update(off, found, found.changes, found.fields)
+        self.driver.require("resize_revertible")
+        driver, name = self.driver, current.name
+        grown, _new = resizes.without_growth(current, found.desired)
+        desired = replace(found.desired, disks=grown if "disks" in resized else None)
+        record = planned.resize = resizes.record_of(planned.wanted, current, desired, goal)
+        is_part = [
+            change.field in resized and not (change.field == "disks" and change.old is None) for change in found.changes
+        ]
+        what = ", ".join(_say_change(change) for change, part in zip(found.changes, is_part) if part)
+        say = f"resize {name} so that it can be taken back: {what}" if what else f"finish the resize of {name}"
+        steps = [Step(say, lambda: driver.resize_revertibly(off, desired, resized, record))]
+        rest = [change for change, part in zip(found.changes, is_part) if not part]
+        if rest:
+            values = {name: getattr(found.desired, name) for name in resized - {"disks"}}
+            resized_now = replace(off, **values, disks=grown if "disks" in resized else off.disks)
+            steps += self._update(resized_now, found, rest, {change.field for change in rest})
+        return steps
+
+    def _update(self, current: Instance, found: Comparison, changes: Sequence[Change], live: set[str]) -> list[Step]:
+        """Those changes."""
+        fields = {change.field for change in changes}
         if not fields:
             return []
         driver, desired = self.driver, found.desired
         self._complete(current, found)
-        what = ", ".join(_say_change(change) for change in found.changes)
-        later = sorted({change.option for change in found.changes if change.field not in live})
+        what = ", ".join(_say_change(change) for change in changes)
+        later = sorted({change.option for change in changes if change.field not in live})
         note = f" (at its next start: {', '.join(later)})" if later else ""
         return [
             Step(
@@ -347,6 +465,10 @@ def _with_extras(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[
         else:
             extras[option] = value
     return extras
+
+
+def _resize_change(current: Instance, new: str | None) -> Change:
+    return Change("resize", "resize", None if current.resize is None else current.resize.phase, new)
 
 
 def _state_change(old: int | None, new: int | None) -> Change:

@@ -23,8 +23,12 @@ from .filtering import read_filtering
 from .flavors import MEMORY_MB, ROOT_GB, SWAP_MB, VCPUS, read_flavor, read_flavors
 from .validate import Reader
 
-STATES = (want.PRESENT, want.RUNNING, want.STOPPED, want.PAUSED, want.SUSPENDED, want.REBOOTED, want.ABSENT)
-_RUNS_AFTERWARDS = (want.PRESENT, want.RUNNING, want.REBOOTED)
+STATES = (
+    *(want.PRESENT, want.RUNNING, want.STOPPED, want.PAUSED, want.SUSPENDED, want.REBOOTED, want.ABSENT),
+    *want.ENDS_OF_RESIZE,
+)
+_RUNS_AFTERWARDS = (want.PRESENT, want.RUNNING, want.REBOOTED, want.RESIZE_REVERTED)
+_SIZES = ("flavor", "memory_mb", "max_memory_mb", "vcpus", "max_vcpus", "root_gb", "disks")
 
 _TASK_WIDE = {"name", "instances", "flavors", "workers"}
 
@@ -66,7 +70,7 @@ def _read_instance(reader: Reader, flavors: Mapping[str, Flavor], driver_name: s
     instance = Instance(name or "")
     wanted = Desired(reader.where, instance)
     wanted.state = reader.choice("state", STATES) or want.PRESENT
-    _read_size(reader, wanted, flavors)
+    read_size(reader, wanted, flavors)
     instance.image = reader.path_or_name("image")
     instance.pool = reader.name("pool")
     instance.pool_path = reader.path("pool_path")
@@ -90,7 +94,8 @@ def _read_instance(reader: Reader, flavors: Mapping[str, Flavor], driver_name: s
     return wanted
 
 
-def _read_size(reader: Reader, wanted: Desired, flavors: Mapping[str, Flavor]) -> None:
+def read_size(reader: Reader, wanted: Desired, flavors: Mapping[str, Flavor]) -> None:
+    """The options that say how large an instance is."""
     instance = wanted.instance
     flavor = wanted.flavor = read_flavor(reader, flavors)
     instance.flavor = flavor
@@ -242,22 +247,38 @@ def _read_cloud_init(reader: Reader, name: str) -> CloudInit | None:
 def _read_manner(reader: Reader, wanted: Desired) -> None:
     """How to do it."""
     wanted.apply = reader.choice("apply", (want.LIVE, want.NEXT_BOOT, want.RESTART)) or want.LIVE
+    _read_revertible(reader, wanted)
     wanted.delete_volumes = reader.choice("delete_volumes", (OWN, ALL, NONE)) or OWN
     wanted.purge_networks = reader.truth("purge_networks") or False
     wanted.override_lock = reader.truth("override_lock") or False
     if wanted.purge_networks and wanted.instance.nics is None:
         reader.complain("purge_networks", "needs networks, which tells what stays")
-    given = reader.mapping("shutdown")
-    if given is not None:
-        inner = reader.inner("shutdown", given)
-        method = inner.choice("method", (ACPI, AGENT, FORCED))
-        force = inner.truth("force_after_timeout") or False
-        wanted.shutdown = Shutdown(method, inner.seconds("timeout") or Shutdown().timeout_s, force, True)
-        if method == FORCED and inner.given("timeout"):
-            inner.complain("timeout", "makes no sense beside method forced, which waits for nobody")
+    wanted.shutdown = read_shutdown(reader)
     given = reader.mapping("wait")
     if given is not None:
         wanted.wait = _read_wait(reader.inner("wait", given), wanted)
+
+
+def _read_revertible(reader: Reader, wanted: Desired) -> None:
+    wanted.revertible = reader.truth("revertible") or False
+    wanted.confirm_window_s = reader.seconds("confirm_window")
+    if wanted.revertible and not any(reader.given(option) for option in _SIZES):
+        reader.complain("revertible", f"is about other sizes, so it needs one of {', '.join(_SIZES)}")
+    if reader.given("confirm_window") and not wanted.revertible:
+        reader.complain("confirm_window", "needs revertible: true; no other resize waits to be confirmed")
+
+
+def read_shutdown(reader: Reader) -> Shutdown:
+    """The option ``shutdown``."""
+    given = reader.mapping("shutdown")
+    if given is None:
+        return Shutdown()
+    inner = reader.inner("shutdown", given)
+    method = inner.choice("method", (ACPI, AGENT, FORCED))
+    force = inner.truth("force_after_timeout") or False
+    if method == FORCED and inner.given("timeout"):
+        inner.complain("timeout", "makes no sense beside method forced, which waits for nobody")
+    return Shutdown(method, inner.seconds("timeout") or Shutdown().timeout_s, force, True)
 
 
 def _read_wait(reader: Reader, wanted: Desired) -> Wait:

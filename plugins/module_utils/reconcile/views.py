@@ -11,6 +11,7 @@ from typing import Any
 from ..model import power_state
 from ..model.flavor import Flavor
 from ..model.instance import SEED, Address, Disk, Instance
+from ..model.resize import ResizeRecord
 
 _NOT_SHOWN = frozenset(
     {"cloud_init", "cloud_init_fingerprint", "hypervisor", "nics", "power_state", "pending", "pool_path", "unfinished"}
@@ -71,7 +72,7 @@ def plain(value: Any) -> Any:
     """Plain data; of the model's objects only what is known."""
     if value is None or isinstance(value, (str, int, float)):
         return value
-    if isinstance(value, Flavor):
+    if isinstance(value, (Flavor, ResizeRecord)):
         return value.as_dict()
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}

@@ -13,6 +13,7 @@ from ..errors import AnyvirtError, InstanceLocked, InstanceNotFound, PoolNotFoun
 from ..model import power_state
 from ..model.instance import Disk, Instance
 from ..model.storage import Pool, Volume, VolumeKey, VolumeUse, VolumeUses
+from .moving import refuse_migrating
 from .reading import read_instances
 from .volume_desired import ABSENT, ATTACHED, DETACHED, PRESENT, DesiredVolume
 
@@ -95,12 +96,13 @@ class World:
         return self._pools
 
     def refuse_locked(self, item: DesiredVolume, names: Iterable[str]) -> None:
-        """Raise InstanceLocked when one of these instances refuses changes."""
-        if item.override_lock:
-            return
+        """Raise InstanceLocked when one of these instances refuses changes, and InstanceMigrating when it is not
+        this host's any more, or not yet."""
         for name in names:
             instance = self.instances.get(name)
-            if instance is not None and instance.locked:
+            if instance is not None:
+                refuse_migrating(instance)
+            if instance is not None and instance.locked and not item.override_lock:
                 raise InstanceLocked(f"instance {name!r} is locked against changes; override_lock: true goes past it")
 
     def copy(self) -> World:

@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ..capabilities import FEATURES, LATER, MIGRATION_FEATURES, YES, Capabilities, Support
+from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
 
-_LATER = (*MIGRATION_FEATURES, "resize_revertible", "guest_operations")
+_LATER = ("guest_operations",)
 
 CAPABILITIES: Capabilities = {
     **{feature: LATER if feature in _LATER else YES for feature in FEATURES},
@@ -18,5 +18,9 @@ CAPABILITIES: Capabilities = {
     "firewall_nwfilter": Support(True, "its rules are simulated"),
     "firewall_nftables": Support(True, "its rules are simulated"),
     "firewall_iptables": Support(True, "its rules are simulated"),
+    "migration_parallel": Support(True, "which makes nothing faster"),
+    "migration_tls": Support(True, "nothing is really sent"),
+    "migration_tunnelled": Support(True, "nothing is really sent"),
+    "migration_transient": Support(False, "what arrives is defined for good; leave out persist: false"),
     "cloud_init": Support(True, "the seed is a record; what is in it is not kept"),
 }

@@ -8,12 +8,12 @@ from __future__ import annotations
 from ..capabilities import Capabilities
 from .capabilities import CAPABILITIES
 from .console import ConsoleMixin
+from .resizes import ResizesMixin
 from .stats import StatsMixin
-from .update import UpdateMixin
 from .watch import WatchMixin
 
 
-class FakeDriver(UpdateMixin, StatsMixin, ConsoleMixin, WatchMixin):
+class FakeDriver(ResizesMixin, StatsMixin, ConsoleMixin, WatchMixin):
     """``fake:///FOLDER[?host=NAME]``: see docs/fake.md for the folder's files that people write."""
 
     @property

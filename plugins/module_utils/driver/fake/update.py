@@ -166,7 +166,7 @@ class UpdateMixin(SpawnMixin):
             config = {field: value for field, value in {**record["config"], **values}.items() if value is not None}
             if "disks" in values:
                 self._fill_from_volumes(changes, config["disks"])
-            _check_sizes(config)
+            check_sizes(config)
             changes.put(INSTANCES, name, {**record, "config": config})
             old = record["config"]
             before = {field: old.get(field) for field in {*old, *config} if old.get(field) != config.get(field)}
@@ -235,7 +235,8 @@ def _without_addresses(nics: Sequence[Nic] | None) -> list[Nic]:
     return [replace(nic, addresses=None) for nic in nics or []]
 
 
-def _check_sizes(config: Record) -> None:
+def check_sizes(config: Record) -> None:
+    """Raise InvalidInput for sizes of nothing, and let limits go up with what is under them."""
     for option, most in (("memory_mb", "max_memory_mb"), ("vcpus", "max_vcpus")):
         if config[option] <= 0:
             raise InvalidInput([Problem(option, "must be more than zero")])
