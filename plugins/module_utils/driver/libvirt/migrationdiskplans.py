@@ -16,7 +16,6 @@ from ...model.storage import Image, VolumeKey
 from .domain import Domain
 from .domain_disks import SEED, source_of
 from .element import attribute_of
-from .imagecache import ImageCacheMixin
 from .migrationdisks import DiskCopy, DiskPlan
 from .migrationshared import APART, SHARED, UNCLEAR, SharedStorage, Sight
 from .migrationvolumes import MigrationVolumesMixin
@@ -70,7 +69,7 @@ class _Trip(NamedTuple):
     planned: set[VolumeKey]
 
 
-class MigrationDiskPlansMixin(ImageCacheMixin, MigrationVolumesMixin):
+class MigrationDiskPlansMixin(MigrationVolumesMixin):
     """On the source: where disks are going to be."""
 
     def plan_disks(
@@ -223,7 +222,7 @@ class MigrationDiskPlansMixin(ImageCacheMixin, MigrationVolumesMixin):
             backing=backing,
             is_flattened=facts.backing is not None and backing is None,
             at_once=is_seed,
-            remembered=self._remembered_of(key, view, facts.format if has_format else RAW),
+            remembered={} if is_seed else self._remembered_of(key, view, facts.format if has_format else RAW),
             encrypted=facts.encrypted,
         )
         plan.problems += [f"disk {disk.device}: {problem}" for problem in self._copy_problems(trip, disk, found, copy)]

@@ -20,8 +20,8 @@ from xml.etree.ElementTree import Element
 
 from ...errors import AnyvirtError, HypervisorUnavailable
 from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID, code_of
+from .storagedriver import LibvirtStorageDriver
 from .volumerecord import PART_SUFFIX
-from .volumes import VolumesMixin
 from .volumexml import volume_document
 from .xmltext import from_libvirt
 
@@ -63,7 +63,7 @@ class _Stamps(NamedTuple):
     length: str
 
 
-class SharedStorageMixin(VolumesMixin):
+class SharedStorageMixin(LibvirtStorageDriver):
     """The answers of one host."""
 
     def place_of_pool(self, pool: libvirt.virStoragePool) -> tuple[str, ...] | None:

@@ -20,10 +20,9 @@ from ...undo import UndoStack
 from ..base import ALL, NONE
 from .domain import Domain
 from .domain_disks import SEED
-from .luks import LuksMixin
 from .migrationdisks import DiskCopy, DiskPlan
 from .migrationshared import SharedStorageMixin
-from .uses import UsesMixin, Volume
+from .uses import Volume
 from .volumecreation import over_fresh
 from .volumelist import PoolView
 from .volumeplans import QCOW2
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     import libvirt
 
 
-class MigrationVolumesMixin(SharedStorageMixin, UsesMixin, LuksMixin):
+class MigrationVolumesMixin(SharedStorageMixin):
     """Volumes of both ends."""
 
     # -- on the destination -----------------------------------------------------------------------------------------
