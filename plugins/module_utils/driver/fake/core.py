@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import parse_qsl, unquote
 
-from ...errors import HypervisorUnavailable, InstanceNotFound, InvalidUri, PermissionDenied
+from ...errors import HypervisorUnavailable, InstanceMigrating, InstanceNotFound, InvalidUri, PermissionDenied
 from ...model import power_state
+from ...model.migration import COLD, DEPARTED, INCOMING, OUTGOING
 from ..base import ComputeDriver
 from ..uri import ConnectionOptions
 from . import filters
@@ -19,6 +20,7 @@ from . import guest as guests
 from .faults import AFTER, BEFORE, Faults
 from .guest import Look
 from .hostfile import HostSettings, parse_host
+from .migrationjobs import with_job
 from .operations import OPERATIONS
 from .settings import SettingsFile
 from .store import INSTANCES, Changes, Record, Store, View, is_file_name
@@ -26,6 +28,12 @@ from .store import INSTANCES, Changes, Record, Store, View, is_file_name
 DEFAULT_HOST = "fake1"
 HOSTS = "hosts"
 HOST_FILE = "host.json"
+
+_NOT_ON_THE_WAY = {
+    *("redefine", "change_running", "balloon", "attach", "detach", "attachment_update", "media_change"),
+    *("start", "shutdown", "reboot", "reset", "pause", "unpause", "suspend", "resume"),
+}
+"""Operations that are refused while an instance is being moved."""
 
 _EXAMPLE = "write it like fake:///var/tmp/lab or fake:///var/tmp/lab?host=node1"
 
@@ -97,6 +105,8 @@ class FakeCore(ComputeDriver):
         """Carry out an operation that changes something; whole when the block ends, not at all when it raises."""
         self._enter(operation, instance)
         with self._store.writing() as changes:  # pylint: disable=contextmanager-generator-missing-cleanup
+            if instance is not None and operation in _NOT_ON_THE_WAY:
+                _require_at_home(changes, operation, instance)
             yield changes
             filters.follow(changes, self.look_at)
         self._faults.befall(operation, instance, AFTER)
@@ -121,7 +131,10 @@ class FakeCore(ComputeDriver):
 
     def look_at(self, record: Record) -> tuple[Record, Look]:
         """A record with what has become of its guest by now; ``running`` is None for one that turns out to be off."""
-        seen = guests.look(record["power"], self._faults.guest(record["name"]), self._faults.written_at)
+        guest = self._faults.guest(record["name"])
+        seen = guests.look(record["power"], guest, self._faults.written_at)
+        if "migration" in record:
+            record, seen = with_job(record, seen, self.folder, guest)
         if seen.state in power_state.OFF and record["running"] is not None:
             record = {**record, "running": None}
         return record, seen
@@ -140,6 +153,19 @@ class FakeCore(ComputeDriver):
     def _instances(self, view: View) -> dict[str, tuple[Record, Look]]:
         """All instances by name."""
         return {name: self.look_at(record) for name, record in view.all(INSTANCES).items()}
+
+
+def _require_at_home(view: View, operation: str, instance: str) -> None:
+    """Raise InstanceMigrating when the instance is on its way to another host, or has gone there."""
+    record = view.get(INSTANCES, instance) if is_file_name(instance) else None
+    migration = record.get("migration") if record is not None else None
+    if migration is None or (operation == "start" and migration["direction"] == INCOMING and migration["mode"] == COLD):
+        return
+    peer = migration["peer"]
+    if migration["phase"] == DEPARTED:
+        raise InstanceMigrating(f"instance {instance!r} lives on {peer}; what is here is only its definition")
+    way = "to" if migration["direction"] == OUTGOING else "from"
+    raise InstanceMigrating(f"instance {instance!r} is being moved {way} {peer}; run virt_migrate again to end that")
 
 
 def host_folder(root: str, host: str) -> str:

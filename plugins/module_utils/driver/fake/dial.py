@@ -66,8 +66,9 @@ def restart_host(root: str, host: str = DEFAULT_HOST) -> None:
             if info.state in power_state.ACTIVE:
                 driver.force_off(info.name)
         _restart_pools(host_folder(root, host))
+        moving = {name for name, instance in driver.get_instances().items() if instance.migration is not None}
         for info in driver.list_instances_detail():
-            if info.autostart:
+            if info.autostart and info.name not in moving:
                 driver.power_on(info.name)
 
 

@@ -71,6 +71,8 @@ class Guest(NamedTuple):
         hotplug: It can be given disks while it runs.
         holds_disks: It does not let go of disks; ``detach_s`` is how many seconds it takes otherwise.
         locks_tray: What is in its CD drives cannot be taken out.
+        dirty_mib_s: MiB of its memory that it changes in a second.
+        migration_fails_at: A live migration of it breaks off when so many percent of the first pass are done.
     """
 
     boot_s: float = 0.0
@@ -84,6 +86,8 @@ class Guest(NamedTuple):
     holds_disks: bool = False
     detach_s: float = 0.0
     locks_tray: bool = False
+    dirty_mib_s: float = 0.0
+    migration_fails_at: float | None = None
 
 
 class _Orders(NamedTuple):
@@ -238,6 +242,8 @@ _GUEST_READERS = {
     "holds_disks": settings.truth,
     "detach_s": settings.number,
     "locks_tray": settings.truth,
+    "dirty_mib_s": settings.number,
+    "migration_fails_at": settings.number,
 }
 
 

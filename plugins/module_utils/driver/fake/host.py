@@ -13,12 +13,11 @@ from ...model import power_state
 from ...model.host import CpuInfo, HostStats, PoolStats
 from ...model.units import GIB, MIB
 from .core import FakeCore
+from .guest import Look
 from .hostfile import Pool
 from .poolrecords import changed_pool
-from .store import INSTANCES, POOLS, VOLUMES, View
+from .store import INSTANCES, POOLS, VOLUMES, Record, View
 from .volumerecords import room_of
-
-VERSION = "1.0.0"
 
 
 class HostMixin(FakeCore):
@@ -56,15 +55,16 @@ class HostMixin(FakeCore):
         with self._read("host_stats") as view:
             seen = self._instances(view).values()
             pools = self._pool_stats(view)
-        active = [record["running"] for record, look in seen if look.state in power_state.ACTIVE]
-        used_mb = settings.reserved_memory_mb + sum(running["memory_mb"] for running in active)
+        active = [taken for taken in (_taken(record, look) for record, look in seen) if taken is not None]
+        running = sum(look.state in power_state.ACTIVE for _record, look in seen)
+        used_mb = settings.reserved_memory_mb + sum(taken["memory_mb"] for taken in active)
         ready = [pool for pool in pools if pool.active]
         return HostStats(
             hostname=self.host,
             hypervisor_type=self.name,
-            hypervisor_version=VERSION,
+            hypervisor_version=settings.version,
             vcpus=settings.vcpus,
-            vcpus_used=sum(running["vcpus"] for running in active),
+            vcpus_used=sum(taken["vcpus"] for taken in active),
             memory_mb=settings.memory_mb,
             memory_mb_used=used_mb,
             memory_mb_free=max(0, settings.memory_mb - used_mb),
@@ -72,7 +72,7 @@ class HostMixin(FakeCore):
             local_gb_used=_gib(sum(pool.used_bytes for pool in ready)),
             local_gb_free=_gib(sum(pool.available_bytes for pool in ready)),
             instances=len(seen),
-            running_instances=len(active),
+            running_instances=running,
             cpu_info=self.get_cpu_info(),
             pools=pools,
         )
@@ -132,11 +132,8 @@ class HostMixin(FakeCore):
     def _require_room(self, view: View, name: str, memory_mb: int, vcpus: int) -> None:
         """Raise InsufficientCapacity unless the host can give that much to an active instance."""
         settings = self._settings
-        others = [
-            record["running"]
-            for its_name, (record, look) in self._instances(view).items()
-            if its_name != name and look.state in power_state.ACTIVE
-        ]
+        found = (_taken(*seen) for its_name, seen in self._instances(view).items() if its_name != name)
+        others = [taken for taken in found if taken is not None]
         free_mb = settings.memory_mb - settings.reserved_memory_mb - sum(other["memory_mb"] for other in others)
         if memory_mb > free_mb:
             raise InsufficientCapacity(
@@ -147,6 +144,12 @@ class HostMixin(FakeCore):
             raise InsufficientCapacity(
                 f"{self.host} has {max(0, free_vcpus)} virtual processors left; instance {name!r} needs {vcpus}"
             )
+
+
+def _taken(record: Record, seen: Look) -> Record | None:
+    """The part of a record that tells what its guest takes, or is about to when it arrives from another host."""
+    taken: Record | None = record["running"] if seen.state in power_state.ACTIVE else record.get("arriving")
+    return taken
 
 
 def _size(size_bytes: int) -> str:

@@ -67,6 +67,8 @@ class HostSettings(NamedTuple):
         vcpu_overcommit: How many virtual processors may be active for each real one.
         reserved_memory_mb: What the host keeps for itself.
         new_pool_size: The size of a pool that is made on demand.
+        version: Of its hypervisor.
+        migration_mib_s: How fast it sends instances to other hosts, in MiB a second.
     """
 
     vcpus: int
@@ -80,6 +82,8 @@ class HostSettings(NamedTuple):
     networks: Mapping[str, Network]
     bridges: Mapping[str, Network]
     images: Mapping[str, Image]
+    version: str = "1.0.0"
+    migration_mib_s: float = 16384.0
 
 
 _DEFAULTS = HostSettings(
@@ -188,4 +192,6 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "networks": _each(_network),
     "bridges": _each(_network),
     "images": _each(_image),
+    "version": settings.text,
+    "migration_mib_s": settings.number,
 }

@@ -5,10 +5,8 @@
 
 from __future__ import annotations
 
-from ..migration import MigrationDriver
-from .firewall import FirewallMixin
-from .storagedriver import FakeStorageDriver
+from .migrationplan import MigrationPlanMixin
 
 
-class FakeMigrationDriver(FirewallMixin, FakeStorageDriver, MigrationDriver):
+class FakeMigrationDriver(MigrationPlanMixin):
     """``fake:`` URIs, with migration."""

@@ -16,6 +16,8 @@ from typing import Any
 
 from ...model.flavor import Flavor
 from ...model.instance import Boot, Console, Cpu, Disk, Instance, IoLimits, Nic
+from ...model.migration import MigrationRecord
+from ...model.resize import read_resize
 from . import guest as guests
 from .guest import Look
 from .store import Record
@@ -118,8 +120,16 @@ def to_instance(record: Record, seen: Look) -> Instance:
         hypervisor=dict(config.get("hypervisor", {})),
         power_state=seen.state,
         unfinished=record["unfinished"],
+        migration=migration_of(record),
         pending=pending(record),
+        resize=read_resize(record["resize"]) if record.get("resize") else None,
     )
+
+
+def migration_of(record: Record) -> MigrationRecord | None:
+    """What the record of an instance that is being moved says about that."""
+    migration = record.get("migration")
+    return MigrationRecord(**{**migration, "volumes": tuple(migration["volumes"])}) if migration else None
 
 
 def to_disk(record: Record) -> Disk:

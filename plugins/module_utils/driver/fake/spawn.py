@@ -13,10 +13,11 @@ from ..base import ALL, NONE, OWN
 from .checks import ChecksMixin
 from .datafiles import sweep
 from .images import no_image
+from .kept import forget_resize
 from .poolkinds import CHILD_FORMATS
 from .power import PowerMixin
 from .records import SEED, new_record, volume_key, volume_keys
-from .store import INSTANCES, POOLS, VOLUMES, Record, View, is_file_name
+from .store import INSTANCES, JOBS, POOLS, VOLUMES, Record, View, is_file_name
 from .volumerecords import data_of
 
 
@@ -169,6 +170,7 @@ class SpawnMixin(ChecksMixin, PowerMixin):
             record = changes.get(INSTANCES, name)
             if record is None:
                 return _owned_by(changes, name)
+            forget_resize(changes, record)
             own = set(_owned_by(changes, name))
             free = {key for key in volume_keys(record) | own if not set(self._users_of(changes, key)) - {name}}
             free -= {volume["backing"] for volume in changes.all(VOLUMES).values()}
@@ -185,6 +187,7 @@ class SpawnMixin(ChecksMixin, PowerMixin):
                 if volume is not None:
                     changes.put(VOLUMES, key, {**volume, "owner": name if key in doomed else None})
             changes.delete(INSTANCES, name)
+            changes.delete(JOBS, record.get("migration", {}).get("id", name))
             return sorted(doomed)
 
 

@@ -33,7 +33,8 @@ VOLUMES = "volumes"
 POOLS = "pools"
 GROUPS = "security_groups"
 FIREWALL = "firewall"
-KINDS = (INSTANCES, VOLUMES, POOLS, GROUPS, FIREWALL)
+JOBS = "jobs"
+KINDS = (INSTANCES, VOLUMES, POOLS, GROUPS, FIREWALL, JOBS)
 """Kinds of record, each a folder. A volume's key is ``POOL/NAME``, the others' their name."""
 
 LOCK = "lock"
