@@ -1,0 +1,142 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Disks of instances that are moved, as far as no host is needed for it."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.domain import Domain
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.metadata import OwnedVolume, UsedVolume
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationdisks import (
+    DiskCopy,
+    DiskPlan,
+    is_incremental,
+    live_copies,
+    redirect,
+)
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationxen import live_problems
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.qcow2table import (
+    read_backing,
+    with_backing,
+)
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.volumexml import Backing
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import VolumeKey
+
+DOMAIN = """
+<domain type='qemu'><name>web1</name><devices>
+  <disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/here/root'/>
+    <backingStore type='file'><format type='raw'/><source file='/here/base'/><backingStore/></backingStore>
+    <target dev='vda' bus='virtio'/></disk>
+  <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/here/data'/>
+    <target dev='vdb' bus='virtio'/></disk>
+  <disk type='volume' device='disk'><driver name='qemu' type='raw'/><source pool='here' volume='more'/>
+    <target dev='vdc' bus='virtio'/></disk>
+  <disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='/same/shared'/>
+    <target dev='vdd' bus='virtio'/></disk>
+</devices></domain>
+"""
+ROOT = DiskCopy(
+    device="vda",
+    source=VolumeKey("here", "root"),
+    source_path="/here/root",
+    destination=VolumeKey("there", "root"),
+    path="/there/root",
+    format="qcow2",
+    size_bytes=1 << 20,
+    source_format="qcow2",
+    grow_to_bytes=1 << 21,
+)
+SEED = replace(ROOT, device="hda", source=VolumeKey("here", "seed"), at_once=True)
+
+
+def a_domain() -> Domain:
+    domain = Domain.parse(DOMAIN)
+    domain.record.owned.append(OwnedVolume("vda", "here", "root", role="root", size_bytes=1 << 20))
+    domain.record.used.append(UsedVolume("vdb", "here", "data", "/here/data"))
+    domain.record.used.append(UsedVolume("vdd", "same", "shared", "/same/shared"))
+    return domain
+
+
+def disk(domain: Domain, device: str) -> ET.Element:
+    found = domain.root.find(f"devices/disk/target[@dev='{device}']/..")
+    assert found is not None
+    return found
+
+
+def test_a_definition_names_its_disks_as_they_are_on_the_destination():
+    domain = a_domain()
+    more = replace(ROOT, device="vdc", destination=VolumeKey("there", "more"), path="/dev/there/more", format="raw")
+    plan = DiskPlan(copies=[ROOT, more], paths={"vdb": "/there/data"}, places={"vdb": VolumeKey("elsewhere", "data")})
+    redirect(domain, plan)
+    root = disk(domain, "vda")
+    assert root.find("source").get("file") == "/there/root"
+    assert root.find("backingStore") is None, "the destination finds out what it leans on"
+    assert disk(domain, "vdb").find("source").get("file") == "/there/data"
+    moved = disk(domain, "vdc")
+    assert (moved.get("type"), moved.find("source").attrib) == ("block", {"dev": "/dev/there/more"})
+    assert disk(domain, "vdd").find("source").get("file") == "/same/shared"
+    assert domain.record.owned == [OwnedVolume("vda", "there", "root", role="root", size_bytes=1 << 21)]
+    assert domain.record.used == [
+        UsedVolume("vdb", "elsewhere", "data", "/there/data"),
+        UsedVolume("vdd", "same", "shared", "/same/shared"),
+    ]
+
+
+def test_what_nobody_writes_to_is_not_copied_by_the_hypervisor():
+    plan = DiskPlan(copies=[ROOT, SEED])
+    assert live_copies(plan) == ["vda"]
+    assert plan.left_volumes == ("here/root", "here/seed")
+
+
+def test_only_what_differs_is_copied_where_something_is_there_to_lean_on():
+    assert not is_incremental(DiskPlan(copies=[ROOT, SEED]))
+    assert is_incremental(DiskPlan(copies=[replace(ROOT, backing=Backing("/there/base", "raw")), SEED]))
+
+
+XEN = "<domain type='xen'><name>x</name><os><type arch='x86_64' machine='{}'>{}</type></os></domain>"
+
+
+@pytest.mark.parametrize(("machine", "os_type"), [("xenpv", "linux"), ("xenpv", "xen")])
+def test_xen_does_not_move_pv_guests_that_run(machine: str, os_type: str):
+    (problem,) = live_problems("xen", Domain.parse(XEN.format(machine, os_type)))
+    assert "PV guest" in problem
+    assert "cold" in problem
+    assert "PVH" in problem
+
+
+@pytest.mark.parametrize(("machine", "os_type"), [("xenpvh", "xenpvh"), ("xenfv", "hvm")])
+def test_xen_moves_other_guests_that_run(machine: str, os_type: str):
+    assert live_problems("xen", Domain.parse(XEN.format(machine, os_type))) == []
+
+
+def test_containers_that_run_are_not_moved():
+    (problem,) = live_problems("lxc", Domain.parse("<domain type='lxc'><name>c</name></domain>"))
+    assert "cold" in problem
+
+
+def header(name: bytes, at: int = 600, cluster_bits: int = 16) -> bytes:
+    """The first cluster of a qcow2 image that leans on a file of this name."""
+    head = bytearray(1 << cluster_bits)
+    struct.pack_into(">4sIQII", head, 0, b"QFI\xfb", 3, at, len(name), cluster_bits)
+    head[at : at + len(name)] = name
+    return bytes(head)
+
+
+@pytest.mark.parametrize("path", ["/a/much/longer/name/than/the/one/before", "/b"])
+def test_an_image_is_made_to_lean_on_a_file_elsewhere(path: str):
+    before = header(b"/images/base.img")
+    after = with_backing(before, path)
+    assert read_backing(lambda offset, length: after[offset : offset + length]) == path
+    assert after == header(path.encode()), "of the name before nothing is left, and nothing else is changed"
+
+
+@pytest.mark.parametrize("head", [header(b"/x", at=500, cluster_bits=9), header(b"", at=0), header(b"/x", at=65000)])
+def test_a_name_that_finds_no_room_is_refused(head: bytes):
+    with pytest.raises(ValueError, match="no room"):
+        with_backing(head, "/n" * 300)
