@@ -82,7 +82,7 @@ def host(request: pytest.FixtureRequest) -> Iterator[Platform]:
         yield platform
     finally:
         platform.cleanup()
-        platform.stop()
+        platform.stop_all()
 
 
 @pytest.fixture

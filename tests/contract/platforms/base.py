@@ -14,6 +14,8 @@ from typing import Any, ClassVar, TypeVar
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall import FirewallDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewalluri import get_firewall_driver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.migration import MigrationDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.migrationuri import get_migration_driver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions, get_connection
@@ -58,6 +60,19 @@ class Platform(ABC):
     def __init__(self) -> None:
         self.kept: set[str] = set()
         self._drivers: list[ComputeDriver] = []
+        self._partner: Platform | None = None
+
+    def partner(self) -> Platform:
+        """Another host of the same kind, with which instances can be exchanged: started when it is first asked for,
+        cleaned and stopped along with this one. Calls to it are counted by this one's ``calls`` too. It has a partner
+        of its own, for whoever needs a third."""
+        if self._partner is None:
+            self._partner = self.make_partner()
+        return self._partner
+
+    def make_partner(self) -> Platform:
+        """Start it."""
+        raise NotImplementedError(f"{self.name} has one host only")
 
     # -- drivers and instances --------------------------------------------------------------------------------------
 
@@ -87,6 +102,14 @@ class Platform(ABC):
     def firewall_driver(self, **changed: Any) -> FirewallDriver:
         """The same, of its own connection, closed when the test ends."""
         return self._opened(self.closed_firewall_driver(**changed))
+
+    def closed_migration_driver(self, **changed: Any) -> MigrationDriver:
+        """A driver that also moves instances, not connected yet."""
+        return get_migration_driver(self.options(**changed))
+
+    def migration_driver(self, **changed: Any) -> MigrationDriver:
+        """The same, of its own connection, closed when the test ends."""
+        return self._opened(self.closed_migration_driver(**changed))
 
     def in_place(self) -> AbstractContextManager[None]:
         """What drivers run by themselves within the block runs on the hypervisor's host."""
@@ -198,10 +221,18 @@ class Platform(ABC):
             driver.close()
         self._drivers.clear()
         self.remove_everything(self.kept)
+        if self._partner is not None:
+            self._partner.cleanup()
 
     @abstractmethod
     def remove_everything(self, but: set[str]) -> None:
         """Remove all instances except those named, and all volumes that none of these uses; not through the driver."""
+
+    def stop_all(self) -> None:
+        """End the host and its partner."""
+        if self._partner is not None:
+            self._partner.stop_all()
+        self.stop()
 
     @abstractmethod
     def stop(self) -> None:

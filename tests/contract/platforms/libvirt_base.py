@@ -40,9 +40,9 @@ class LibvirtPlatform(Platform):
     package = "libvirt-python"
     storage: LibvirtStorage
 
-    def __init__(self) -> None:
+    def __init__(self, calls: LibvirtCalls | None = None) -> None:
         super().__init__()
-        self.calls = LibvirtCalls()
+        self.calls = calls or LibvirtCalls()
         self.storage = LibvirtStorage(self)
 
     def define_pool(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Console, Instance
+from contract.platforms.libvirt_calls import LibvirtCalls
 from contract.platforms.libvirt_qemu import HostedPlatform
 from lab.lxc import READY_LINE, build_lxc_root
 
@@ -22,10 +23,10 @@ class LxcPlatform(HostedPlatform):
     runtime_folder = "lxc"
     undefine_flags = 0
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 1, calls: LibvirtCalls | None = None) -> None:
         root = build_lxc_root()
         self._root_xml = f"<filesystem type='mount'><source dir='{root}'/><target dir='/'/></filesystem>"
-        super().__init__()
+        super().__init__(number, calls)
 
     def choose_uri(self) -> str:
         return self.lab.lxc_uri

@@ -21,6 +21,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.tools import Runner
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Console, Instance
 from contract.platforms.libvirt_base import GROWING, LibvirtPlatform
+from contract.platforms.libvirt_calls import LibvirtCalls
 from lab.guest import build_guest
 from lab.hosts import BRIDGE, NETWORK, LibvirtHost
 from lab.proc import run
@@ -44,9 +45,10 @@ class HostedPlatform(LibvirtPlatform):
     network = NETWORK
     bridge = BRIDGE
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lab = LibvirtHost(lab_name(self.name))
+    def __init__(self, number: int = 1, calls: LibvirtCalls | None = None) -> None:
+        super().__init__(calls)
+        self._number = number
+        self.lab = LibvirtHost(lab_name(self.name if number == 1 else f"{self.name}{number}"))
         self.lab.start()
         try:
             self.uri = self.choose_uri()
@@ -60,6 +62,9 @@ class HostedPlatform(LibvirtPlatform):
             f"{scheme}+unix:///system?socket=/nowhere/libvirt-sock",
             f"{scheme}+tcp://127.0.0.1:1/system",
         )
+
+    def make_partner(self) -> HostedPlatform:
+        return self.__class__(self._number + 1, self.calls)
 
     def choose_uri(self) -> str:
         return self.lab.uri
@@ -141,10 +146,10 @@ class QemuPlatform(HostedPlatform):
     def uris(self) -> tuple[str, ...]:
         return self.lab.uri, self.lab.tcp_uri
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 1, calls: LibvirtCalls | None = None) -> None:
         self.guest = build_guest()
         self.image = str(self.guest.root_image)
-        super().__init__()
+        super().__init__(number, calls)
 
     def small(self, name: str, **over: Any) -> Instance:
         guest = self.guest

@@ -1,0 +1,127 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Running guests that tests move, and fixtures that keep one for all tests of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewalluri import get_firewall_driver
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import (
+    DEFAULT_EGRESS,
+    INGRESS,
+    TCP,
+    UDP,
+    Rule,
+    SecurityGroup,
+)
+from contract.moving_hosts import (
+    ADDRESS,
+    ECHO_PORT,
+    SHARED_POOL,
+    MovingHosts,
+    moving_instance,
+    two_disks,
+    wait_for_work,
+)
+from contract.platforms.libvirt_qemu import QemuPlatform
+from lab.lan import ADDRESS as NEIGHBOUR
+from lab.packets.knocking import Knocking, knocking
+from lab.packets.network import Network
+
+ALLOWED, FORBIDDEN = 9002, 9001
+GROUP = SecurityGroup(
+    "moving",
+    (
+        Rule(INGRESS, TCP, cidr=f"{NEIGHBOUR}/32", port_min=ECHO_PORT, port_max=ECHO_PORT),
+        Rule(INGRESS, UDP, cidr=f"{NEIGHBOUR}/32", port_min=ALLOWED, port_max=ALLOWED),
+        *DEFAULT_EGRESS,
+    ),
+)
+_POOL_XML = "<pool type='dir'><name>{name}</name><target><path>{path}</path></target></pool>"
+
+
+class MovingGuest:
+    """A guest that counts, answers and has two disks.
+
+    Attributes:
+        name: Of the instance.
+        pool: Where its disks are.
+    """
+
+    def __init__(self, hosts: MovingHosts, name: str, pool: str) -> None:
+        self.hosts = hosts
+        self.name = name
+        self.pool = pool
+
+    @property
+    def here(self) -> int:
+        """The only host that runs it."""
+        (where,) = self.hosts.running_on(self.name)
+        assert self.hosts.processes(self.name) == 1
+        return where
+
+    @property
+    def source(self) -> QemuPlatform:
+        """The host that runs it."""
+        return self.hosts.platforms[self.here]
+
+    @property
+    def destination(self) -> QemuPlatform:
+        """The other one of the first two."""
+        return self.hosts.platforms[1 - self.here]
+
+    @contextmanager
+    def knocked(self) -> Iterator[Knocking]:
+        """Send it what its group lets in, and what it does not, and see what comes through on either host."""
+        networks = [Network.of_process(platform.lab.machine.init_pid) for platform in self.hosts.platforms]
+        try:
+            with knocking(self.hosts.lan.network, ADDRESS, (ALLOWED, FORBIDDEN), networks) as knocks:
+                yield knocks
+        finally:
+            for network in networks:
+                network.close()
+
+
+def started(hosts: MovingHosts, name: str, pool: str, *words: str, **over: object) -> MovingGuest:
+    """Start a guest on the first host."""
+    platform = hosts.platforms[0]
+    driver = get_firewall_driver(platform.options())
+    usual: dict[str, object] = {
+        "pool": pool,
+        "disks": two_disks(platform, pool),
+        "security_groups": [GROUP.name],
+        "autostart": True,
+        "metadata": {"role": "moves"},
+        "description": "goes from host to host",
+    }
+    with driver:
+        driver.define_security_group(GROUP)
+        driver.spawn(driver.complete(moving_instance(platform, name, *words, **{**usual, **over})), power_on=True)
+    wait_for_work(hosts, name, 0)
+    return MovingGuest(hosts, name, pool)
+
+
+@contextmanager
+def kept(hosts: MovingHosts, guest: MovingGuest) -> Iterator[MovingGuest]:
+    """Let the guest outlive the tests within the block, wherever it is."""
+    for platform in hosts.platforms:
+        platform.kept.add(guest.name)
+    try:
+        yield guest
+    finally:
+        for platform in hosts.platforms:
+            platform.kept.discard(guest.name)
+
+
+def share_pool(hosts: MovingHosts) -> None:
+    """A pool that all hosts see at one path."""
+    path = hosts.platforms[0].lab.shared / hosts.platforms[0].lab.name
+    path.mkdir(exist_ok=True)
+    for platform in hosts.platforms:
+        with platform.connection() as connection:
+            pool = connection.storagePoolDefineXML(_POOL_XML.format(name=SHARED_POOL, path=path))
+            pool.setAutostart(True)
+            pool.create()

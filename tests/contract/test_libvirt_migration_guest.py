@@ -1,0 +1,112 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A real guest goes from host to host: it counts on, its connections last, its disks hold what they held, its filters
+are there before it is, and nothing is left behind."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import libvirt
+import pytest
+
+from contract.guest_disks import GuestDisks
+from contract.moving import Move, migrate, moved
+from contract.moving_guests import ALLOWED, FORBIDDEN, MovingGuest, kept, share_pool, started
+from contract.moving_hosts import SHARED_POOL, TOLERANCE_S, MovingHosts, wait_for_work
+from contract.platforms.libvirt_qemu import QemuPlatform
+
+pytestmark = pytest.mark.on("libvirt")
+
+_BOOTS = "ANYVIRT ROOT"
+
+
+@pytest.fixture(scope="module")
+def hosts(host: QemuPlatform) -> Iterator[MovingHosts]:
+    found = MovingHosts([host, host.partner()])
+    try:
+        share_pool(found)
+        yield found
+    finally:
+        found.close()
+
+
+@pytest.fixture(scope="module", params=["shared", "local"])
+def guest(request: pytest.FixtureRequest, hosts: MovingHosts) -> Iterator[MovingGuest]:
+    """One on storage that both hosts see, and one on the first host's own."""
+    pool = SHARED_POOL if request.param == "shared" else hosts.platforms[0].pool
+    with hosts.platforms[0].in_place(), kept(hosts, started(hosts, request.param, pool)) as found:
+        yield found
+        hosts.platforms[found.here].kept.clear()
+
+
+def test_it_goes_there_while_it_runs(guest: MovingGuest, platform: QemuPlatform):
+    hosts, start = guest.hosts, guest.here
+    source, destination = guest.source, guest.destination
+    before = hosts.pictures()
+    _note(guest, "before")
+    with ExitStack() as stack:
+        counter, talking = stack.enter_context(hosts.watched(guest.name))
+        knocks = stack.enter_context(guest.knocked())
+        knocks.goes_on(ALLOWED, start)
+        move = moved(source, destination, name=guest.name)
+        counter.goes_on(1 - start)
+        talking.goes_on()
+        knocks.goes_on(ALLOWED, 1 - start)
+
+    assert guest.here == 1 - start
+    assert counter.lost_and_repeated() == []
+    assert counter.places() == [start, 1 - start]
+    downtime_s = _downtime_ms(move) / 1000
+    assert counter.longest_stand_s() < downtime_s + TOLERANCE_S
+    assert talking.broken == ""
+    assert knocks.sent[FORBIDDEN] > 50
+    assert knocks.on(FORBIDDEN) == []
+    assert _noted(guest) == "before"
+    _has_moved(guest, before, start)
+    _stays(move, source, destination, guest)
+
+
+def _downtime_ms(move: Move) -> int:
+    found = move.one["downtime_ms"]
+    assert isinstance(found, int)
+    return found
+
+
+def _has_moved(guest: MovingGuest, before: list, start: int) -> None:
+    """All of it is there, and nothing of it is where it was."""
+    after = guest.hosts.pictures()
+    was, has_become = before[start], after[1 - start]
+    assert set(after[start]["domains"]) == set(before[1 - start]["domains"])
+    assert set(has_become["domains"]) == set(was["domains"])
+    for word in ("active", "autostart", "saved"):
+        assert has_become["domains"][guest.name][word] == was["domains"][guest.name][word]
+    assert has_become["bindings"] == was["bindings"]
+    assert after[start]["bindings"] == before[1 - start]["bindings"]
+    assert set(has_become["pools"][guest.pool]) == set(was["pools"][guest.pool])
+    if guest.pool != SHARED_POOL:
+        assert set(after[start]["pools"][guest.pool]) == set(before[1 - start]["pools"][guest.pool])
+    assert not [name for name in after[start]["filters"] if "one" in name]
+
+
+def _stays(move: Move, source: QemuPlatform, destination: QemuPlatform, guest: MovingGuest) -> None:
+    """The same task again finds nothing to do, and neither writes nor would."""
+    assert move.changed
+    for check in (True, False):
+        again = migrate(source, destination, check=check, name=guest.name)
+        assert again.kind is None, again.result
+        assert not again.changed
+        assert again.calls.lasting_writes == []
+
+
+def _note(guest: MovingGuest, text: str) -> None:
+    disks = GuestDisks(guest.source.storage_driver(), guest.source, guest.name)
+    assert disks.says("AGENT started")
+    disks.write("vdb", text)
+
+
+def _noted(guest: MovingGuest) -> str:
+    return GuestDisks(guest.source.storage_driver(), guest.source, guest.name).read("vdb")
