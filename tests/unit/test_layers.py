@@ -16,6 +16,8 @@ ABSOLUTE = "from ansible_collections.anyvirt.compute.plugins."
 
 HOUSE = {
     "modules/virt_thing.py": ABSOLUTE + "module_utils.module import main",
+    "filter/thing.py": "from ansible.errors import AnsibleFilterError\n" + ABSOLUTE + "plugin_utils.thing import work",
+    "plugin_utils/thing.py": "import ansible.constants",
     "module_utils/module.py": "from ansible.module_utils.basic import AnsibleModule\nfrom .reconcile.plan import Plan",
     "module_utils/errors.py": "import json",
     "module_utils/undo.py": "from .errors import AnyvirtError",
@@ -79,6 +81,8 @@ def test_a_house_in_order_has_no_violation(tmp_path: Path) -> None:
         ("module_utils/driver/libvirt/driver.py", "import libvirt", "imported where it is used"),
         ("module_utils/driver/fake/driver.py", "from .nowhere import x", "does not exist"),
         ("module_utils/driver/uri.py", "import importlib\nx = importlib.import_module('a')", "made at run time"),
+        ("filter/thing.py", "from ansible.template import Templar", "filter must not import ansible"),
+        ("filter/thing.py", ABSOLUTE + "module_utils.model.disk import Disk", "filter must not import model"),
         ("module_utils/helpers.py", "", "belongs to no layer"),
         ("module_utils/model/disk.py", "if TYPE_CHECKING:\n    from ..driver.base import X", "must not import driver"),
     ],

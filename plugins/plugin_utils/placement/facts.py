@@ -1,0 +1,150 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads what virt_facts found on each host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from .reading import Reader
+
+VCPUS = "vcpus"
+MEMORY = "memory"
+DISK = "disk"
+_OFF = frozenset({"shutoff", "crashed", "suspended"})
+_MIB = 1024**2
+
+
+class Found(NamedTuple):
+    """An instance as its host shows it.
+
+    Attributes:
+        disks: MiB in each pool.
+        keeps: Why it cannot be moved, if anything is known.
+        record: What the host keeps of its migration.
+    """
+
+    name: str
+    active: bool
+    memory_mb: int
+    vcpus: int
+    disks: Mapping[str, int]
+    keeps: str
+    record: Mapping[str, Any]
+
+
+class Pool(NamedTuple):
+    total_mb: int
+    available_mb: int
+
+
+class HostFacts(NamedTuple):
+    """A host as virt_facts shows it.
+
+    Attributes:
+        others_mb: MiB of memory that something else than its instances uses.
+        pools: Its active pools that are its own.
+    """
+
+    name: str
+    kind: tuple[str, ...]
+    version: tuple[int, ...]
+    vcpus: int
+    memory_mb: int
+    others_mb: int
+    pools: Mapping[str, Pool]
+    instances: Sequence[Found]
+
+
+class FactsReader:
+    """Reads facts of hosts.
+
+    Args:
+        shared_pools: Patterns of pools that all hosts see, so that moving takes no room in them.
+        override_lock: Locked instances may be moved.
+    """
+
+    def __init__(self, reader: Reader, shared_pools: Sequence[str], override_lock: bool) -> None:
+        self._reader = reader
+        self._shared = shared_pools
+        self._override_lock = override_lock
+
+    def read(self, hosts: Any) -> list[HostFacts]:
+        """All hosts, sorted by name."""
+        given = self._reader.mapping("hosts", hosts)
+        if not given and not self._reader.problems:
+            self._reader.complain("hosts", "there is none: give the facts of each host under its name")
+        found = [self._host(str(name), facts) for name, facts in sorted(given.items(), key=lambda item: str(item[0]))]
+        return [host for host in found if host is not None]
+
+    def _host(self, name: str, facts: Any) -> HostFacts | None:
+        option = f"hosts: {name}"
+        for wrapping in ("ansible_facts", "anyvirt"):
+            if isinstance(facts, Mapping) and wrapping in facts:
+                facts = facts[wrapping]
+        if not isinstance(facts, Mapping) or not {"host", "instances"} <= set(facts):
+            self._reader.complain(
+                option, "these are not facts of a host: gather the subsets host and instances with virt_facts"
+            )
+            return None
+        try:
+            return self._read_host(name, facts)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            self._reader.complain(option, f"these are not facts of virt_facts: {error!r}")
+            return None
+
+    def _read_host(self, name: str, facts: Mapping[str, Any]) -> HostFacts:
+        host = facts["host"]
+        instances = [found for found in map(self._instance, facts["instances"]) if found is not None]
+        used_mb = sum(found.memory_mb for found in instances if found.active)
+        return HostFacts(
+            name,
+            (str(facts.get("driver", "")), str(host["hypervisor_type"]), str(facts.get("cpu", {}).get("arch", ""))),
+            tuple(int(part) for part in str(host["hypervisor_version"]).split(".") if part.isdigit()),
+            int(host["vcpus"]),
+            int(host["memory_mb"]),
+            max(0, int(host["memory_mb_used"]) - used_mb),
+            {
+                str(pool["name"]): Pool(int(pool["total_bytes"]) // _MIB, int(pool["available_bytes"]) // _MIB)
+                for pool in host.get("pools", ())
+                if pool["active"] and not self._is_shared(str(pool["name"]))
+            },
+            instances,
+        )
+
+    def _instance(self, entry: Mapping[str, Any]) -> Found | None:
+        config = entry.get("config") or {}
+        record = entry.get("migration") or config.get("migration") or {}
+        if record.get("phase") == "departed":
+            return None  # it lives elsewhere, where it is counted
+        return Found(
+            str(entry["name"]),
+            entry["state"] not in _OFF,
+            int(entry["memory_mb"]),
+            int(entry["vcpus"]),
+            self._disks(config),
+            "; ".join(self._hindrances(entry, config)),
+            record,
+        )
+
+    def _disks(self, config: Mapping[str, Any]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for disk in config.get("disks") or ():
+            pool, size_bytes = disk.get("pool"), disk.get("size_bytes")
+            if pool and size_bytes and disk.get("kind", "disk") == "disk" and not self._is_shared(str(pool)):
+                found[str(pool)] = found.get(str(pool), 0) - (-int(size_bytes) // _MIB)
+        return found
+
+    def _hindrances(self, entry: Mapping[str, Any], config: Mapping[str, Any]) -> Iterator[str]:
+        if config.get("locked") and not self._override_lock:
+            yield "is locked"
+        if config.get("unfinished"):
+            yield "was not made completely: virt_instance makes it anew, or removes it"
+        if entry.get("resize") or config.get("resize"):
+            yield "has been resized, and that is neither confirmed nor reverted yet"
+
+    def _is_shared(self, pool: str) -> bool:
+        return any(fnmatchcase(pool, pattern) for pattern in self._shared)
