@@ -108,7 +108,11 @@ def _needed(wishes: MigrationWishes, mode: str) -> Iterator[tuple[str, str]]:
 
 
 def host_problems(
-    source: ComputeDriver, destination: ComputeDriver, mode: str, cpu: CpuInfo | None = None
+    source: ComputeDriver,
+    destination: ComputeDriver,
+    mode: str,
+    cpu: CpuInfo | None = None,
+    compares_cpu: bool = True,
 ) -> list[str]:
     """What keeps any instance from going from one of these hosts to the other.
 
@@ -117,6 +121,7 @@ def host_problems(
 
     Args:
         cpu: The processor that the guest sees; None: the source's own.
+        compares_cpu: False where the driver knows each guest's processor, and compares that by itself.
     """
     if source.host_identity() == destination.host_identity():
         return ["the destination is the host that it is on"]
@@ -134,7 +139,7 @@ def host_problems(
             f"{there.hostname} has version {there.hypervisor_version} of {there.hypervisor_type}, older than "
             f"{here.hypervisor_version} on {here.hostname}; move it cold or upgrade the destination"
         )
-    if not found and destination.supports("compare_cpu"):
+    if not found and compares_cpu and destination.supports("compare_cpu"):
         try:
             destination.compare_cpu(cpu)
         except IncompatibleCpu as error:

@@ -40,6 +40,8 @@ _STORAGE: Capabilities = {
     "images": Support(True, "in pools of files"),
 }
 
+_QEMU_MIGRATION: Capabilities = dict.fromkeys(MIGRATION_FEATURES, YES)
+
 _QEMU: Capabilities = {
     **dict.fromkeys(FEATURES, YES),
     **_PLANNED,
@@ -52,6 +54,7 @@ _QEMU: Capabilities = {
     "shutdown_agent": Support(True, "where the guest runs the QEMU guest agent"),
     "addresses": Support(True, "from DHCP leases of libvirt's networks, and from the guest agent"),
     "suspend": Support(True, "persistent instances only; pause the others"),
+    **_QEMU_MIGRATION,
 }
 
 _NO_DISKS = Support(False, "containers have no disks: give folders with libvirt.xml as a <filesystem>")

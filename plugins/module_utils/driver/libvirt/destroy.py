@@ -38,7 +38,7 @@ class DestroyMixin(LogsMixin, RemainsMixin, FilteringMixin):
     def destroy(self, name: str, delete_volumes: str = OWN) -> list[str]:
         if delete_volumes not in (OWN, ALL, NONE):
             raise InvalidInput([Problem("delete_volumes", f"{delete_volumes!r} is not one of {OWN}, {ALL}, {NONE}")])
-        handle = self._find_domain(name)
+        handle = self.find_domain(name)
         if handle is None:
             return self.finish_removal(name)
         with self.guard(f"read the configuration of instance {name!r}", name):
@@ -91,7 +91,8 @@ class DestroyMixin(LogsMixin, RemainsMixin, FilteringMixin):
                         raise
                 flags.pop()
 
-    def _find_domain(self, name: str) -> libvirt.virDomain | None:
+    def find_domain(self, name: str) -> libvirt.virDomain | None:
+        """The domain; None where there is none."""
         try:
             handle = self.conn.lookupByName(name)
             return None if self.is_host_itself(handle) else handle

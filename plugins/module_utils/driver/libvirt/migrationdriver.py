@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from ..migration import MigrationDriver
 from .filterchecks import FilterChecksMixin
+from .migrationlive import LiveMigrationMixin
+from .migrationstart import MigrationStartMixin
 from .storagedriver import LibvirtStorageDriver
 
 
-class LibvirtMigrationDriver(FilterChecksMixin, LibvirtStorageDriver, MigrationDriver):
+class LibvirtMigrationDriver(LiveMigrationMixin, MigrationStartMixin, FilterChecksMixin, LibvirtStorageDriver):
     """``qemu:``, ``lxc:`` and ``xen:`` URIs, with migration."""

@@ -19,7 +19,8 @@ from .destroy import DestroyMixin
 from .domain import Domain
 from .domain_disks import SEED
 from .errors import OPERATION_FAILED, code_of
-from .metadata import NAMESPACE, PREFIX, Record, record_text
+from .metadata import Record
+from .recordkeeping import keep_record
 from .storage import PoolFacts
 from .volumexml import Backing
 
@@ -71,7 +72,7 @@ class SpawnMixin(DestroyMixin, CheckMixin):
     def _make(self, instance: Instance, domain: Domain, parts: _Parts, power_on: bool, paused: bool) -> None:
         name, record = instance.name, domain.record
         with UndoStack() as done:
-            handle = self._define(domain, done)
+            handle = self.define_new(domain, done)
             if parts.pool is not None:
                 self.make_folder_pool(parts.pool.name, parts.pool.path, done)
             for volume in parts.volumes:
@@ -90,7 +91,7 @@ class SpawnMixin(DestroyMixin, CheckMixin):
                 self.refresh_members_of(domain)
             if record.unfinished:
                 with self.guard(f"write the record of instance {name!r}", name):
-                    self._finish(handle, record, power_on)
+                    self._finish(handle, record)
 
     def _explain(self, instance: Instance, error: HypervisorError) -> None:
         """Raise a better error than libvirt's when the host lacks something that the instance mentions."""
@@ -182,7 +183,8 @@ class SpawnMixin(DestroyMixin, CheckMixin):
 
     # -- making it --------------------------------------------------------------------------------------------------
 
-    def _define(self, domain: Domain, done: UndoStack) -> libvirt.virDomain:
+    def define_new(self, domain: Domain, done: UndoStack) -> libvirt.virDomain:
+        """Define a domain that was not there."""
         name = domain.name
         try:
             handle = self.conn.defineXML(domain.text())
@@ -199,18 +201,7 @@ class SpawnMixin(DestroyMixin, CheckMixin):
         if new.content:
             self.upload(volume, new.content)
 
-    def _finish(self, handle: libvirt.virDomain, record: Record, active: bool) -> None:
+    def _finish(self, handle: libvirt.virDomain, record: Record) -> None:
         """Write the record without its mark, into the configuration and, where it runs, the running domain."""
-        lib = self.libvirt
         record.unfinished = False
-        text, flags = record_text(record), lib.VIR_DOMAIN_AFFECT_CONFIG
-        if text is None:
-            # libvirt would take our element away and leave an empty <metadata> behind.
-            config = Domain.parse(handle.XMLDesc(lib.VIR_DOMAIN_XML_INACTIVE | lib.VIR_DOMAIN_XML_SECURE))
-            config.record = record
-            self.conn.defineXML(config.text())
-            flags = 0
-        if active:
-            flags |= lib.VIR_DOMAIN_AFFECT_LIVE
-        if flags:
-            handle.setMetadata(lib.VIR_DOMAIN_METADATA_ELEMENT, text, PREFIX, NAMESPACE, flags)
+        keep_record(self.libvirt, self.conn, handle, record)

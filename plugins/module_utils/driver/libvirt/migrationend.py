@@ -1,0 +1,185 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of migrations, on either host: finished, or given up."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ...errors import HypervisorError, InstanceDuplicated, SecurityGroupInUse
+from ...model import power_state
+from ...model.migration import DEPARTED, INCOMING, OUTGOING
+from ...undo import UndoStack
+from .destroy import DestroyMixin
+from .domain import Domain
+from .migrationcold import ColdCopyMixin
+from .migrationjobs import BY_FAILED_POST_COPY, PAUSED, MigrationJobsMixin
+from .migrationrecord import MovingRecord
+from .recordkeeping import keep_record
+from .secgroups import SecurityGroupsMixin
+from .states import to_power_state
+from .xmltext import from_libvirt
+
+if TYPE_CHECKING:
+    import libvirt
+
+
+class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, MigrationJobsMixin):
+    """finish_destination, finish_source and discard_migration."""
+
+    # -- finished ---------------------------------------------------------------------------------------------------
+
+    def finish_destination(self, name: str) -> None:
+        handle, config = self.lookup(name), self.fresh_document(name)
+        moving = config.record.moving
+        if moving is None or moving.migration.direction != INCOMING:
+            return
+        migration = moving.migration
+        if migration.start and not migration.paused:
+            self.let_run(name, handle)
+        self.settle_arrived_volumes(migration.volumes, migration.id)
+        self.restore_snapshots(handle, moving.snapshots)
+        config.record.moving = None
+        with self.guard(f"finish the migration of instance {name!r}", name):
+            if moving.passing and handle.isPersistent() and handle.isActive():
+                handle.undefine()
+            elif moving.autostart:
+                handle.setAutostart(1)
+            keep_record(self.libvirt, self.conn, handle, config.record)
+        self.forget(name)
+        self.refresh_members_of(config)
+
+    def finish_source(self, name: str, keep_definition: bool = False, delete_volumes: str = "own") -> list[str]:
+        handle = self.find_domain(name)
+        if handle is None:
+            return self.finish_removal(name)
+        config = self.fresh_document(name, handle)
+        moving = config.record.moving
+        if moving is None or moving.migration.direction != OUTGOING:
+            return []
+        self._require_gone(name, handle)
+        if keep_definition and not moving.passing:
+            return self._keep_departed(name, handle, config, moving)
+        doomed = self.volumes_left_behind(config, moving.migration.volumes, delete_volumes)
+        self.require_reachable(config)
+        with UndoStack() as done:
+            note = self.note_removal(name, doomed, done) if doomed else None
+            self._end_guest(name, handle)
+            self.drop_filters(config, (), done)
+            if self.has_console_log(config):
+                self.remove_console_log(name)
+            self.undefine(name, handle)
+        self.forget(name)
+        self.refresh_members_of(config)
+        removed = [f"instance {name}", *self.delete_all(doomed)]
+        if note is not None:
+            self.drop_note(name, note)
+        return removed
+
+    def _require_gone(self, name: str, handle: libvirt.virDomain) -> None:
+        """Raise where the guest runs here. One that the migration has stopped, and that nobody ended since the last
+        answer was lost, is only what is left of it."""
+        with self.guard(f"read the state of instance {name!r}", name):
+            state = to_power_state(handle.state()[0])
+        if state in power_state.EXECUTING:
+            raise InstanceDuplicated(f"instance {name!r} runs on the host that it was moved away from")
+
+    def _end_guest(self, name: str, handle: libvirt.virDomain) -> None:
+        with self.guard(f"end what is left of instance {name!r}", name):
+            if handle.isActive():
+                handle.destroy()
+
+    def _keep_departed(self, name: str, handle: libvirt.virDomain, config: Domain, moving: MovingRecord) -> list[str]:
+        if moving.migration.phase == DEPARTED:
+            return []
+        self._end_guest(name, handle)
+        migration = replace(moving.migration, phase=DEPARTED, volumes=())
+        config.record.moving = replace(moving, migration=migration, autostart=False, snapshots=())
+        with self.guard(f"record that instance {name!r} has left", name):
+            keep_record(self.libvirt, self.conn, handle, config.record)
+        self.forget(name)
+        self.refresh_members_of(config)
+        return []
+
+    # -- given up ---------------------------------------------------------------------------------------------------
+
+    def discard_migration(self, name: str) -> list[str]:
+        handle = self.find_domain(name)
+        config = None if handle is None else self.fresh_document(name, handle)
+        moving = None if config is None else config.record.moving
+        if handle is None or config is None or moving is None:
+            return []
+        if moving.migration.direction == INCOMING:
+            return self._discard_arrival(name, handle, config, moving)
+        return self._take_back_departure(name, handle, config, moving)
+
+    def _discard_arrival(self, name: str, handle: libvirt.virDomain, config: Domain, moving: MovingRecord) -> list[str]:
+        with self.guard(f"read the state of instance {name!r}", name):
+            if to_power_state(handle.state()[0]) in power_state.EXECUTING:
+                raise InstanceDuplicated(f"instance {name!r} runs on the host that it is being moved to")
+        self._end_guest(name, handle)
+        removed = self.discard_arriving_volumes(moving.migration.volumes, moving.migration.id)
+        with UndoStack() as done:
+            self.drop_filters(config, (), done)
+            if self.has_console_log(config):
+                self.remove_console_log(name)
+            self.undefine(name, handle)
+        self.forget(name)
+        for group in moving.groups:
+            with suppress(SecurityGroupInUse):  # somebody else has come to need it
+                self.delete_security_group(group)
+        return [f"instance {name}", *removed, *(f"security group {group}" for group in moving.groups)]
+
+    def _take_back_departure(
+        self, name: str, handle: libvirt.virDomain, config: Domain, moving: MovingRecord
+    ) -> list[str]:
+        migration = moving.migration
+        if migration.start and not migration.paused:
+            self.let_run(name, handle)
+        self.restore_snapshots(handle, moving.snapshots)
+        config.record.moving = None
+        with self.guard(f"forget the migration of instance {name!r}", name):
+            if moving.passing and handle.isActive():
+                handle.undefine()
+            elif moving.autostart:
+                handle.setAutostart(1)
+            keep_record(self.libvirt, self.conn, handle, config.record)
+        self.forget(name)
+        return []
+
+    def let_run(self, name: str, handle: libvirt.virDomain) -> None:
+        """Let a guest run on that the migration has stopped, and that is to run."""
+        with self.guard(f"let instance {name!r} run", name):
+            state, reason = handle.state()
+            if state == PAUSED and reason == BY_FAILED_POST_COPY:
+                raise HypervisorError(
+                    f"the post-copy migration of instance {name!r} broke off: each host has a part of its memory, and "
+                    "it can only be started anew"
+                )
+            if state == PAUSED:
+                handle.resume()
+
+    # -- snapshots --------------------------------------------------------------------------------------------------
+
+    def drop_snapshots(self, handle: libvirt.virDomain) -> None:
+        """Have libvirt forget a domain's snapshots, which stay in its disks: it moves none that has any.
+
+        Raises:
+            libvirtError: as libvirt says it.
+        """
+        library = self.libvirt
+        for snapshot in reversed(handle.listAllSnapshots(library.VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL)):
+            snapshot.delete(library.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
+
+    def restore_snapshots(self, handle: libvirt.virDomain, snapshots: tuple[str, ...]) -> None:
+        """Tell libvirt again of a domain's snapshots, parents first."""
+        if not snapshots:
+            return
+        with self.guard("tell libvirt of an instance's snapshots"):
+            known = {snapshot.getName() for snapshot in handle.listAllSnapshots(0)}
+            for text in snapshots:
+                if from_libvirt(text).findtext("name") not in known:
+                    handle.snapshotCreateXML(text, self.libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE)

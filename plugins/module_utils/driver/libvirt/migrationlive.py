@@ -1,0 +1,270 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Moving what runs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent import futures
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from ...errors import (
+    AnyvirtError,
+    HypervisorUnavailable,
+    InstanceDuplicated,
+    InstanceNotFound,
+    MigrationAborted,
+    MigrationFailed,
+)
+from ...model import migration as words
+from ...model import power_state
+from ...model.migration import MigrationPlan, MigrationProgress, MigrationResult
+from ..migration import MigrationDriver
+from ..oversight import Oversight
+from .domain import Domain
+from .errors import NO_DOMAIN, OPERATION_ABORTED, OPERATION_INVALID, code_of, translate
+from .migrationend import MigrationEndMixin
+from .migrationjobs import SHUTOFF, read_result
+from .migrationparameters import live_flags, live_parameters
+from .migrationplan import LibvirtPlan, MigrationPlansMixin
+from .states import to_power_state
+
+if TYPE_CHECKING:
+    import libvirt
+
+_POLL_S = 0.25
+"""How often it is looked how far a migration is; its end is noticed at once."""
+
+
+class LiveMigrationMixin(MigrationEndMixin, MigrationPlansMixin):
+    """On the source: live migration."""
+
+    def migrate_instance(
+        self, destination: MigrationDriver, plan: MigrationPlan, oversight: Oversight
+    ) -> MigrationResult:
+        if not isinstance(destination, LiveMigrationMixin):
+            raise TypeError("the destination is no libvirt host")
+        if plan.mode != words.LIVE:
+            return self.copy_volumes(destination, plan, plan.private.disks, oversight)
+        handle = self.lookup(plan.name)
+        with self.guard(f"look at the migration of instance {plan.name!r}", plan.name):
+            goes_on = bool(handle.isActive()) and self.progress_of(handle) is not None
+        run = _Run(self, destination, plan, oversight, handle)
+        if not goes_on and plan.private is not None:
+            run.begin()
+        return run.follow()
+
+
+class _Run:
+    """One live migration, from the source's side."""
+
+    def __init__(
+        self,
+        source: LiveMigrationMixin,
+        destination: LiveMigrationMixin,
+        plan: MigrationPlan,
+        oversight: Oversight,
+        handle: libvirt.virDomain,
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._plan = plan
+        self._oversight = oversight
+        self._handle = handle
+        self._library = source.libvirt
+        self._outcome: futures.Future[None] | None = None
+        self._wanted: str | None = None
+        self._done: set[str] = set()
+        self._is_cut_off = False
+
+    def begin(self) -> None:
+        """Have libvirt begin."""
+        plan, wishes, library = self._plan, self._plan.wishes, self._library
+        private: LibvirtPlan = plan.private
+        flags = live_flags(library, wishes, private.disks, self._source.kind)
+        with self._source.guard(f"prepare the migration of instance {plan.name!r}", plan.name):
+            if wishes.max_downtime_ms is not None:
+                self._handle.migrateSetMaxDowntime(wishes.max_downtime_ms, 0)
+            document = self._document(private)
+            if private.snapshots:
+                self._source.drop_snapshots(self._handle)
+        parameters = live_parameters(library, wishes, private.disks, document, self._destination.options)
+        outcome: futures.Future[None] = futures.Future()
+
+        def migrate() -> None:
+            try:
+                if flags & library.VIR_MIGRATE_PEER2PEER:
+                    peer = wishes.peer_uri or self._destination.options.uri
+                    self._handle.migrateToURI3(peer, parameters, flags)
+                else:
+                    self._handle.migrate3(self._destination.conn, parameters, flags)
+            except BaseException as error:
+                outcome.set_exception(error)
+            else:
+                outcome.set_result(None)
+
+        threading.Thread(target=migrate, name=f"anyvirt-migrate-{plan.name}", daemon=True).start()
+        self._outcome = outcome
+
+    def _document(self, private: LibvirtPlan) -> str:
+        """The running domain as the destination is to have it."""
+        accepted = self._destination.lookup(self._plan.name)
+        inactive = self._library.VIR_DOMAIN_XML_INACTIVE
+        there = Domain.parse(accepted.XMLDesc(inactive))
+        running = Domain.parse(self._handle.XMLDesc(self._source.migratable))
+        private.redirect(running, self._plan.wishes.networks)
+        running.record = there.record
+        return running.text()
+
+    # -- while it goes on -------------------------------------------------------------------------------------------
+
+    def follow(self) -> MigrationResult:
+        """Wait for the end, doing what the oversight says meanwhile."""
+        try:
+            while not self._has_ended():
+                self._look()
+        except BaseException:
+            # An interrupt, say: it must not go on with nobody looking after it.
+            with suppress(self._library.libvirtError):
+                self._handle.abortJob()
+            if self._outcome is not None:
+                futures.wait([self._outcome])
+            raise
+        return self._judge()
+
+    def _has_ended(self) -> bool:
+        if self._outcome is not None:
+            return bool(futures.wait([self._outcome], _POLL_S).done)
+        time.sleep(_POLL_S)
+        with self._source.guard(f"look at the migration of instance {self._plan.name!r}"):
+            try:
+                return not self._handle.isActive() or self._source.progress_of(self._handle) is None
+            except self._library.libvirtError as error:
+                if code_of(error) != NO_DOMAIN:
+                    raise
+                return True
+
+    def _look(self) -> None:
+        try:
+            progress = self._source.progress_of(self._handle) or MigrationProgress("setup")
+            if progress.phase == words.POST_COPY:
+                self._done.add(words.POST_COPY)
+            self._wanted = self._oversight.heed(progress) or self._wanted
+            if self._wanted is None and self._plan.wishes.manager == words.CLIENT and self._lost_destination():
+                self._is_cut_off, self._wanted = True, words.ABORT
+            if self._wanted is not None and self._do(self._wanted):
+                self._wanted = None
+        except self._library.libvirtError as error:
+            if self._outcome is None:
+                raise translate(error, f"follow the migration of instance {self._plan.name!r}") from error
+            # What libvirt's own call says about it tells more.
+
+    def _lost_destination(self) -> bool:
+        """libvirt does not look whether the destination's daemon is there before it is time to end."""
+        return self._outcome is not None and not self._destination.conn.isAlive()
+
+    def _do(self, what: str) -> bool:
+        """Whether it could be done; otherwise it is too early, or too late."""
+        try:
+            if what == words.ABORT:
+                self._handle.abortJob()
+            elif what == words.PAUSE:
+                self._handle.suspend()
+            else:
+                self._handle.migrateStartPostCopy(0)
+        except self._library.libvirtError as error:
+            if code_of(error) != OPERATION_INVALID:
+                raise
+            return False
+        self._done.add(what)
+        return True
+
+    # -- afterwards -------------------------------------------------------------------------------------------------
+
+    def _judge(self) -> MigrationResult:
+        """Find out what came of it. Where the guest is counts, and not only what the call said, whose last answer may
+        have been lost.
+
+        It is not let run on here while it may run there.
+        """
+        error = self._error()
+        if error is None and self._outcome is not None:
+            return self._moved()
+        here, there = self._look_at(self._source), self._look_at(self._destination)
+        if here is None:
+            raise HypervisorUnavailable(
+                f"the host that instance {self._plan.name!r} is moved from does not answer any more: {error}"
+            ) from error
+        if here.is_executing:
+            if there is not None and there.is_executing:
+                raise InstanceDuplicated(f"instance {self._plan.name!r} runs on both hosts: {error}") from error
+            raise self._failure(error) from error
+        if there is None:
+            raise HypervisorUnavailable(
+                f"the host that instance {self._plan.name!r} is moved to does not answer any more, and the guest may "
+                f"run there: {error}"
+            ) from error
+        if there.is_executing or (there.is_active and not here.is_active):
+            return self._moved()
+        if here.is_active:
+            self._let_run_on()
+        raise self._failure(error) from error
+
+    def _error(self) -> libvirt.libvirtError | None:
+        error = None if self._outcome is None else self._outcome.exception()
+        if error is not None and not isinstance(error, self._library.libvirtError):
+            raise error
+        return error
+
+    def _look_at(self, driver: LiveMigrationMixin) -> _Guest | None:
+        """The guest on one end; None where nobody answers."""
+        try:
+            with driver.guard("look at the migrated instance", self._plan.name):
+                state, reason = driver.lookup(self._plan.name).state()
+        except InstanceNotFound:
+            return _Guest(SHUTOFF, 0)
+        except HypervisorUnavailable:
+            return None
+        return _Guest(state, reason)
+
+    def _let_run_on(self) -> None:
+        """Let the guest, which has not left, run on here."""
+        if not self._plan.record.paused:
+            self._source.let_run(self._plan.name, self._handle)
+
+    def _failure(self, error: libvirt.libvirtError | None) -> AnyvirtError:
+        name = self._plan.name
+        if words.ABORT in self._done and not self._is_cut_off:
+            return self._oversight.aborted()
+        if self._is_cut_off:
+            return MigrationFailed(f"the host that instance {name!r} was being moved to does not answer any more")
+        if error is not None and code_of(error) == OPERATION_ABORTED:
+            return MigrationAborted(f"somebody aborted the migration of instance {name!r}: {error}")
+        return MigrationFailed(f"instance {name!r} could not be moved: {error or 'the hypervisor gave up'}")
+
+    def _moved(self) -> MigrationResult:
+        record = self._plan.record
+        if record.start and not record.paused:
+            self._destination.let_run(self._plan.name, self._destination.lookup(self._plan.name))
+        completed = self._library.VIR_DOMAIN_JOB_STATS_COMPLETED
+        for driver in (self._source, self._destination):
+            with suppress(self._library.libvirtError):
+                stats = driver.conn.lookupByName(self._plan.name).jobStats(completed)
+                return read_result(stats, words.POST_COPY in self._done)
+        return MigrationResult(post_copy=words.POST_COPY in self._done)
+
+
+class _Guest(NamedTuple):
+    state: int
+    reason: int
+
+    @property
+    def is_executing(self) -> bool:
+        return to_power_state(self.state) in power_state.EXECUTING
+
+    @property
+    def is_active(self) -> bool:
+        return to_power_state(self.state) in power_state.ACTIVE

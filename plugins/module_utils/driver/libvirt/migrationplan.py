@@ -1,0 +1,227 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Planning migrations: what is to be moved how, and all that keeps it from being moved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, tostring
+
+from ...errors import IncompatibleCpu, Unsupported
+from ...model.instance import Instance
+from ...model.migration import CLIENT, LIVE, MigrationPlan, MigrationWishes
+from ..migration import MigrationDriver
+from ..migrationchecks import (
+    group_problems,
+    host_problems,
+    mode_for,
+    place_problems,
+    records,
+    room_problems,
+    state_problems,
+    unmet_wishes,
+)
+from .domain import Domain
+from .domain_nics import apply_nics, read_nics
+from .element import attribute_of, set_text
+from .errors import CPU_INCOMPATIBLE, NO_DOMAIN, NO_SUPPORT, code_of
+from .migrationcold import ColdCopyMixin
+from .migrationdevices import local_folders, lost_writes, stationary_parts
+from .migrationdisks import DiskPlan, live_copies, redirect
+from .migrationjobs import MigrationJobsMixin
+from .migrationxen import live_problems
+
+if TYPE_CHECKING:
+    import libvirt
+
+_HOSTS_OWN = ("host-passthrough", "maximum")
+
+
+@dataclass
+class LibvirtPlan:
+    """What is known of an instance from planning to moving.
+
+    Attributes:
+        config: Its configuration on the source.
+        disks: What becomes of its disks.
+        emulator: The path of the program that runs it there, where that is another one.
+        autostart: It starts with its host.
+        passing: It is transient.
+        snapshots: libvirt's descriptions of its snapshots, parents first.
+    """
+
+    config: Domain
+    disks: DiskPlan
+    emulator: str | None = None
+    autostart: bool = False
+    passing: bool = False
+    snapshots: tuple[str, ...] = ()
+
+    def redirect(self, domain: Domain, networks: Mapping[str, str]) -> None:
+        """Let a description of it, with our record, name what the destination has.
+
+        Args:
+            networks: Networks and bridges there, by their names here.
+        """
+        redirect(domain, self.disks)
+        nics = read_nics(domain.root)
+        for nic in nics:
+            nic.network, nic.bridge = (None if at is None else networks.get(at, at) for at in (nic.network, nic.bridge))
+        apply_nics(domain.root, nics)
+        if self.emulator is not None:
+            set_text(domain.root, "devices/emulator", self.emulator)
+
+
+class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
+    """On the source: before anything is done."""
+
+    def plan_migrations(
+        self,
+        destination: MigrationDriver,
+        instances: Mapping[str, Instance],
+        wishes: MigrationWishes,
+        probing: bool,
+    ) -> dict[str, MigrationPlan]:
+        if not isinstance(destination, MigrationPlansMixin) or destination.kind != self.kind:
+            raise Unsupported(
+                f"instances of {self.options.uri} cannot be moved to {destination.options.uri}, which is another kind "
+                "of hypervisor"
+            )
+        configs = {name: self.fresh_document(name) for name in instances}
+        impossible = {name: live_problems(self.kind, config) for name, config in configs.items()}
+        modes = {
+            name: mode_for(self, instance, wishes, can_live=not impossible[name])
+            for name, instance in instances.items()
+        }
+        disks = self.plan_disks(destination, configs, instances, modes, wishes, probing)
+        place, groups = place_problems(destination, instances, wishes), group_problems(self, destination, instances)
+        hosts = {
+            mode: host_problems(self, destination, mode, compares_cpu=False)
+            + unmet_wishes(self, destination, wishes, mode)
+            + _way_problems(destination, wishes, mode)
+            for mode in set(modes.values())
+        }
+        plans = {}
+        for name, instance in instances.items():
+            mode, config = modes[name], configs[name]
+            plan = MigrationPlan(name, mode, wishes, records(self, destination, instance, mode)[0])
+            private = LibvirtPlan(config, disks[name], autostart=bool(instance.autostart))
+            plan.private, plan.disks = private, list(disks[name].moves)
+            plan.record = replace(plan.record, volumes=disks[name].left_volumes)
+            plan.problems += hosts[mode] + state_problems(instance, mode)
+            plan.problems += impossible[name] if mode == LIVE else []
+            plan.problems += _record_problems(instance) + self._examine(destination, plan)
+            plan.problems += disks[name].problems + place.get(name, []) + groups.get(name, [])
+            plan.warnings += disks[name].warnings
+            plan.warnings += [
+                f"the folder {path} has to be there with the same content" for path in local_folders(config.root)
+            ]
+            plans[name] = plan
+        for name, problems in room_problems(destination, instances, plans).items():
+            plans[name].problems += problems
+        return plans
+
+    def _examine(self, destination: MigrationPlansMixin, plan: MigrationPlan) -> list[str]:
+        """What libvirt's QEMU driver would refuse to move, and what the destination has not got for it."""
+        private: LibvirtPlan = plan.private
+        problems = []
+        handle, name = self.lookup(plan.name), plan.name
+        with self.guard(f"read instance {name!r}", name):
+            private.passing = not handle.isPersistent()
+            if self.kind == "qemu":
+                private.snapshots = self.snapshots_of(handle)
+            active = bool(handle.isActive())
+            running = Domain.parse(handle.XMLDesc(self.migratable)) if active and plan.mode == LIVE else None
+        if private.snapshots and private.disks.copies:
+            problems.append("it has snapshots, which are not copied with its disks; delete them or share its storage")
+        if running is not None:
+            problems += [f"{problem}; move it cold" for problem in stationary_parts(running.root)]
+            problems += lost_writes(running.root, frozenset(live_copies(private.disks)))
+            problems += self._processor_problems(destination, running)
+        return problems + self._place_emulator(destination, private)
+
+    def _place_emulator(self, destination: MigrationPlansMixin, private: LibvirtPlan) -> list[str]:
+        """Find out what runs it there."""
+        config = private.config
+        kind = Instance(config.name, boot=config.to_instance().boot, hypervisor=config.extras())
+        try:
+            there = destination.host_facts(kind).emulator
+        except Unsupported as error:
+            return [f"on the destination: {error}"]
+        try:
+            here = self.host_facts(kind).emulator
+        except Unsupported:  # somebody has upgraded it while the instance ran
+            return []
+        if there is not None and there != here and config.root.findtext("devices/emulator") == here:
+            private.emulator = there
+        return []
+
+    @property
+    def migratable(self) -> int:
+        """The flags for a running domain's description that another host understands."""
+        return int(self.libvirt.VIR_DOMAIN_XML_MIGRATABLE | self.libvirt.VIR_DOMAIN_XML_SECURE)
+
+    def _processor_problems(self, destination: MigrationPlansMixin, running: Domain) -> list[str]:
+        """Why the guest would miss something of its processor there (Nova's compare_cpu)."""
+        cpu = running.root.find("cpu")
+        if self.kind != "qemu" or cpu is None:
+            return []
+        mode = cpu.get("mode")
+        if mode in _HOSTS_OWN:
+            try:
+                destination.compare_cpu(self.get_cpu_info())
+            except IncompatibleCpu as error:
+                return [f"its processor is this host's own (cpu.mode {mode}): {error}; move it cold"]
+        problem = destination.lacking_processor(running, cpu) if cpu.find("model") is not None else None
+        return [] if problem is None else [f"{problem}; move it cold"]
+
+    def lacking_processor(self, running: Domain, cpu: Element) -> str | None:
+        """Why a guest that runs elsewhere cannot have its processor here; None when it can."""
+        arch = attribute_of(running.root, "os/type", "arch")
+        flags = self.libvirt.VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE
+        text = tostring(cpu, encoding="unicode")
+        with self.guard("compare the guest's processor with the host's"):
+            try:
+                self.conn.compareHypervisorCPU(None, arch, None, running.type, text, flags)
+            except self.libvirt.libvirtError as error:
+                if code_of(error) == CPU_INCOMPATIBLE:
+                    return f"the destination cannot give it its processor: {error}"
+                if code_of(error) != NO_SUPPORT:  # of some architectures libvirt knows no processors
+                    raise
+        return None
+
+    def snapshots_of(self, handle: libvirt.virDomain) -> tuple[str, ...]:
+        """libvirt's descriptions of a domain's snapshots, parents first.
+
+        Raises:
+            libvirtError: as libvirt says it.
+        """
+        try:
+            found = handle.listAllSnapshots(self.libvirt.VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL)
+            return tuple(snapshot.getXMLDesc(self.libvirt.VIR_DOMAIN_SNAPSHOT_XML_SECURE) for snapshot in found)
+        except self.libvirt.libvirtError as error:
+            if code_of(error) not in (NO_SUPPORT, NO_DOMAIN):
+                raise
+            return ()
+
+
+def _record_problems(instance: Instance) -> list[str]:
+    problems = []
+    if instance.unfinished:
+        problems.append("it was never finished; run virt_instance for it first")
+    if instance.resize is not None:
+        problems.append("its resize waits to be confirmed or reverted; do that first")
+    return problems
+
+
+def _way_problems(destination: MigrationDriver, wishes: MigrationWishes, mode: str) -> list[str]:
+    """Why the source's daemon cannot reach the destination's."""
+    if mode != LIVE or wishes.manager == CLIENT or wishes.peer_uri is not None:
+        return []
+    if destination.options.split().hostname is None:
+        here = "which is an address of this machine only; say with peer_uri how it can"
+        return [f"manager: the source cannot reach the destination at {destination.options.uri}, {here}"]
+    return []

@@ -1,0 +1,99 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The beginning of migrations: what is recorded on the source, and made ready on the destination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...errors import AlreadyExists, InstanceMigrating
+from ...model.migration import MigrationPlan
+from ...model.secgroup import SecurityGroup
+from ...undo import Undo, UndoStack
+from ..migration import MigrationDriver
+from ..migrationchecks import incoming_record
+from .domain import Domain
+from .migrationend import MigrationEndMixin
+from .migrationplan import LibvirtPlan, MigrationPlansMixin
+from .migrationrecord import MovingRecord
+from .recordkeeping import keep_record
+from .spawn import SpawnMixin
+
+
+class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
+    """begin_migration and accept_instance."""
+
+    def begin_migration(self, plan: MigrationPlan) -> Undo:
+        name, private = plan.name, _private(plan)
+        handle, config = self.lookup(name), self.fresh_document(name)
+        if config.record.moving is not None:
+            raise InstanceMigrating(
+                f"instance {name!r} is being moved already, to {config.record.moving.migration.peer}"
+            )
+        config.record.moving = MovingRecord(plan.record, private.autostart, private.passing, (), private.snapshots)
+        with UndoStack() as done:
+            done.push(f"forget the migration of instance {name}", lambda: self.discard_migration(name) and None)
+            with self.guard(f"record the migration of instance {name!r}", name):
+                if private.passing:
+                    # Otherwise the record would go with the guest, before what it leaves here is cleared away.
+                    self.conn.defineXML(config.text())
+                keep_record(self.libvirt, self.conn, handle, config.record)
+                if private.autostart:
+                    handle.setAutostart(0)  # or a restart of this host would start it while it may be on the other
+        self.forget(name)
+        return lambda: self.discard_migration(name) and None
+
+    def accept_instance(self, source: MigrationDriver, plan: MigrationPlan) -> Undo:
+        if not isinstance(source, MigrationStartMixin):
+            raise TypeError("the source is no libvirt host")
+        name, private = plan.name, _private(plan)
+        missing = self._missing_groups(source, private.config)
+        config = self._arriving(source, plan, missing)
+        if self.find_domain(name) is not None:
+            raise AlreadyExists(f"there is an instance named {name!r} on the destination already")
+        with UndoStack() as done:
+            self.define_new(config, done)
+            for group in missing:
+                done.push(f"remove the security group {group.name}", self.define_security_group(group))
+            self.require_filterable(config)
+            self.make_arriving_volumes(source, private.disks, plan.record.id, done)
+            # Before the first packet of the guest from here: libvirt gives it nothing that is not tied to these.
+            self.put_filters(config, done)
+        self.forget(name)
+        return lambda: self.discard_migration(name) and None
+
+    def _arriving(self, source: MigrationStartMixin, plan: MigrationPlan, groups: Sequence[SecurityGroup]) -> Domain:
+        """The configuration that an instance is to have here."""
+        private = _private(plan)
+        config = private.config.copy()
+        private.redirect(config, plan.wishes.networks)
+        config.record.moving = MovingRecord(
+            incoming_record(plan.record, source, plan.disks),
+            autostart=private.autostart,
+            passing=not plan.wishes.persist,
+            groups=tuple(group.name for group in groups),
+            snapshots=private.snapshots,
+        )
+        config.wire()
+        return config
+
+    def _missing_groups(self, source: MigrationStartMixin, config: Domain) -> list[SecurityGroup]:
+        """The instance's security groups, and those that their rules are about, that are not here."""
+        wanted = list(config.record.filtering.security_groups or ())
+        if not wanted:
+            return []
+        here, there = self.declarations.groups(), source.declarations.groups()
+        missing: dict[str, SecurityGroup] = {}
+        while wanted:
+            name = wanted.pop()
+            if name not in here and name not in missing and name in there:
+                missing[name] = there[name]
+                wanted += there[name].refers_to
+        return [missing[name] for name in sorted(missing)]
+
+
+def _private(plan: MigrationPlan) -> LibvirtPlan:
+    if not isinstance(plan.private, LibvirtPlan):
+        raise TypeError("the plan was not made by this driver")
+    return plan.private
