@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import json
+import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Callable
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
@@ -30,8 +33,9 @@ from .driver.uri import (
     get_connection,
     password_in,
 )
-from .errors import AnyvirtError, InvalidInput, InvalidUri, Problem
+from .errors import AnyvirtError, InvalidInput, InvalidUri, Problem, Unsupported
 from .reconcile.failures import error_as_dict, message_of
+from .reconcile.interrupts import Interrupts
 from .reconcile.task import Task
 from .transfer import channel
 
@@ -96,8 +100,17 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
         super().fail_json(msg, **result)
 
     def _keep_secrets_by_place(self) -> None:
-        passwords = {str(self.params.get("password") or ""), password_in(str(self.params.get("uri") or ""))}
-        self.no_log_values = passwords - {""}
+        given = {option: str(self.params.get(option) or "") for option in ("uri", "password", "dest", "dest_password")}
+        self.no_log_values = {
+            secret
+            for secret in (
+                given["password"],
+                given["dest_password"],
+                password_in(given["uri"]),
+                password_in(given["dest"]),
+            )
+            if secret
+        }
 
     def _invalid_arguments(self, msg: str) -> InvalidInput:
         """All that is wrong with the arguments; Ansible names the first thing only, and not its place in a list."""
@@ -138,9 +151,41 @@ class AnyvirtModule(AnsibleModule):  # type: ignore[misc]  # AnsibleModule has n
             call_timeout_s=params["call_timeout"],
         )
 
+    def destination_options(self) -> ConnectionOptions:
+        """How to connect to ``dest``. What is not given is as with the first host, but for a user name in the URI,
+        which comes before that host's.
+
+        Raises:
+            InvalidUri: there is no such URI.
+        """
+        params, source = self.params, self.connection_options()
+        uri = params["dest"] or ""
+        has_user = "@" in uri.partition("://")[2].partition("/")[0]
+        username = params["dest_username"] or (None if has_user else source.username)
+        certs = params["dest_validate_certs"]
+        return replace(
+            source,
+            uri=uri,
+            username=username,
+            password=source.password if params["dest_password"] is None else params["dest_password"],
+            validate_certs=source.validate_certs if certs is None else certs,
+            ca_path=params["dest_ca_path"] or source.ca_path,
+        )
+
     def _log_invocation(self) -> None:
         self._keep_secrets_by_place()
         self.log(f"Invoked with {json.dumps(self.given_arguments(), default=str)}")
+
+
+def destination_argument_spec() -> dict[str, Any]:
+    """The options of modules that reach a second host, by which they do it."""
+    return {
+        "dest": {"type": "str"},
+        "dest_username": {"type": "str"},
+        "dest_password": {"type": "str", "no_log": True},
+        "dest_validate_certs": {"type": "bool"},
+        "dest_ca_path": {"type": "path"},
+    }
 
 
 def _words(error: Exception) -> str:
@@ -153,6 +198,7 @@ def run_module(
     reconcile: Reconcile,
     check: Callable[[Mapping[str, Any]], object] | None = None,
     get_driver: Callable[[ConnectionOptions], ComputeDriver] = get_connection,
+    interruptible: bool = False,
     **rules: Any,
 ) -> None:
     """Run a module and end the process.
@@ -163,6 +209,8 @@ def run_module(
         check: Raises InvalidInput for wrong options, saying more about them than Ansible does; usually what reads them,
             whose answer does not matter here.
         get_driver: Which kind of driver the module needs.
+        interruptible: The module looks now and then whether it is still wanted, and ends its work in good order when it
+            is not. Others are ended where they stand.
         rules: More for AnsibleModule, e.g. ``mutually_exclusive``.
     """
     module = AnyvirtModule(argument_spec, check, **rules)
@@ -175,7 +223,18 @@ def run_module(
             driver.progress = progress
             return driver
 
-        result = reconcile(Task(module.params, module.check_mode, module._diff, connect, module.warn))
+        def connect_dest() -> ComputeDriver:
+            with _named("dest"):
+                driver = get_driver(module.destination_options())
+            driver.progress = progress
+            return driver
+
+        interrupted = Interrupts().watch().reason if interruptible else _never
+        task = Task(module.params, module.check_mode, module._diff, connect, module.warn, connect_dest, interrupted)
+        result = reconcile(task)
+        reason = interrupted()
+        if reason is not None:  # nobody reads the result any more, so the system's log has what became of it
+            module.log(f"{reason}: {result.get('msg') or 'everything was done all the same'}")
     except AnyvirtError as error:
         module.fail_json(message_of(error), error=error_as_dict(error))
     except Exception as error:  # a bug: still a result that people can read and report
@@ -188,6 +247,20 @@ def run_module(
         if result.pop("failed", False):
             module.fail_json(result.pop("msg"), **result)
         module.exit_json(**result)
+
+
+def _never() -> str | None:
+    return None
+
+
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Errors of a URI name the option that it comes from."""
+    try:
+        yield
+    except (InvalidUri, Unsupported) as error:
+        error.args = (re.sub(r"^uri\b", option, str(error)),)
+        raise
 
 
 def _check_timeouts(module: AnyvirtModule) -> None:

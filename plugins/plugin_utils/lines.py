@@ -78,6 +78,8 @@ def _figures(report: Report, per_second: float | None) -> Iterator[str]:
         yield f"{amount(per_second, report.unit)}/s"
         if total and per_second > 0:
             yield f"{duration(max(0, total - report.done) / per_second)} left"
+    if report.note:
+        yield harmless(report.note)
 
 
 def amount(number: float, unit: str) -> str:

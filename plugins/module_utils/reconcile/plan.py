@@ -19,10 +19,20 @@ class Step:
     Attributes:
         say: What it does, in one line for a person.
         do: Does it; returns how to take it back, or None when that cannot be.
+        final: Once it is done, neither it nor what was before it is taken back, whatever fails later.
     """
 
     say: str
     do: Callable[[], Undo | None]
+    final: bool = False
+
+
+class NothingTakenBack(Exception):
+    """Raised by a step instead of ``error``, where to undo the steps before it would do harm: they stay."""
+
+    def __init__(self, error: AnyvirtError) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 @dataclass
@@ -39,19 +49,36 @@ class Plan:
         return [step.say for step in self.steps]
 
     def run(self) -> None:
-        """Do all steps, in order. When one fails, those before it are undone, the newest first.
+        """Do all steps, in order. When one fails, those before it are undone, the newest first, back to the last final
+        one.
 
         Raises:
             AnyvirtError: of the failed step, which it names; it tells what was undone, and what could not be.
         """
+        stays = False
         with UndoStack() as done:
             for step in self.steps:
-                done.push(f"undo: {step.say}", self._do(step) or _cannot)
+                try:
+                    undo = self._do(step)
+                except NothingTakenBack as failure:
+                    done.forget()
+                    failure.error.step, failure.error.rolled_back = step.say, False
+                    raise failure.error from failure
+                except AnyvirtError as error:
+                    error.rolled_back = False if stays else error.rolled_back
+                    raise
+                if step.final:
+                    stays = True
+                    done.forget()
+                else:
+                    done.push(f"undo: {step.say}", undo or _cannot)
 
     @staticmethod
     def _do(step: Step) -> Undo | None:
         try:
             return step.do()
+        except NothingTakenBack:
+            raise
         except AnyvirtError as error:
             error.step = step.say
             raise

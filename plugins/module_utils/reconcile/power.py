@@ -123,6 +123,10 @@ class Power:
             return self.shutdown.method
         return ACPI if self.driver.supports("shutdown_acpi") else FORCED
 
+    def power_off(self, method: str) -> None:
+        """Stop it, and wait until it is off."""
+        self.driver.power_off(self.name, method, self.shutdown.timeout_s)
+
     def _steps_of(self, operation: str, state: int) -> list[Step]:
         if operation == STOP:
             return [self._stop(state)]
@@ -156,7 +160,7 @@ class Power:
 
         def stop() -> Undo | None:
             try:
-                driver.power_off(name, method, shutdown.timeout_s)
+                self.power_off(method)
             except TimeoutExpired:
                 if not shutdown.force_after_timeout:
                     raise

@@ -11,6 +11,14 @@ from typing import Any, Callable, NamedTuple
 from ..driver.base import ComputeDriver
 
 
+def _no_dest() -> ComputeDriver:
+    raise TypeError("this task has no destination")
+
+
+def _never() -> str | None:
+    return None
+
+
 class Task(NamedTuple):
     """What a module was asked to do.
 
@@ -20,6 +28,8 @@ class Task(NamedTuple):
         diff_mode: Add before and after to the result.
         connect: The driver for the task's ``uri``, not yet opened: use it as a context manager.
         warn: Tell the user something that is no failure.
+        connect_dest: The driver for the task's ``dest``, where it has one.
+        interrupted: Why nobody wants the task's work any more, in words; None while it is wanted.
     """
 
     params: Mapping[str, Any]
@@ -27,3 +37,5 @@ class Task(NamedTuple):
     diff_mode: bool
     connect: Callable[[], ComputeDriver]
     warn: Callable[[str], None]
+    connect_dest: Callable[[], ComputeDriver] = _no_dest
+    interrupted: Callable[[], str | None] = _never

@@ -24,7 +24,7 @@ ENVIRONMENT = "ANYVIRT_PROGRESS_FILE"
 INTERVAL_S = 0.25
 MAX_REPORTS = 10
 MAX_WHAT = 120
-MAX_BYTES = 16384
+MAX_BYTES = 32768
 """A state is never longer."""
 
 
@@ -81,7 +81,10 @@ def _open_existing(path: str) -> int:
 
 def encode(state: State) -> bytes:
     """One line. A shorter one may be written over a longer, so what follows the first line means nothing."""
-    reports = [[report.what[:MAX_WHAT], report.done, report.total, report.unit] for report in state.reports]
+    reports = [
+        [report.what[:MAX_WHAT], report.done, report.total, report.unit, report.note[:MAX_WHAT]]
+        for report in state.reports
+    ]
     return json.dumps([state.time_s, reports]).encode() + b"\n"
 
 
@@ -95,8 +98,8 @@ def decode(data: bytes) -> State | None:
         return State(
             float(time_s),
             [
-                Report(str(what), int(done), None if total is None else int(total), str(unit))
-                for what, done, total, unit in reports[:MAX_REPORTS]
+                Report(str(what), int(done), None if total is None else int(total), str(unit), note=str(note))
+                for what, done, total, unit, note in reports[:MAX_REPORTS]
             ],
         )
     except (ValueError, TypeError, OverflowError, RecursionError):

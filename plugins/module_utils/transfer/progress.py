@@ -14,13 +14,14 @@ BYTES = "bytes"
 
 class Report(NamedTuple):
     """How far a piece of work has come. ``total`` is None while it is not known; ``ended`` when there is no more to
-    come."""
+    come; ``note`` is what else is worth knowing of it, in few words."""
 
     what: str
     done: int
     total: int | None
     unit: str = BYTES
     ended: bool = False
+    note: str = ""
 
 
 class Meter:
@@ -44,6 +45,11 @@ class Meter:
             with self._lock:
                 self._report = self._report._replace(done=done, total=self._report.total if total is None else total)
                 self._tell(self._report)
+
+    def remark(self, note: str) -> None:
+        """What is worth knowing of it now; it is told with the next report."""
+        with self._lock:
+            self._report = self._report._replace(note=note)
 
     def __enter__(self) -> Meter:
         self.advance(0)

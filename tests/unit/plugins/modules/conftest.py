@@ -17,6 +17,7 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.anyvirt.compute.plugins.modules import (
     virt_image,
     virt_instance,
+    virt_migrate,
     virt_pool,
     virt_secgroup,
     virt_volume,
@@ -83,6 +84,17 @@ def secgroup_module(folder: Path) -> RunModule:
 
     def run(**options: Any) -> dict[str, Any]:
         return run_module(virt_secgroup.main, {"uri": f"fake://{folder}", **options})
+
+    return run
+
+
+@pytest.fixture
+def migrate_module(folder: Path) -> RunModule:
+    """virt_migrate, from the fake's first host to its second where the options name no others; its result."""
+
+    def run(**options: Any) -> dict[str, Any]:
+        ends = {"uri": f"fake://{folder}", "dest": f"fake://{folder}?host=second"}
+        return run_module(virt_migrate.main, {**ends, **options})
 
     return run
 

@@ -1,0 +1,129 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Reads what both ends of migrations show of the instances of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ..driver.base import ComputeDriver
+from ..driver.migration import MigrationDriver
+from ..driver.uri import check_uri
+from ..errors import AnyvirtError, InvalidInput, Problem
+from ..model.instance import Instance
+from ..model.migration import DEPARTED, INCOMING, Migration
+from .migration_options import WantedMoves
+from .migration_situation import End
+from .reading import read_instances
+from .task import Task
+
+
+@dataclass
+class Ends:
+    """The two hosts. ``here`` and ``there`` are their identities."""
+
+    source: MigrationDriver
+    destination: MigrationDriver
+    here: str = ""
+    there: str = ""
+
+    @property
+    def from_uri(self) -> str:
+        """The source, in the task's words."""
+        return self.source.options.uri
+
+    @property
+    def to_uri(self) -> str:
+        """The destination, in the task's words."""
+        return self.destination.options.uri
+
+
+@dataclass
+class Seen:
+    """What both ends show, by the instances' names, and why some cannot be told."""
+
+    source: dict[str, End] = field(default_factory=dict)
+    destination: dict[str, End] = field(default_factory=dict)
+    failed: dict[str, AnyvirtError] = field(default_factory=dict)
+
+
+def connect(task: Task) -> Ends:
+    """The drivers of both ends, not yet opened.
+
+    Raises:
+        InvalidInput: they are of different kinds.
+    """
+    source, destination = (_migration_driver(driver) for driver in (task.connect(), task.connect_dest()))
+    kinds = check_uri(source.options), check_uri(destination.options)
+    if kinds[0] != kinds[1]:
+        raise InvalidInput(
+            [Problem("dest", f"is a {kinds[1]} host, and uri a {kinds[0]} one: no instance can move between the two")]
+        )
+    return Ends(source, destination)
+
+
+def _migration_driver(driver: ComputeDriver) -> MigrationDriver:
+    if not isinstance(driver, MigrationDriver):
+        raise TypeError(f"the {driver.name} driver of this task moves no instances")
+    return driver
+
+
+def identify(ends: Ends) -> None:
+    """Find out who the opened ends are.
+
+    Raises:
+        InvalidInput: they are one host.
+    """
+    ends.source.face(ends.destination)
+    ends.here, ends.there = ends.source.host_identity(), ends.destination.host_identity()
+    if ends.here == ends.there:
+        raise InvalidInput([Problem("dest", "is the same host as uri, by another address")])
+
+
+def names_of(ends: Ends, wanted: WantedMoves) -> list[str]:
+    """The instances that a task is about."""
+    if wanted.everything is None:
+        return [move.name for move in wanted.moves]
+    found = {
+        name
+        for name, instance in ends.source.get_instances().items()
+        if instance.migration is None or instance.migration.phase != DEPARTED
+    }
+    for name, migration in ends.destination.get_migrations().items():
+        record = migration.record
+        if record is not None and record.direction == INCOMING and record.peer == ends.here:
+            found.add(name)  # it has arrived, and nothing is left of it on the source but work that was cut short
+    return sorted(found - wanted.exclude)
+
+
+def look(ends: Ends, names: Sequence[str]) -> Seen:
+    """Read both ends, in as many calls as it takes to read each once. The source comes first: a migration that ends in
+    between is seen as one that still goes on."""
+    seen = Seen()
+    if names:
+        seen.source = _look_at(ends.source, ends.here, names, seen.failed)
+        seen.destination = _look_at(ends.destination, ends.there, names, seen.failed)
+    return seen
+
+
+def _look_at(
+    driver: MigrationDriver, host: str, names: Sequence[str], failed: dict[str, AnyvirtError]
+) -> dict[str, End]:
+    with driver.one_look():
+        instances, unclear = read_instances(driver, names)
+        migrations = driver.get_migrations(list(instances)) if instances else {}
+    failed.update(unclear)
+    return _ends_of(host, names, instances, migrations)
+
+
+def _ends_of(
+    host: str, names: Collection[str], instances: Mapping[str, Instance], migrations: Mapping[str, Migration]
+) -> dict[str, End]:
+    return {name: End(host, instances.get(name), migrations.get(name)) for name in names}
+
+
+def look_at_one(driver: MigrationDriver, host: str, name: str) -> End:
+    """What one end shows of one instance."""
+    return _look_at(driver, host, [name], {})[name]

@@ -1,0 +1,197 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""virt_migrate: finds out where the instances are, how they can get to the destination and what keeps them from it,
+and moves them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from ..driver.migrationchecks import mapped
+from ..driver.migrationuri import get_migration_driver
+from ..errors import AnyvirtError, HypervisorUnavailable, InstanceLocked, MigrationAborted, MigrationImpossible
+from ..model import power_state
+from ..model.instance import Instance
+from ..model.migration import COLD, LIVE, MigrationWishes
+from .instances import compared
+from .interrupts import in_background
+from .migration_abort import abort_all
+from .migration_ends import Ends, Seen, connect, identify, look, names_of
+from .migration_item import Item
+from .migration_members import Members
+from .migration_moves import Mover
+from .migration_options import ABORTED, STATUS, WantedMove, WantedMoves, read_moves
+from .migration_results import moved_result, status_result
+from .migration_situation import HERE, situation_of
+from .task import Task
+from .workers import run_chains
+
+__all__ = ["get_migration_driver", "migrate_instances"]
+
+
+def migrate_instances(task: Task) -> dict[str, Any]:
+    """Move the instances as the task wants it; the module's result."""
+    wanted = read_moves(task.params)
+    ends = connect(task)
+    with ExitStack() as opened:
+        opened.enter_context(ends.source)
+        opened.enter_context(ends.destination)
+        identify(ends)
+        items = _situations(ends, wanted)
+        if wanted.state == STATUS:
+            return status_result(items, task)
+        if wanted.state == ABORTED:
+            return abort_all(ends, items, task)
+        return _migrate(ends, items, wanted, task)
+
+
+def _migrate(ends: Ends, items: Sequence[Item], wanted: WantedMoves, task: Task) -> dict[str, Any]:
+    _plan_moves(ends, items, probing=not task.check_mode)
+    movers = {item.name: Mover(ends, item, task.interrupted) for item in items if item.error is None}
+    for mover in movers.values():
+        mover.plan()
+    if wanted.verify_only or task.check_mode:
+        return moved_result(ends, items, task, wanted.verify_only)
+    members = Members(ends, items)
+    todo = [[item] for item in items if item.error is None and item.plan]
+    if todo:
+        members.announce()
+        in_background(lambda: _carry_out(ends, todo, movers, task))
+        _look_again(ends, [item for [item] in todo])
+        members.bring_up_to_date()
+    return moved_result(ends, items, task, False, members.error)
+
+
+# -- finding out ----------------------------------------------------------------------------------------------------
+
+
+def _situations(ends: Ends, wanted: WantedMoves) -> list[Item]:
+    names = names_of(ends, wanted)
+    seen = look(ends, names)
+    everything = wanted.everything
+    moves = wanted.moves if everything is None else [replace(everything, name=name) for name in names]
+    return [_situation(move, seen) for move in moves]
+
+
+def _situation(move: WantedMove, seen: Seen) -> Item:
+    source, destination = seen.source[move.name], seen.destination[move.name]
+    item = Item(move, source, destination, situation_of(move.name, source, destination))
+    item.error = seen.failed.get(move.name) or item.situation.error
+    item.after = destination.instance
+    return item
+
+
+def _plan_moves(ends: Ends, items: Sequence[Item], probing: bool) -> None:
+    """How all of them get there; for those that have the same wishes the hypervisors are asked once."""
+    waiting = [item for item in items if item.error is None and item.situation.what == HERE]
+    while waiting:
+        wishes = _wishes_of(waiting[0])
+        together = [item for item in waiting if _wishes_of(item) == wishes]
+        waiting = [item for item in waiting if _wishes_of(item) != wishes]
+        _plan_together(ends, together, wishes, probing)
+    for item in items:
+        if item.error is None:
+            item.error = _refusal(item)
+
+
+def _wishes_of(item: Item) -> MigrationWishes:
+    """One that a cold migration has stopped goes on as it began."""
+    wishes = item.wanted.wishes
+    return replace(wishes, mode=COLD) if item.situation.start and wishes.mode != LIVE else wishes
+
+
+def _plan_together(ends: Ends, items: Sequence[Item], wishes: MigrationWishes, probing: bool) -> None:
+    instances: dict[str, Instance] = {}
+    for item in items:
+        try:
+            instances[item.name] = _as_it_is_to_be(ends, item)
+        except AnyvirtError as error:
+            item.error = error
+    if not instances:
+        return
+    plans = ends.source.plan_migrations(ends.destination, instances, wishes, probing)
+    for item in items:
+        plan = plans.get(item.name)
+        if plan is None:
+            continue
+        item.migration = plan
+        item.problems += plan.problems
+        item.warnings += [f"{item.name}: {warning}" for warning in plan.warnings]
+        item.after = replace(mapped(instances[item.name], plan.wishes), migration=None)
+
+
+def _as_it_is_to_be(ends: Ends, item: Item) -> Instance:
+    """The instance as it was before any migration began, in the size that it is to have on the destination."""
+    instance = item.source.instance
+    if instance is None:
+        raise TypeError(f"{item.name!r} is not on the source")
+    situation, resize = item.situation, item.wanted.resize
+    state = instance.power_state
+    if situation.start:
+        state = power_state.PAUSED if situation.paused else power_state.RUNNING
+    values: dict[str, Any] = {}
+    if resize is not None:
+        found = compared(ends.destination, resize, instance)
+        values = {name: getattr(found.desired, name) for name in found.fields}
+    return replace(instance, migration=None, power_state=state, **values)
+
+
+def _refusal(item: Item) -> AnyvirtError | None:
+    """Why nothing is to be done about it, all reasons at once; what has begun is brought to its end in any case."""
+    instance = item.source.instance
+    if item.situation.what != HERE or instance is None:
+        return None
+    if instance.unfinished:
+        item.problems.append("its creation was interrupted; remove it, or create it again, first")
+    if instance.resize is not None:
+        item.problems.append("a resize of it is still to be confirmed or reverted; do that first, with virt_instance")
+    if instance.locked and not item.wanted.override_lock:
+        lock = "it is locked against changes; override_lock: true goes past it"
+        item.problems.append(lock)
+        if len(item.problems) == 1:
+            return InstanceLocked(f"instance {item.name!r} cannot be moved: {lock}")
+    return MigrationImpossible(item.name, item.problems) if item.problems else None
+
+
+# -- doing ----------------------------------------------------------------------------------------------------------
+
+
+def _carry_out(ends: Ends, todo: Sequence[Sequence[Item]], movers: Mapping[str, Mover], task: Task) -> None:
+    """Move them. Once a host is gone, or nobody wants it any more, no more are begun."""
+    gone: list[AnyvirtError] = []
+
+    def run(item: Item) -> None:
+        reason = task.interrupted()
+        if reason is not None:
+            item.error = MigrationAborted(f"not tried: {reason}")
+            return
+        if gone:
+            item.error = HypervisorUnavailable(f"not tried, since one of the hosts went away: {gone[0]}")
+            return
+        try:
+            item.plan.run()
+        except AnyvirtError:
+            lost = movers[item.name].lost
+            if lost is not None:
+                gone.append(lost)
+            raise
+
+    workers = task.params.get("workers") or 1
+    limits = (workers, ends.source.max_workers, ends.destination.max_workers)
+    run_chains(todo, run, min(most for most in limits if most))
+
+
+def _look_again(ends: Ends, items: Sequence[Item]) -> None:
+    """Replace what was foretold by what is there, in one read of each host."""
+    try:
+        seen = look(ends, [item.name for item in items])
+    except AnyvirtError as error:
+        items[0].warnings.append(f"what came of it could not be read: {error}")
+        return
+    for item in items:
+        here, there = seen.source[item.name].instance, seen.destination[item.name].instance
+        item.after = there if item.error is None else here or there
