@@ -32,20 +32,31 @@ class XenPlatform(LibvirtPlatform):
 
     image = "/srv/contract.qcow2"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lab = XenHost(f"contract-{os.getpid()}")
+    def __init__(self, neighbour: XenPlatform | None = None) -> None:
+        super().__init__(None if neighbour is None else neighbour.calls)
+        self.lab = XenHost(
+            f"contract-{os.getpid()}" + ("" if neighbour is None else "-2"),
+            neighbour=None if neighbour is None else neighbour.lab,
+        )
         try:
             self._start()
         except BaseException:
             self.lab.stop()
             raise
 
+    def make_partner(self) -> XenPlatform:
+        return XenPlatform(self)
+
     def _start(self) -> None:
         self.lab.start()
         self.uri = self.lab.uri
         self.lab.run(f"mkdir -p /srv && qemu-img create -q -f qcow2 {self.image} 8M")
         self.define_pool()
+
+    @property
+    def migrate_uri(self) -> str:
+        """Where this host takes the memory of guests that come from its partner."""
+        return f"tcp://{self.lab.link_address}"
 
     def small(self, name: str, **over: Any) -> Instance:
         boot = Boot(kernel=self.lab.guest_kernel, initrd=self.lab.guest_initrd, cmdline="console=hvc0 quiet")
@@ -79,6 +90,9 @@ class XenPlatform(LibvirtPlatform):
         except libvirt.libvirtError:
             # Its libvirtd is gone, which the test has to answer for; the next one gets a fresh host.
             self.lab.stop()
+            if self._partner is not None:  # whose cable ends there
+                self._partner.stop_all()
+                self._partner = None
             self._start()
             raise
         for log in self.lab.run(f"ls {self.lab.console_logs}").splitlines():

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -31,13 +32,18 @@ _XEN_OPTIONS = (
 _DOM0_OPTIONS = "console=hvc0 mitigations=off nomodeset quiet rdinit=/init"
 _DOM0_MEMORY_MB = 768
 _LIBVIRT_PORT = 16509
+# The network of two neighbours, over which guests migrate.
+_LINK = "10.98.0"
+_LINK_DEVICE = "eth1"
+_LINK_MAC = "52:54:00:98:00:0"
+_CABLE = "cable.sock"
 
 
 class XenHost:
     """One emulated machine with Xen, a Debian dom0 and libvirtd.
 
-    The root disk is a throw-away layer over the cached image: every start is a first start. Several may run.
-    Usable as a context manager.
+    The root disk is a throw-away layer over the cached image: every start is a first start. Several may run; one that
+    is given a running neighbour has a cable to it. Usable as a context manager.
     """
 
     # Paths in dom0, for <kernel> and <initrd> of PV and PVH guests.
@@ -49,9 +55,16 @@ class XenHost:
     pool_folder = "/var/lib/libvirt/images"
     console_logs = "/var/log/xen/console"
 
-    def __init__(self, name: str = "xen", memory_mb: int = 2048, image: XenImage | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "xen",
+        memory_mb: int = 2048,
+        image: XenImage | None = None,
+        neighbour: XenHost | None = None,
+    ) -> None:
         self.name = name
         self.memory_mb = memory_mb
+        self._neighbour = neighbour
         self._image = image
         self._folder: Path | None = None
         self._port = 0
@@ -70,6 +83,11 @@ class XenHost:
     def uri(self) -> str:
         """libvirt's address of the host; another one after each start."""
         return f"xen+tcp://127.0.0.1:{self._port}/system"
+
+    @property
+    def link_address(self) -> str:
+        """Where the neighbour reaches dom0."""
+        return f"{_LINK}.{self._end_of_link}"
 
     @property
     def running(self) -> bool:
@@ -97,6 +115,8 @@ class XenHost:
         try:
             self._power_on(image)
             self._wait_for_agent(deadline)
+            self.run(f"hostname {shlex.quote(self.name)}")  # libvirt tells Xen hosts apart by nothing else
+            self.run(f"ip address add {self.link_address}/24 dev {_LINK_DEVICE} && ip link set {_LINK_DEVICE} up")
             self._check_libvirt()
         except BaseException:
             self.stop()
@@ -137,6 +157,15 @@ class XenHost:
             time.sleep(0.3)
         return console
 
+    @property
+    def _end_of_link(self) -> int:
+        return 1 if self._neighbour is None else 2
+
+    def _cable(self) -> str:
+        if self._neighbour is None:
+            return f"server=on,addr.type=unix,addr.path={self._file(_CABLE)}"
+        return f"server=off,addr.type=unix,addr.path={self._neighbour._file(_CABLE)}"
+
     def _file(self, name: str) -> Path:
         if self._folder is None:
             raise LabError(f"Xen host {self.name} is not running")
@@ -162,6 +191,7 @@ class XenHost:
             "-cpu", _CPU,
             "-smp", "2",
             "-m", str(self.memory_mb),
+            "-uuid", str(uuid.uuid4()),
             "-display", "none",
             "-vga", "none",
             "-serial", f"file:{self._file('console.log')}",
@@ -175,6 +205,8 @@ class XenHost:
             "-device", "virtio-blk-pci,drive=root",
             "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{self._port}-:{_LIBVIRT_PORT}",
             "-device", "virtio-net-pci,netdev=net,romfile=",
+            "-netdev", f"stream,id=link,{self._cable()}",
+            "-device", f"virtio-net-pci,netdev=link,romfile=,mac={_LINK_MAC}{self._end_of_link}",
         ]  # fmt: skip
 
     def _wait_for_agent(self, deadline: float) -> None:
