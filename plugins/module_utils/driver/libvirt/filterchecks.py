@@ -90,7 +90,7 @@ class FilterChecksMixin(SecurityGroupsMixin):
             engine = self.engine(name)
             if name in PACKET_ENGINES and any(domain.record.engine == name for domain in domains):
                 self.declarations.mark_engine(name)
-            self._load(engine, domains)
+            self._load_all(engine, domains)
         self._tie_all()
         with self.other_driver() as other:
             if isinstance(other, FilterChecksMixin):
@@ -99,7 +99,7 @@ class FilterChecksMixin(SecurityGroupsMixin):
             self.unmark_unused(name)
         self.refresh_security_group_members()
 
-    def _load(self, engine: Engine, domains: Sequence[FilteredDomain]) -> None:
+    def _load_all(self, engine: Engine, domains: Sequence[FilteredDomain]) -> None:
         """Load everything, and once more if it is something else by then: what was not among the instances when these
         were read loses its filters, though somebody may just have made them."""
         policy = self._whole_policy(engine.name, domains)

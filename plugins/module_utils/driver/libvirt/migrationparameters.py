@@ -8,7 +8,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Any
 
-from ...model.migration import SOURCE, TLS, TUNNELLED, MigrationWishes
+from ...model.migration import POST_COPY, SOURCE, TLS, TUNNELLED, MigrationWishes
 from ..uri import ConnectionOptions
 from .migrationdisks import DiskPlan, is_incremental, live_copies
 

@@ -33,7 +33,7 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             )
         config.record.moving = MovingRecord(plan.record, private.autostart, private.passing, (), private.snapshots)
         with UndoStack() as done:
-            done.push(f"forget the migration of instance {name}", lambda: self.discard_migration(name) and None)
+            done.push(f"forget the migration of instance {name}", self._discarding(name))
             with self.guard(f"record the migration of instance {name!r}", name):
                 if private.passing:
                     # Otherwise the record would go with the guest, before what it leaves here is cleared away.
@@ -42,7 +42,13 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
                 if private.autostart:
                     handle.setAutostart(0)  # or a restart of this host would start it while it may be on the other
         self.forget(name)
-        return lambda: self.discard_migration(name) and None
+        return self._discarding(name)
+
+    def _discarding(self, name: str) -> Undo:
+        def discard() -> None:
+            self.discard_migration(name)
+
+        return discard
 
     def accept_instance(self, source: MigrationDriver, plan: MigrationPlan) -> Undo:
         if not isinstance(source, MigrationStartMixin):
@@ -61,7 +67,7 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             # Before the first packet of the guest from here: libvirt gives it nothing that is not tied to these.
             self.put_filters(config, done)
         self.forget(name)
-        return lambda: self.discard_migration(name) and None
+        return self._discarding(name)
 
     def _arriving(self, source: MigrationStartMixin, plan: MigrationPlan, groups: Sequence[SecurityGroup]) -> Domain:
         """The configuration that an instance is to have here."""
