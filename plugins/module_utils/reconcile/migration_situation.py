@@ -190,19 +190,37 @@ def _incoming_on_source(name: str, source: End, destination: End) -> Situation:
                 "or end it with state: aborted and uri and dest the other way round"
             )
         )
-    left = () if destination.instance is None else (Clearing(DESTINATION, FINISH_SOURCE),)
-    if source.executes or record.phase == MOVED or (source.is_active and not destination.is_active):
+    leaves = destination.goes(OUTGOING, source.host)
+    if destination.instance is not None and not leaves and destination.record is not None:
+        return _refused(_coming_from(name, record))
+    came = source.executes or record.phase == MOVED or (source.is_active and not destination.is_active)
+    if came and (leaves or destination.instance is None):
+        if destination.executes:
+            return _refused(InstanceDuplicated(_BOTH_HAVE_IT.format(name=name)))
+        left = (Clearing(DESTINATION, FINISH_SOURCE),) if leaves else ()
         return Situation(HERE, (Clearing(SOURCE, FINISH_DESTINATION), *left))
-    if destination.goes(OUTGOING, source.host):
+    if destination.instance is not None and not came and not _has_departed(destination):
         # It never left, and is where it is wanted.
-        stopped = record.mode == COLD and record.start and not destination.is_active
+        stopped = leaves and record.mode == COLD and record.start and not destination.is_active
         clear = (Clearing(SOURCE, DISCARD), Clearing(DESTINATION, DISCARD))
         return Situation(THERE, clear, start=stopped, paused=stopped and record.paused)
     return _refused(_coming_from(name, record))
 
 
+def _has_departed(end: End) -> bool:
+    return end.record is not None and end.record.phase == DEPARTED
+
+
 def _departed(name: str, record: MigrationRecord, source: End, destination: End) -> Situation:
     """The source has a definition only."""
+    if source.is_active:
+        return _refused(
+            InstanceDuplicated(
+                f"instance {name!r} was moved to {record.peer}, and somebody has started the definition that the source "
+                "kept; nothing tells which is right, and neither is touched. Stop it here with the hypervisor's own "
+                "tools, and run the task again"
+            )
+        )
     if destination.instance is not None and not destination.goes(OUTGOING):
         arrived = destination.goes(INCOMING, source.host)
         return Situation(ARRIVED, (Clearing(DESTINATION, FINISH_DESTINATION),)) if arrived else Situation(THERE)
@@ -257,7 +275,7 @@ def _again(record: MigrationRecord, source: End, *clear: Clearing) -> Situation:
 
 def _leaving_destination(name: str, record: MigrationRecord, source: End, destination: End) -> Situation:
     """The source has nothing, and the destination says that it is being moved away from there, or has been."""
-    if record.phase != DEPARTED and record.peer == source.host and not destination.has_job:
+    if not _has_departed(destination) and record.peer == source.host and not destination.has_job:
         stopped = record.mode == COLD and record.start and not destination.is_active
         return Situation(THERE, (Clearing(DESTINATION, DISCARD),), start=stopped, paused=stopped and record.paused)
     return _refused(_kept_there(name, record))
