@@ -63,15 +63,19 @@ class XenApiPlatform(Platform):
     package = "XenAPI"
     deaf_uris = ("xenapi+http://127.0.0.1:1", "xenapi://127.0.0.1:1")
 
-    def __init__(self) -> None:
+    def __init__(self, beside: XenApiServer | None = None) -> None:
         super().__init__()
-        self.server = XenApiServer()
+        self.server = XenApiServer(beside=beside)
         self.server.start()
         self.uri = self.server.uri
         self.calls = XenApiCalls(self.server)
         self.storage = XenApiStorage(self)
         self._let_vms_start_with_hosts()
         self._given = self._volume_names()
+
+    def make_partner(self) -> XenApiPlatform:
+        """Another pool; for another host of this one see ``PoolHost``."""
+        return self.__class__(self.server)
 
     def options(self, **changed: Any) -> ConnectionOptions:
         return super().options(**{"username": self.server.username, "password": self.server.password, **changed})

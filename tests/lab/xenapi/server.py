@@ -32,13 +32,20 @@ _PASSING_FIELDS = ("last_updated", "utilisation")
 class XenApiServer:
     """A pool that answers on loopback, from ``start`` to ``stop``: threads of this process.
 
-    Each host has a port; the first host is the pool's master, the others answer HOST_IS_SLAVE.
+    Each host has a port; the first host is the pool's master, the others answer HOST_IS_SLAVE. One ``beside`` another
+    counts calls together with that, and has the same faults.
     """
 
-    def __init__(self, settings: PoolSettings | None = None, tls: bool = False, port: int = 0) -> None:
+    def __init__(
+        self,
+        settings: PoolSettings | None = None,
+        tls: bool = False,
+        port: int = 0,
+        beside: XenApiServer | None = None,
+    ) -> None:
         self.settings = settings or PoolSettings()
-        self.faults = Faults()
-        self.calls = Calls()
+        self.faults = beside.faults if beside else Faults()
+        self.calls = beside.calls if beside else Calls()
         self._dispatcher = Dispatcher(self.faults, self.calls)
         self._tls = tls
         self._ports = [port] + [0] * (self.settings.hosts - 1)

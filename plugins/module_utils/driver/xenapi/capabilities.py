@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from ..capabilities import FEATURES, LATER, MIGRATION_FEATURES, YES, Capabilities, Support
+from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
 
-_PLANNED: Capabilities = dict.fromkeys((*MIGRATION_FEATURES, "resize_revertible", "guest_operations"), LATER)
+_PLANNED: Capabilities = dict.fromkeys(("resize_revertible", "guest_operations"), LATER)
 _ENGINE = "XenServer locks the network interfaces of instances that have security_groups by itself; leave firewall out"
 
 CAPABILITIES: Capabilities = {
@@ -69,5 +69,21 @@ CAPABILITIES: Capabilities = {
     ),
     **dict.fromkeys(("firewall_nwfilter", "firewall_nftables", "firewall_iptables"), Support(False, _ENGINE)),
     "provider_rules": Support(False, "XenServer only keeps guests from using other addresses; filter on the network"),
+    "migration_live": Support(True, "guests that run, not paused ones; HVM guests need XenServer's tools"),
+    "migration_cold": Support(True, "suspended instances as well"),
+    "migration_copy": Support(True, "storage motion, also to another pool; snapshots of volumes do not travel"),
+    "migration_incremental": Support(False, "storage motion finds by itself what it need not copy"),
+    "migration_compression": Support(True, "XenServer 8 and XCP-ng 8.3 and later; older ones take no notice"),
+    "migration_by_source": Support(True, "always: the pool's own tasks do it"),
+    "migration_abort": Support(True, "until the guest is about to change places"),
+    **dict.fromkeys(
+        ("migration_pause", "migration_post_copy", "migration_auto_converge", "migration_parallel"),
+        Support(False, "XenServer decides by itself how it comes to an end"),
+    ),
+    "migration_bandwidth": Support(False, "limit the network on which hosts are managed"),
+    "migration_downtime": Support(False, "XenServer decides by itself how it comes to an end"),
+    "migration_tls": Support(False, "whether hosts encrypt migration is a setting of theirs"),
+    "migration_tunnelled": Support(False, "hosts send instances to each other"),
+    "migration_transient": Support(False, "XenServer has no instances that are gone when they are off"),
     "group_references": Support(False, "such rules are kept, and no instance can be in their groups alone"),
 }

@@ -28,8 +28,6 @@ ROOT, SWAP, DATA = "root", "swap", "data"
 class CompleteMixin(PlacesMixin, HostMixin):
     """Defaults, as they will be read back."""
 
-    _known_identity: str | None = None
-
     def complete(self, instance: Instance) -> Instance:
         for _option, feature in needed_features(instance):
             self.require(feature)
@@ -92,17 +90,11 @@ class CompleteMixin(PlacesMixin, HostMixin):
     def complete_nics(self, name: str, nics: Sequence[Nic], taken: Collection[str] = ()) -> list[Nic]:
         """Copies with an address each."""
         asked = [None if nic.mac is None else nic.mac.lower() for nic in nics]
-        macs = with_addresses(self._identity, name, asked, taken)
+        macs = with_addresses(self.own_identity, name, asked, taken)
         return [
             replace(nic, mac=mac, addresses=sorted(nic.addresses) if nic.addresses else None)
             for nic, mac in zip(nics, macs)
         ]
-
-    def _identity(self) -> str:
-        """The pool's or host's, which does not change."""
-        if self._known_identity is None:
-            self._known_identity = self.host_identity()
-        return self._known_identity
 
     def _plan_volume(self, instance: Instance, disk: Disk) -> None:
         disk.owned = True

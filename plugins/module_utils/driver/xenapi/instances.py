@@ -193,7 +193,7 @@ class InstancesMixin(ConnectionMixin):
         )
 
     def own_identity(self) -> str:
-        """The host's identity, asked for once."""
+        """The pool's or host's, which does not change, asked for once."""
         if self._known_identity is None:
             self._known_identity = self.host_identity()
         return self._known_identity

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from ..migration import MigrationDriver
 from .filters import FiltersMixin
+from .migrationend import MigrationEndMixin
 from .securitygroups import SecurityGroupsMixin
-from .storagedriver import XenApiStorageDriver
 
 
-class XenApiMigrationDriver(SecurityGroupsMixin, FiltersMixin, XenApiStorageDriver, MigrationDriver):
+class XenApiMigrationDriver(SecurityGroupsMixin, FiltersMixin, MigrationEndMixin, MigrationDriver):
     """``xenapi:`` URIs, with migration."""

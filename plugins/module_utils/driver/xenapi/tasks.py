@@ -106,6 +106,23 @@ class Tasks:
         """A task for an HTTP request, which has to name it and brings it to its end."""
         return self._attend(Task(self._api.call("task.create", what, ""), what))
 
+    def follow(self, ref: str, method: str) -> Task:
+        """What another client has begun. It is to be looked at with ``end_of``, so that this client finds it, too."""
+        return self._attend(Task(ref, method))
+
+    def end_of(self, task: Task, timeout_s: float) -> Snapshot | None:
+        """The last record of a task, which stays on the server; None where it runs on after ``timeout_s`` seconds."""
+        try:
+            snapshot = self._wait_for_end(task, timeout_s)
+        except TimeoutExpired:
+            return None
+        task.is_over = True
+        return snapshot
+
+    def forget(self, task: Task) -> None:
+        """Have the server forget a task that has ended."""
+        self._forget(task)
+
     def wait(self, task: Task, timeout_s: float | None = None) -> str | None:
         """Wait for its end, for at most ``timeout_s`` seconds, and have the server forget it.
 

@@ -1,0 +1,203 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of the disks of VMs that move: pure functions over what was read, and one that reads it.
+
+Storage motion leaves behind what is kept with a disk, and all of its snapshots but those of the whole VM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ...errors import AnyvirtError
+from ...model.migration import COPY, SHARED, DiskMove, MigrationWishes
+from .devices import device_name
+from .metadata import foreign_keys, read_volume_record, with_record
+from .records import NULL, Object, Objects
+
+if TYPE_CHECKING:
+    from .migrationscope import MigrationScopeMixin
+
+_THICK = frozenset({"lvm", "lvmoiscsi", "lvmohba"})
+"""Types of storage repositories in which a disk takes all of its size."""
+
+
+@dataclass
+class DiskFacts:
+    """What was read of the disks of some VMs.
+
+    Attributes:
+        vbds: By reference; ``vdis`` and ``srs`` likewise.
+        of_snapshots: Virtual disks of snapshots of whole VMs.
+    """
+
+    vbds: Objects
+    vdis: Objects
+    srs: Objects
+    of_snapshots: frozenset[str]
+
+    def of(self, vm: Object) -> Iterator[tuple[Object, str, Object]]:
+        """A VM's drives that something is in: VBD, reference of its VDI, and that."""
+        for ref in vm["VBDs"]:
+            vbd = self.vbds.get(ref)
+            if vbd is not None and vbd["VDI"] in self.vdis:
+                yield vbd, vbd["VDI"], self.vdis[vbd["VDI"]]
+
+    def key(self, vdi: Object) -> str:
+        """``pool/name``."""
+        return f"{self.srs[vdi['SR']]['name_label']}/{vdi['name_label']}"
+
+
+@dataclass
+class DiskPlan:
+    """How a VM's disks get there.
+
+    Attributes:
+        moves: For people.
+        where: Each virtual disk's storage repository on the destination; those that stay are among them.
+        kept: What is kept with those that are moved, by their places in the VM.
+        media: What is in its drives, as pool and name on the destination, by place.
+    """
+
+    moves: list[DiskMove] = field(default_factory=list)
+    where: dict[str, str] = field(default_factory=dict)
+    kept: dict[str, dict[str, str]] = field(default_factory=dict)
+    media: dict[str, list[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether any disk changes its place."""
+        return any(move.how == COPY for move in self.moves)
+
+
+def portable(vdi: Object) -> dict[str, str]:
+    """What is kept with a virtual disk, as it is to be kept with a copy that takes its place elsewhere."""
+    record = read_volume_record(vdi)
+    kept = foreign_keys(vdi["other_config"])
+    return with_record(kept, None if record is None else replace(record, vdi=None, holder=None, parent=None))
+
+
+def read_disks(source: MigrationScopeMixin, vms: Mapping[str, Object]) -> DiskFacts:
+    """All that is to be known of the disks of these VMs: a constant number of calls."""
+    with source.guard("read the disks of instances"):
+        refs = [ref for vm in vms.values() for ref in vm["VBDs"]]
+        snapshots = [ref for vm in vms.values() for ref in vm["snapshots"]]
+        vbds = source.fetch_refs("VBD", refs)
+        vdis = source.fetch_refs("VDI", {vbd["VDI"] for vbd in vbds.values()} - {NULL})
+        srs = source.fetch("SR")
+        of_snapshots = {vbd["VDI"] for those in source.fetch_devices("VBD", snapshots).values() for vbd in those}
+    return DiskFacts(vbds, vdis, srs, frozenset(of_snapshots))
+
+
+class DiskPlanner:
+    """Plans the disks of VMs that go to one host.
+
+    Args:
+        host: The reference of the host; what it is connected with tells which disks it sees.
+        within: It is in the same pool.
+    """
+
+    def __init__(
+        self, facts: DiskFacts, destination: MigrationScopeMixin, host: str, within: bool, wishes: MigrationWishes
+    ) -> None:
+        self._facts = facts
+        self._destination = destination
+        self._host = host
+        self._within = within
+        self._wishes = wishes
+
+    def plan(self, vm: Object) -> DiskPlan:
+        """How the disks of one VM get there."""
+        plan = DiskPlan()
+        for vbd, ref, vdi in self._facts.of(vm):
+            if vbd["type"] == "CD":
+                self._plan_medium(plan, vbd, vdi)
+            else:
+                self._plan_disk(plan, vm, vbd, ref, vdi)
+        if not plan.is_moved:
+            plan.media.clear()
+        for place in sorted(plan.media, key=int):
+            plan.warnings.append(f"the medium in {device_name(place)} is taken out on the way and put in again there")
+        return plan
+
+    def _plan_disk(self, plan: DiskPlan, vm: Object, vbd: Object, ref: str, vdi: Object) -> None:
+        device, key = device_name(vbd["userdevice"]), self._facts.key(vdi)
+        if self._stays(vdi):
+            plan.moves.append(DiskMove(device, SHARED, key, key))
+            plan.where[ref] = vdi["SR"]
+            return
+        target = self._target(plan, vdi, key)
+        if target is None:
+            return
+        if target[0] == vdi["SR"]:
+            plan.problems.append(
+                f"storage: copy: the destination has the pool of {key} too, and no volume is copied to where it is; "
+                "map the pool with pools, or use auto"
+            )
+            return
+        sr, repository = target
+        there = f"{repository['name_label']}/{vdi['name_label']}"
+        plan.problems += self._disk_problems(vm, vdi, key)
+        if any(other["SR"] == sr for other in self._named_there(vdi["name_label"])):
+            plan.problems.append(f"there is a volume {there} on the destination already")
+        size = vdi["virtual_size"] if repository["type"] in _THICK else vdi["physical_utilisation"]
+        plan.moves.append(DiskMove(device, COPY, key, there, max(0, int(size))))
+        plan.where[ref] = sr
+        plan.kept[vbd["userdevice"]] = portable(vdi)
+
+    def _stays(self, vdi: Object) -> bool:
+        """Whether the destination sees a disk where it is, and it is not to be copied all the same."""
+        return self._within and self._is_seen(vdi["SR"]) and self._wishes.storage != COPY
+
+    def _is_seen(self, sr: str) -> bool:
+        return self._host in self._destination.places().hosts_of(sr)
+
+    def _target(self, plan: DiskPlan, vdi: Object, key: str) -> tuple[str, Object] | None:
+        """The storage repository that a disk is copied to."""
+        if self._wishes.storage == SHARED:
+            plan.problems.append(f"storage: shared: the destination does not see the volume {key}; use copy or auto")
+            return None
+        pool = self._mapped(vdi)
+        try:
+            found = self._destination.find_pool(pool)
+        except AnyvirtError as error:
+            plan.problems.append(f"on the destination: {error}; map the pool with pools")
+            return None
+        if not self._is_seen(found.ref):
+            plan.problems.append(f"the destination's host is not connected with the pool {pool!r}; map it with pools")
+            return None
+        return found.ref, found.record
+
+    def _mapped(self, vdi: Object) -> str:
+        name = str(self._facts.srs[vdi["SR"]]["name_label"])
+        return self._wishes.pools.get(name, name)
+
+    def _disk_problems(self, vm: Object, vdi: Object, key: str) -> Iterator[str]:
+        """What keeps a disk from being copied."""
+        if vdi["sharable"] or set(vdi["VBDs"]) - set(vm["VBDs"]):
+            yield f"the volume {key} is one that other machines use too, and cannot move with one of them"
+        if set(vdi["snapshots"]) - self._facts.of_snapshots:
+            yield f"the volume {key} has snapshots, which do not travel; delete them first"
+        if vdi.get("cbt_enabled"):
+            yield f"the volume {key} has changed block tracking on, for a backup; turn it off first"
+        if vdi["on_boot"] == "reset":
+            yield f"the volume {key} is reset at each start, and such volumes do not travel"
+
+    def _named_there(self, name: str) -> list[Object]:
+        return [found.record for found in self._destination.places().vdis([name])[name]]
+
+    def _plan_medium(self, plan: DiskPlan, vbd: Object, vdi: Object) -> None:
+        """Storage motion takes media out; those that the destination has are put in again."""
+        pool = self._mapped(vdi)
+        try:
+            self._destination.find_volume(vdi["name_label"], pool)
+        except AnyvirtError:
+            device = device_name(vbd["userdevice"])
+            plan.warnings.append(f"the medium in {device} is not on the destination, so the drive is empty there")
+        else:
+            plan.media[vbd["userdevice"]] = [pool, vdi["name_label"]]

@@ -1,0 +1,115 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The end of a migration on the source, and of one that was cut short on either end."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from ...errors import InstanceMigrating, InvalidPowerState
+from ...model import power_state
+from .instances import choose
+from .metadata import read_record, read_volume_record
+from .migrationjobs import job_of
+from .migrationmove import MigrationMoveMixin
+from .places import is_disk
+from .records import Object, state_of
+from .travels import Travel, read_travel
+
+
+class MigrationEndMixin(MigrationMoveMixin):
+    """Clearing up."""
+
+    def finish_source(self, name: str, keep_definition: bool = False, delete_volumes: str = "own") -> list[str]:
+        """As the contract says. The server leaves nothing but what belonged to an instance without being attached, and
+        a VM that it could not remove in the end. ``keep_definition`` is a problem of plans."""
+        if self.shares_pool:
+            return []
+        with self.guard(f"look up instance {name!r}", name):
+            vms = choose(self.find_vms([name]))
+        for vm in vms.values():
+            if read_travel(vm) is None:
+                return []
+            if state_of(vm) in power_state.ACTIVE:
+                raise InvalidPowerState(f"instance {name!r} is active on the source still, so it is not removed there")
+            return self.destroy(name, delete_volumes)
+        return self._remove_unattached(name)
+
+    def discard_migration(self, name: str) -> list[str]:
+        """As the contract says."""
+        with self.guard(f"look up instance {name!r}", name):
+            vms = choose(self.find_vms([name]))
+        for ref, vm in vms.items():
+            travel = read_travel(vm)
+            if travel is None:
+                continue
+            if job_of(vm) is not None:
+                raise InstanceMigrating(f"instance {name!r} is being moved at the moment; abort that first")
+            if travel.destination == self.own_identity() and not travel.within:
+                return self._remove_arriving(ref, vm)
+            removed = self._remove_copies_there(travel)
+            self.end_record(ref, name)
+            return removed
+        return []
+
+    # -- parts ------------------------------------------------------------------------------------------------------
+
+    def _remove_arriving(self, ref: str, vm: Object) -> list[str]:
+        """Remove what the server has made of an instance that did not come. It is never the only one."""
+        name = vm["name_label"]
+        if state_of(vm) in power_state.ACTIVE:
+            raise InvalidPowerState(f"instance {name!r} is active on the destination, so it is not removed there")
+        if self.partner is None or self.partner_vm(vm["uuid"]) is None:
+            raise InstanceMigrating(
+                f"nothing tells that instance {name!r} is anywhere else, so it is not removed; run the task with the "
+                "source that it came from"
+            )
+        with self.guard(f"look at the disks of instance {name!r}", name):
+            vbds = self.fetch_refs("VBD", vm["VBDs"])
+            vdis = self.fetch_refs("VDI", {vbd["VDI"] for vbd in vbds.values() if vbd["type"] == "Disk"})
+        own = {one: vdi for one, vdi in vdis.items() if not set(vdi["VBDs"]) - set(vm["VBDs"])}
+        self.destroy_vm(ref, name)
+        return [f"instance {name}", *self.delete_all(own)]
+
+    def _remove_copies_there(self, travel: Travel) -> list[str]:
+        """Remove copies that a migration has left at the destination when the way there was cut off: disks of the names
+        that it was to make, which were not there when it began, that nobody uses or has said anything about."""
+        partner = self.partner
+        if partner is None or not travel.made:
+            return []
+        names = {key.partition("/")[2] for key in travel.made}
+        partner.forget_places()
+        found = {
+            one.ref: one.record
+            for those in partner.places().vdis(names).values()
+            for one in those
+            if f"{partner.pool_of(one.record)}/{one.record['name_label']}" in travel.made
+            and not one.record["VBDs"]
+            and not one.record["other_config"]
+            and is_disk(one.record)
+        }
+        return partner.delete_all(found)
+
+    def _remove_unattached(self, name: str) -> list[str]:
+        """Seeds that waited for the next start of an instance that has gone to another pool."""
+        partner = self.partner
+        if partner is None:
+            return []
+        with partner.guard(f"look up instance {name!r}", name):
+            ids = self._record_ids(partner.find_vms([name]).values())
+        if not ids:
+            return []
+        with self.guard("look for what is left of it"):
+            left = {ref: vdi for ref, vdi in self.fetch("VDI").items() if not vdi["VBDs"] and _owner(vdi) in ids}
+        return self.delete_all(left)
+
+    @staticmethod
+    def _record_ids(vms: Collection[Object]) -> set[str]:
+        records = [read_record(vm) for vm in vms]
+        return {record.id for record in records if record is not None and record.id}
+
+
+def _owner(vdi: Object) -> str | None:
+    record = read_volume_record(vdi)
+    return None if record is None or vdi["is_a_snapshot"] else record.owner

@@ -1,0 +1,187 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Moving VMs: XenAPI's own tasks do it, and take back what they did when they fail.
+
+Within a pool, VM.pool_migrate moves a guest whose disks its new host sees. VM.migrate_send moves disks as well, also to
+another pool, where the server makes the VM anew and removes it here, as one step. A VM that is off and whose disks stay
+is moved by binding it to another host.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import Any
+
+from ...errors import InstanceMigrating, InvalidUri, MigrationFailed
+from ...model import power_state
+from ...model.migration import ABORT, COLD, LIVE, MigrationPlan, MigrationProgress, MigrationResult
+from ...undo import Undo, UndoStack
+from ..migration import MigrationDriver
+from ..oversight import Oversight
+from .arrivals import ArrivalMixin
+from .errors import code_of
+from .guests import NOT_YET
+from .migrationjobs import BETWEEN, WITHIN, Job, MigrationJobsMixin, job_of
+from .migrationplan import Route
+from .records import Object, state_of
+from .storage import GONE, MARKED_ALREADY
+from .transport import TransportError
+from .travels import TRAVEL, Travel, read_travel, travel_text
+
+_GUEST_BOOTS_S = 30.0
+"""How long a guest may take until its tools let it be moved."""
+_TOO_MANY = "TOO_MANY_STORAGE_MIGRATES"
+_AGAIN_S = 1.0
+
+
+class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
+    """The way of a VM from beginning to end."""
+
+    def begin_migration(self, plan: MigrationPlan) -> Undo:
+        """As the contract says.
+
+        Raises:
+            InstanceMigrating: somebody else has begun to move it.
+        """
+        route: Route = plan.private
+        name, ref = plan.name, route.ref
+        with self.guard(f"begin to move instance {name!r}", name):
+            try:
+                self.call("VM.add_to_other_config", ref, TRAVEL, travel_text(route.travel))
+            except self.api.library.Failure as failure:
+                if code_of(failure) != MARKED_ALREADY:
+                    raise
+                raise InstanceMigrating(
+                    f"instance {name!r} is being moved by somebody else, or that was cut short; run the task again"
+                ) from failure
+        return partial(self.end_record, ref, name)
+
+    def accept_instance(self, source: MigrationDriver, plan: MigrationPlan) -> Undo:
+        """As the contract says: the server makes all that is to be there by itself, but for security groups."""
+        route: Route = plan.private
+        if self.shares_pool or not route.groups:
+            return _nothing
+        here, there = self.get_security_groups(), source.get_security_groups()
+        with UndoStack() as done:
+            for group in route.groups:
+                if group not in here and group in there:
+                    undo = self.define_security_group(there[group])
+                    done.push(f"remove the security group {group} from the destination", undo)
+        return partial(done.take_back, f"what was prepared for {plan.name!r}")
+
+    def migrate_instance(
+        self, destination: MigrationDriver, plan: MigrationPlan, oversight: Oversight
+    ) -> MigrationResult:
+        """As the contract says."""
+        there = self.facing(destination)
+        began = time.monotonic()
+        ref, vm = self.lookup(plan.name)
+        travel = read_travel(vm)
+        if travel is None:
+            raise MigrationFailed(f"instance {plan.name!r} is not being moved: begin_migration has not been called")
+        job = job_of(vm)
+        try:
+            with self.guard(f"move instance {plan.name!r}", plan.name):
+                if job is not None:
+                    self.follow_job(ref, job, oversight)
+                elif plan.private is not None:
+                    self._move(plan.private, plan, oversight)
+        except MigrationFailed as error:
+            if not self._arrived(travel, ref, there):
+                raise
+            oversight.warnings.append(f"{plan.name}: it has arrived, and the server could not clear up: {error}")
+        if not self._arrived(travel, ref, there):
+            raise MigrationFailed(f"the migration of instance {plan.name!r} has ended, and it has not arrived")
+        self._settle(travel, ref, there)
+        return MigrationResult(total_ms=round((time.monotonic() - began) * 1000))
+
+    # -- moving -----------------------------------------------------------------------------------------------------
+
+    def _move(self, route: Route, plan: MigrationPlan, oversight: Oversight) -> None:
+        """Let the server do it, again while its guest only boots or the server has too much to do."""
+        is_copied = route.disks.is_moved or not route.travel.within
+        if plan.mode == COLD and not is_copied:
+            return
+        deadline = time.monotonic() + _GUEST_BOOTS_S
+        job = Job(BETWEEN if is_copied else WITHIN, "")
+        while True:
+            try:
+                self._run_job(job, self._parameters(route, plan.mode, is_copied), oversight)
+                return
+            except MigrationFailed as error:
+                code = code_of(error)
+                if code != _TOO_MANY and not (code in NOT_YET and time.monotonic() < deadline):
+                    raise
+            if oversight.heed(MigrationProgress("setup")) == ABORT:
+                raise oversight.aborted()
+            time.sleep(_AGAIN_S)
+
+    def _parameters(self, route: Route, mode: str, is_copied: bool) -> tuple[Any, ...]:
+        options = {"compress": "true"} if route.compress else {}
+        if not is_copied:
+            return (route.ref, route.host, {"live": "true", **options})
+        return (route.ref, self.send_token(route), mode == LIVE, route.disks.where, route.vif_map, options)
+
+    def _run_job(self, job: Job, parameters: tuple[Any, ...], oversight: Oversight) -> None:
+        task = self.start_task(f"VM.{job.operation}", *parameters)
+        try:
+            self.see_through(task, job, oversight)
+        except TransportError:
+            raise  # it goes on, and nobody is there to be told
+        except BaseException:
+            if not task.is_over:
+                self.cancel_task(task)
+            raise
+        finally:
+            if task.is_over:
+                self.tasks.forget(task)
+
+    # -- afterwards -------------------------------------------------------------------------------------------------
+
+    def _arrived(self, travel: Travel, ref: str, there: MigrationDriver) -> bool:
+        """Whether a VM is at the destination, or nothing keeps it from being there any more."""
+        vm = self._record_of(ref)
+        if not travel.within:
+            return vm is None and self.partner_vm(travel.vm) is not None
+        if vm is None:
+            return False
+        if travel.mode == COLD:
+            return self._are_disks_seen(vm)
+        return bool(self.partner is not None and vm["resident_on"] == self.partner.own_host())
+
+    def _are_disks_seen(self, vm: Object) -> bool:
+        """Whether the destination's host sees all disks of a VM that is off."""
+        partner = self.partner
+        if partner is None or state_of(vm) not in power_state.OFF:
+            return False
+        with self.guard("see where the disks are"):
+            vbds = self.fetch_refs("VBD", vm["VBDs"])
+            vdis = self.fetch_refs("VDI", {vbd["VDI"] for vbd in vbds.values() if vbd["type"] == "Disk"})
+        return all(partner.own_host() in partner.places().hosts_of(vdi["SR"]) for vdi in vdis.values())
+
+    def _record_of(self, ref: str) -> Object | None:
+        with self.guard("see where the instance is"):
+            return self.fetch_refs("VM", [ref]).get(ref)
+
+    def _settle(self, travel: Travel, ref: str, there: MigrationDriver) -> None:
+        if not isinstance(there, ArrivalMixin):
+            raise InvalidUri("dest: it is no XenServer")
+        with there.guard("look at what has arrived"):
+            new = ref if travel.within else there.call("VM.get_by_uuid", travel.vm)
+            vm = there.call("VM.get_record", new)
+        there.settle_arrived(new, vm)
+
+    def end_record(self, ref: str, name: str) -> None:
+        """Forget that a VM is being moved; fine when it is gone."""
+        with self.guard(f"end the migration of instance {name!r}", name):
+            try:
+                self.call("VM.remove_from_other_config", ref, TRAVEL)
+            except self.api.library.Failure as failure:
+                if code_of(failure) != GONE:
+                    raise
+
+
+def _nothing() -> None:
+    """Nothing was done."""

@@ -1,0 +1,150 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which instances each end of a migration shows, where one end is a host of a pool.
+
+A VM that is active is where its host is. One that is off is where it is to start: at the host of its affinity, or at
+the only one that has its disks. One that can start anywhere belongs to no host; a source that is asked for it by its
+name has it all the same, since otherwise nobody could move it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ...errors import InstanceNotFound, InvalidUri
+from ...model import power_state
+from ..migration import MigrationDriver
+from ..uri import ConnectionOptions
+from .errors import code_of
+from .records import NULL, Object, Objects, state_of
+from .storagedriver import XenApiStorageDriver
+from .travels import read_travel
+
+
+class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
+    """One end of a migration.
+
+    Attributes:
+        partner: The other one, once they face each other.
+        is_destination: This one takes the instances.
+    """
+
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self.partner: MigrationScopeMixin | None = None
+        self.is_destination = False
+        self._own_host: str | None = None
+        self._known_pool: str | None = None
+        self.scope = self._those_here
+        self.remaining = self._is_at_partner
+
+    def face(self, destination: MigrationDriver) -> None:
+        """As the contract says."""
+        if not isinstance(destination, MigrationScopeMixin):
+            return
+        if self.pool_uuid() == destination.pool_uuid() and destination.own_host() in (None, self.own_host()):
+            raise InvalidUri(
+                "dest: it is the pool in which uri is, or the same host of it; name another host, like "
+                f"{destination.options.uri.partition('?')[0]}?host=NAME"
+            )
+        self.partner, destination.partner = destination, self
+        self.is_destination, destination.is_destination = False, True
+
+    @property
+    def shares_pool(self) -> bool:
+        """Whether the other end is in the same pool."""
+        return self.partner is not None and self.partner.pool_uuid() == self.pool_uuid()
+
+    def own_host(self) -> str | None:
+        """The reference of the host that this end is; None for a whole pool."""
+        if self._own_host is None:
+            chosen = self.chosen_host()
+            self._own_host = NULL if chosen is None else chosen[0]
+        return None if self._own_host == NULL else self._own_host
+
+    def pool_uuid(self) -> str:
+        """The pool's identity."""
+        if self._known_pool is None:
+            with self.guard("read the pool"):
+                self._known_pool = str(self.pool()[1]["uuid"])
+        return self._known_pool
+
+    def partner_vm(self, uuid: str) -> Object | None:
+        """The VM of this uuid at the other end of a migration between pools; None where there is none."""
+        partner = self.partner
+        if partner is None:
+            return None
+        with partner.guard("see whether the other pool has the instance"):
+            try:
+                vm: Object = partner.call("VM.get_record", partner.call("VM.get_by_uuid", uuid))
+            except partner.api.library.Failure as failure:
+                if code_of(failure) not in ("UUID_INVALID", "HANDLE_INVALID"):
+                    raise
+                return None
+        return vm
+
+    def require_here(self, name: str) -> tuple[str, Object]:
+        """The VM's reference and record, if it moves or has moved; InstanceNotFound where nothing is known of that."""
+        ref, vm = self.lookup(name)
+        if read_travel(vm) is None:
+            raise InstanceNotFound(name)
+        return ref, vm
+
+    # -- who is where -----------------------------------------------------------------------------------------------
+
+    def _is_at_partner(self, vm: Object) -> bool:
+        """Whether a VM that came from another pool is there still; so it is as long as nobody has looked."""
+        return self.partner is None or self.partner_vm(vm["uuid"]) is not None
+
+    def _those_here(self, vms: Objects, by_name: bool) -> Objects:
+        """Those of a pool's VMs that this end shows."""
+        own = self.own_host()
+        theirs = self.partner.own_host() if self.partner is not None and self.shares_pool else None
+        if own is None and (theirs is None or self.is_destination):
+            return vms
+        homes = self.homes(vms)
+        if own is None:
+            return {ref: vm for ref, vm in vms.items() if homes[ref] != theirs}
+        return {
+            ref: vm
+            for ref, vm in vms.items()
+            if homes[ref] == own or (homes[ref] is None and self._adopts(vm, by_name))
+        }
+
+    def _adopts(self, vm: Object, by_name: bool) -> bool:
+        """Whether a VM that belongs to no host is shown here."""
+        travel = read_travel(vm)
+        if travel is not None:
+            ends = (travel.source,) if travel.within else (travel.source, travel.destination)
+            if self.own_identity() in ends:
+                return True
+        return by_name and not self.is_destination
+
+    def homes(self, vms: Objects) -> Mapping[str, str | None]:
+        """The host of each VM; None where it belongs to none."""
+        homes: dict[str, str | None] = {}
+        hosts = self.places().hosts
+        free = []
+        for ref, vm in vms.items():
+            home = vm["resident_on"] if state_of(vm) in power_state.ACTIVE else vm["affinity"]
+            homes[ref] = home if home in hosts else None
+            if home not in hosts:
+                free.append(ref)
+        if free:
+            homes.update(self._homes_of_disks(free))
+        return homes
+
+    def _homes_of_disks(self, free: list[str]) -> dict[str, str | None]:
+        with self.guard("see which hosts have the instances' disks"):
+            vbds = self.fetch_devices("VBD", free)
+            vdis = self.fetch_refs("VDI", {vbd["VDI"] for those in vbds.values() for vbd in those})
+        places = self.places()
+        homes: dict[str, str | None] = {}
+        for ref, those in vbds.items():
+            hosts = set(places.hosts)
+            for vbd in those:
+                if vbd["type"] == "Disk" and vbd["VDI"] in vdis:
+                    hosts &= places.hosts_of(vdis[vbd["VDI"]]["SR"])
+            homes[ref] = next(iter(hosts)) if len(hosts) == 1 else None
+        return homes
