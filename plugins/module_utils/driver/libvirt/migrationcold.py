@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 from ...errors import MigrationFailed
 from ...model.migration import MigrationPlan, MigrationProgress, MigrationResult
 from ...model.units import MIB
+from ...transfer.ahead import read_ahead
 from ...transfer.content import PIECE_BYTES, Hole, Segment
 from ...undo import UndoStack
 from ..oversight import Oversight
 from .migrationdiskplans import MigrationDiskPlansMixin
 from .migrationdisks import DiskCopy, DiskPlan
+from .migrationvolumes import Passing
 from .qcow2table import with_backing
 
 if TYPE_CHECKING:
@@ -50,21 +52,26 @@ class ColdCopyMixin(MigrationDiskPlansMixin):
             total = sum(self.length_of(original) for original in originals)
             watch = _Watch(oversight, total, plan.wishes.bandwidth_mib_s)
             for copy, original in zip(copies, originals):
-                destination.receive_copy(copy, watch.over(self.receive(original)))
+                with read_ahead(self.receive(original)) as segments:
+                    destination.receive_copy(copy, watch.over(segments), watch.beside)
             passing.take_back("the passing copies of volumes")
         with UndoStack() as done:
             for path, size_bytes in disks.growths.values():
                 self._grow_shared(path, size_bytes, done)
         return MigrationResult(total_ms=int((time.monotonic() - began) * 1000), disk_bytes=watch.sent)
 
-    def receive_copy(self, copy: DiskCopy, segments: Iterable[Segment]) -> None:
-        """On the destination: fill a volume that was made for it."""
+    def receive_copy(self, copy: DiskCopy, segments: Iterable[Segment], beside: Passing) -> None:
+        """On the destination: fill a volume that was made for it.
+
+        Args:
+            beside: What is read again, to compare it, passes through it.
+        """
         if copy.backing is not None:
             segments = _leaning_on(segments, copy.backing.path)
         with self.guard(f"look up the volume {str(copy.destination)!r}"):
             pool = self.conn.storagePoolLookupByName(copy.destination.pool)
             made = pool.storageVolLookupByName(copy.destination.name)
-        self.fill_from(segments, made, copy)
+        self.fill_from(segments, made, copy, beside)
         if copy.grow_to_bytes is not None:
             self.look_again(pool)
             with self.guard(f"grow the volume {str(copy.destination)!r}"):
@@ -121,12 +128,26 @@ class _Watch:
             else:
                 self._done += len(segment)
                 self.sent += len(segment)
-            now = time.monotonic()
-            if now - self._told >= _TELL_EVERY_S:
-                self._told = now
-                self._tell(now - self._began)
+            now = self._tell_now_and_then()
             if self._rate is not None:
                 time.sleep(max(0.0, self._began + self.sent / self._rate - now))
+
+    def beside(self, segments: Iterable[Segment]) -> Iterator[Segment]:
+        """Segments that do not count.
+
+        Raises:
+            MigrationAborted, TimeoutExpired: it is to stop.
+        """
+        for segment in segments:
+            yield segment
+            self._tell_now_and_then()
+
+    def _tell_now_and_then(self) -> float:
+        now = time.monotonic()
+        if now - self._told >= _TELL_EVERY_S:
+            self._told = now
+            self._tell(now - self._began)
+        return now
 
     def _tell(self, elapsed_s: float) -> None:
         done = min(self._done, self._total)

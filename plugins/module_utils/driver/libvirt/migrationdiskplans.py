@@ -25,7 +25,7 @@ from .volumerecord import VOLUME_SUFFIX, Payload
 from .volumexml import Backing
 
 _FORMATS = (QCOW2, RAW)
-_NETWORK = "network"
+_NETWORK, _MOUNT = "network", "mount"
 _HOSTS_OWN = ("nvme", "vhostuser", "vhostvdpa", "dir")
 """Types of disks whose data is a device or a folder of the host."""
 
@@ -104,9 +104,22 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             device = attribute_of(element, "target", "dev") or ""
             disk = _Disk(domain.name, element, device, self._data_of(element), mode, wanted.get(device))
             self._plan_disk(trip, domain, disk, plan)
+        for folder in domain.root.iterfind("devices/filesystem"):
+            if folder.get("type", _MOUNT) == _MOUNT:
+                self._plan_folder(trip, attribute_of(folder, "source", "dir") or "", plan)
         if mode == LIVE:
             _even_out(plan)
         return plan
+
+    def _plan_folder(self, trip: _Trip, path: str, plan: DiskPlan) -> None:
+        """A folder of the host is never copied."""
+        verdict = trip.storage.folder_verdict(path)
+        if verdict == APART:
+            plan.problems.append(f"there is no folder {path!r} on the destination, which it needs; copy it there first")
+        elif verdict == UNCLEAR:
+            plan.warnings.append(
+                f"the folder {path!r} of the destination is another one; what the instance needs has to be in there"
+            )
 
     def _data_of(self, element: Element) -> str | None:
         source = element.find("source")

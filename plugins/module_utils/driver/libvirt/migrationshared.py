@@ -180,6 +180,10 @@ class SharedStorage:
             verdicts.append(verdict)
         return Sight(UNCLEAR if UNCLEAR in verdicts else APART, path)
 
+    def folder_verdict(self, path: str) -> str:
+        """The same of a folder, which is only looked at."""
+        return self._by_stamps(path.rstrip("/"), path.rstrip("/"))
+
     def _by_pool(self, path: str) -> Sight | None:
         """By the nature of the pool that it is in; None where that says nothing."""
         volume = self._source.volume_handle(path)

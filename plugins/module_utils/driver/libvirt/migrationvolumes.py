@@ -10,7 +10,8 @@ for which migration it is. So nothing but what a migration made is removed when 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from contextlib import closing
+from typing import TYPE_CHECKING, Callable
 
 from ...errors import AlreadyExists, ChecksumMismatch
 from ...model.storage import VolumeKey
@@ -31,6 +32,10 @@ from .volumexml import volume_document
 
 if TYPE_CHECKING:
     import libvirt
+
+
+Passing = Callable[[Iterable[Segment]], Iterator[Segment]]
+"""What lets data pass, and looks at them."""
 
 
 class MigrationVolumesMixin(SharedStorageMixin):
@@ -80,11 +85,13 @@ class MigrationVolumesMixin(SharedStorageMixin):
             removed.append(f"volume {view.name}/{name}")
         return removed
 
-    def fill_from(self, segments: Iterable[Segment], made: libvirt.virStorageVol, copy: DiskCopy) -> int:
-        """Fill a volume that was made here with what comes from elsewhere, and look at what has arrived.
+    def fill_from(
+        self, segments: Iterable[Segment], made: libvirt.virStorageVol, copy: DiskCopy, beside: Passing = iter
+    ) -> None:
+        """Fill a volume that was made here with what comes from elsewhere, and compare what has arrived.
 
-        Returns:
-            How many bytes there were, holes included.
+        Args:
+            beside: What has arrived passes through it.
 
         Raises:
             ChecksumMismatch: something else is there now than came.
@@ -95,11 +102,11 @@ class MigrationVolumesMixin(SharedStorageMixin):
             if copy.format == QCOW2 and has_files:
                 coming = over_fresh(iter(coming))
             length = self.send(made, coming, sparse=has_files)
-            for segment in _first(self.receive(made, sparse=has_files), length):
-                arrived.add(segment)
+            with closing(self.receive(made, sparse=has_files)) as there:
+                for segment in beside(_first(there, length)):
+                    arrived.add(segment)
             if sent.end() != arrived.end():
-                raise ChecksumMismatch(f"the volume {str(copy.destination)!r} is not what was sent")
-        return length
+                raise ChecksumMismatch(f"what arrived in the volume {str(copy.destination)!r} is not what was sent")
 
     def _make_arriving(self, copy: DiskCopy, migration: str, done: UndoStack) -> libvirt.virStorageVol:
         pool, name = copy.destination

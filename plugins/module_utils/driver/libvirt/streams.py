@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TYPE_CHECKING
 
 from ...transfer.content import Hole, Segment
@@ -71,7 +71,7 @@ class StreamsMixin(FoldersMixin):
 
     def receive(
         self, volume: libvirt.virStorageVol, meter: Meter | None = None, sparse: bool = True
-    ) -> Iterator[Segment]:
+    ) -> Generator[Segment, None, None]:
         """All that is in a volume; without ``sparse`` its holes come as zeros."""
         with self.guard("read a volume"), unhurried():
             stream, sparse = self._open_stream(volume, "DOWNLOAD", sparse)
