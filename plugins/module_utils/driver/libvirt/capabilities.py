@@ -18,9 +18,7 @@ from ..capabilities import (
     Support,
 )
 
-_PLANNED: Capabilities = dict.fromkeys(
-    (*STORAGE_FEATURES, *MIGRATION_FEATURES, "resize_revertible", "guest_operations"), LATER
-)
+_PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, *MIGRATION_FEATURES, "guest_operations"), LATER)
 
 _ON_THE_HOST = Support(True, "where the module runs on the hypervisor's host itself")
 _FIREWALL: Capabilities = {
@@ -47,6 +45,9 @@ _QEMU: Capabilities = {
     **_PLANNED,
     **_STORAGE,
     **_FIREWALL,
+    "resize_revertible": Support(
+        True, "with snapshots if all disks are qcow2, otherwise with copies; not encrypted disks"
+    ),
     "volume_snapshots": Support(True, "of qcow2 volumes, while the instances that use them are stopped"),
     **dict.fromkeys(("attach", "cdrom_media", "disk_tuning", "io_limits"), YES),
     "attach_live": Support(True, "on the buses virtio, scsi and usb"),
@@ -80,6 +81,7 @@ _LXC: Capabilities = {
     **_PLANNED,
     **_STORAGE,
     **_FIREWALL,
+    "resize_revertible": YES,
     **dict.fromkeys(("attach", "attach_live", "cdrom_media", "disk_tuning", "io_limits"), _NO_DISKS),
     "image": Support(False, "a container's root is a folder: give it with libvirt.xml as a <filesystem>"),
     "existing_volume": Support(False, "a container's root is a folder: give it with libvirt.xml as a <filesystem>"),
@@ -135,6 +137,7 @@ _XEN: Capabilities = {
     **_PLANNED,
     **_STORAGE,
     **dict.fromkeys(FIREWALL_FEATURES, _NO_FIREWALL),
+    "resize_revertible": Support(True, "with whole copies of the disks that grow; not encrypted ones"),
     "attach": YES,
     "attach_live": Support(True, "on the bus xen, of guests that were started with a disk"),
     "cdrom_media": Support(True, "of HVM guests, not tried on a real one yet; PV and PVH guests have no CD drives"),

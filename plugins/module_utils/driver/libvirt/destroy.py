@@ -18,6 +18,7 @@ from .errors import INVALID_ARG, NO_DOMAIN, NO_SUPPORT, OPERATION_INVALID, code_
 from .filtering import FilteringMixin
 from .logs import LogsMixin
 from .remains import RemainsMixin
+from .resizenotes import ResizeNotesMixin
 from .uses import Volume
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _UNDEFINE_FLAGS = {
 """What may hang on a domain and is to go with it; the newest flags last, since older daemons refuse those."""
 
 
-class DestroyMixin(LogsMixin, RemainsMixin, FilteringMixin):
+class DestroyMixin(LogsMixin, RemainsMixin, ResizeNotesMixin, FilteringMixin):
     """The end of instances."""
 
     def destroy(self, name: str, delete_volumes: str = OWN) -> list[str]:
@@ -61,6 +62,7 @@ class DestroyMixin(LogsMixin, RemainsMixin, FilteringMixin):
             self.refresh_members_of(domain)
             if self.has_console_log(domain):
                 self.remove_console_log(name)  # here, since nothing would tell of it after the domain
+            self.clear_resize(handle, domain)
             self.undefine(name, handle)
         self.forget(name)
         try:

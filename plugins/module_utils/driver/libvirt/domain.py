@@ -151,6 +151,7 @@ class Domain:
             hypervisor=self.extras(),
             unfinished=record.unfinished,
             migration=None if record.moving is None else record.moving.migration,
+            resize=record.resize,
         )
 
     def _nics(self) -> list[Nic]:

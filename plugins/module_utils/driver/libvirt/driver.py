@@ -8,10 +8,10 @@ from __future__ import annotations
 from ..capabilities import Capabilities
 from .capabilities import CAPABILITIES
 from .power import PowerMixin
-from .update import UpdateMixin
+from .revertible import RevertibleMixin
 
 
-class LibvirtDriver(UpdateMixin, PowerMixin):
+class LibvirtDriver(RevertibleMixin, PowerMixin):
     """``qemu:``, ``lxc:`` and ``xen:`` URIs, with all the transports that libvirt has."""
 
     @property

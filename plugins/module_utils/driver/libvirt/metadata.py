@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from xml.etree.ElementTree import Element, SubElement, register_namespace, tostring
 
 from ...model.flavor import Flavor
+from ...model.resize import ResizeRecord
 from .filterrecord import FilterRecord, filter_element, read_filter_record
 from .migrationrecord import MovingRecord, moving_element, read_moving_record
+from .resizerecord import read_resize_record, resize_element
 
 NAMESPACE = "urn:anyvirt:compute:1"
 PREFIX = "anyvirt"
@@ -68,6 +70,7 @@ class Record:
     unfinished: bool = False
     filtering: FilterRecord = field(default_factory=FilterRecord)
     moving: MovingRecord | None = None
+    resize: ResizeRecord | None = None
 
     def owns(self, device: str | None) -> OwnedVolume | None:
         """The owned volume behind a disk."""
@@ -104,6 +107,7 @@ def read_record(domain: Element) -> Record:
         unfinished=root.get("unfinished") == "yes",
         filtering=read_filter_record(root, NAMESPACE),
         moving=read_moving_record(root, NAMESPACE),
+        resize=read_resize_record(root, NAMESPACE),
     )
 
 
@@ -152,6 +156,8 @@ def _to_element(record: Record) -> Element:
         root.append(filter_element(record.filtering, NAMESPACE))
     if record.moving is not None:
         root.append(moving_element(record.moving, NAMESPACE))
+    if record.resize is not None:
+        root.append(resize_element(record.resize, NAMESPACE))
     return root
 
 

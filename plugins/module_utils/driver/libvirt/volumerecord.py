@@ -26,7 +26,9 @@ PART_SUFFIX = ".anyvirt-part"
 """Of a passing volume, which another volume is made from."""
 REMOVAL_SUFFIX = ".anyvirt-removing"
 """Of a note about an instance that is being removed."""
-_HIDDEN = (VOLUME_SUFFIX, IMAGE_SUFFIX, PART_SUFFIX, REMOVAL_SUFFIX)
+KEPT_SUFFIX = ".anyvirt-kept"
+"""Of a copy that is kept of a volume, so that a resize can be taken back."""
+_HIDDEN = (VOLUME_SUFFIX, IMAGE_SUFFIX, PART_SUFFIX, REMOVAL_SUFFIX, KEPT_SUFFIX)
 
 _MAGIC = b"anyvirt record 1\n"
 _MOST_BYTES = 1 << 16
