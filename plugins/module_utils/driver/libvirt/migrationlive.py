@@ -28,7 +28,7 @@ from .domain import Domain
 from .errors import NO_DOMAIN, OPERATION_ABORTED, OPERATION_INVALID, code_of, translate
 from .migrationend import MigrationEndMixin
 from .migrationjobs import SHUTOFF, read_result
-from .migrationparameters import live_flags, live_parameters
+from .migrationparameters import is_peer_to_peer, live_flags, live_parameters
 from .migrationplan import LibvirtPlan, MigrationPlansMixin
 from .states import to_power_state
 
@@ -96,7 +96,7 @@ class _Run:
 
         def migrate() -> None:
             try:
-                if flags & library.VIR_MIGRATE_PEER2PEER:
+                if is_peer_to_peer(wishes):
                     peer = wishes.peer_uri or self._destination.options.uri
                     self._handle.migrateToURI3(peer, parameters, flags)
                 else:
@@ -153,7 +153,7 @@ class _Run:
             if progress.phase == words.POST_COPY:
                 self._done.add(words.POST_COPY)
             self._wanted = self._oversight.heed(progress) or self._wanted
-            if self._wanted is None and self._plan.wishes.manager == words.CLIENT and self._lost_destination():
+            if self._wanted is None and self._lost_destination():
                 self._is_cut_off, self._wanted = True, words.ABORT
             if self._wanted is not None and self._do(self._wanted):
                 self._wanted = None
@@ -163,8 +163,11 @@ class _Run:
             # What libvirt's own call says about it tells more.
 
     def _lost_destination(self) -> bool:
-        """libvirt does not look whether the destination's daemon is there before it is time to end."""
-        return self._outcome is not None and not self._destination.conn.isAlive()
+        """Whether the destination's daemon is gone. libvirt does not look before it is time to end; where the source's
+        daemon talks to it by itself, it does."""
+        if self._outcome is None or is_peer_to_peer(self._plan.wishes):
+            return False
+        return not self._destination.conn.isAlive()
 
     def _do(self, what: str) -> bool:
         """Whether it could be done; otherwise it is too early, or too late."""

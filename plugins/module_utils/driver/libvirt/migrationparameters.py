@@ -13,6 +13,11 @@ from ..uri import ConnectionOptions
 from .migrationdisks import DiskPlan, is_incremental, live_copies
 
 
+def is_peer_to_peer(wishes: MigrationWishes) -> bool:
+    """Whether the source's daemon talks to the destination's by itself."""
+    return wishes.manager == SOURCE or wishes.transport == TUNNELLED
+
+
 def live_flags(library: Any, wishes: MigrationWishes, disks: DiskPlan, kind: str) -> int:
     """The virDomainMigrateFlags.
 
@@ -20,10 +25,10 @@ def live_flags(library: Any, wishes: MigrationWishes, disks: DiskPlan, kind: str
     What libvirt calls unsafe was looked at when the migration was planned, with better means.
     """
     flags = library.VIR_MIGRATE_LIVE
-    if wishes.manager == SOURCE:
+    if is_peer_to_peer(wishes):
         flags |= library.VIR_MIGRATE_PEER2PEER
     if wishes.transport == TUNNELLED:
-        flags |= library.VIR_MIGRATE_PEER2PEER | library.VIR_MIGRATE_TUNNELLED
+        flags |= library.VIR_MIGRATE_TUNNELLED
     if kind != "qemu":
         return int(flags)
     wants_post_copy = wishes.post_copy or (wishes.timeout_s is not None and wishes.on_timeout == POST_COPY)

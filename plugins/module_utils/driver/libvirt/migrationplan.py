@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, tostring
 
 from ...errors import IncompatibleCpu, Unsupported
 from ...model.instance import Instance
-from ...model.migration import CLIENT, LIVE, MigrationPlan, MigrationWishes
+from ...model.migration import LIVE, MigrationPlan, MigrationWishes
 from ..migration import MigrationDriver
 from ..migrationchecks import (
     group_problems,
@@ -32,6 +32,7 @@ from .migrationcold import ColdCopyMixin
 from .migrationdevices import local_folders, lost_writes, stationary_parts
 from .migrationdisks import DiskPlan, live_copies, redirect
 from .migrationjobs import MigrationJobsMixin
+from .migrationparameters import is_peer_to_peer
 from .migrationxen import live_problems
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
             plans[name] = plan
         for name, problems in room_problems(destination, instances, plans).items():
             plans[name].problems += problems
+        for plan in plans.values():
+            plan.problems = list(dict.fromkeys(plan.problems))  # some things are seen from two sides
         return plans
 
     def _examine(self, destination: MigrationPlansMixin, plan: MigrationPlan) -> list[str]:
@@ -135,7 +138,8 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
                 private.snapshots = self.snapshots_of(handle)
             active = bool(handle.isActive())
             running = Domain.parse(handle.XMLDesc(self.migratable)) if active and plan.mode == LIVE else None
-        if private.snapshots and private.disks.copies:
+        loses_snapshots = plan.mode == LIVE or any(copy.is_flattened for copy in private.disks.copies)
+        if private.snapshots and private.disks.copies and loses_snapshots:
             problems.append("it has snapshots, which are not copied with its disks; delete them or share its storage")
         if running is not None:
             problems += [f"{problem}; move it cold" for problem in stationary_parts(running.root)]
@@ -219,7 +223,7 @@ def _record_problems(instance: Instance) -> list[str]:
 
 def _way_problems(destination: MigrationDriver, wishes: MigrationWishes, mode: str) -> list[str]:
     """Why the source's daemon cannot reach the destination's."""
-    if mode != LIVE or wishes.manager == CLIENT or wishes.peer_uri is not None:
+    if mode != LIVE or not is_peer_to_peer(wishes) or wishes.peer_uri is not None:
         return []
     if destination.options.split().hostname is None:
         here = "which is an address of this machine only; say with peer_uri how it can"
