@@ -54,6 +54,10 @@ def mode_for(driver: ComputeDriver, instance: Instance, wishes: MigrationWishes,
 def state_problems(instance: Instance, mode: str) -> list[str]:
     """Why an instance cannot be moved as it is."""
     state = instance.power_state
+    if instance.unfinished:
+        return ["it is unfinished: its spawn was cut short; remove it and make it again"]
+    if instance.resize is not None:
+        return ["a resize waits to be confirmed, and what was kept for it is not moved; confirm or revert it first"]
     if state == power_state.SUSPENDED:
         return ["it is suspended, and its saved memory is not moved; resume it or power it off first"]
     if mode == words.LIVE and state not in power_state.ACTIVE:

@@ -16,6 +16,7 @@ from typing import Any
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake import dial
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.core import DEFAULT_HOST
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Console, Instance
 from contract.platforms.base import Platform, Snapshot
 from contract.platforms.calls import Call, Calls, Record
@@ -53,14 +54,20 @@ class FakePlatform(Platform):
     image = "/images/cirros.qcow2"
     boot_timeout_s = 5.0
 
-    def __init__(self) -> None:
+    def __init__(self, neighbour: FakePlatform | None = None) -> None:
         super().__init__()
-        self.folder = Path(tempfile.mkdtemp(prefix="anyvirt-contract-"))
-        self.uri = f"fake://{self.folder}"
+        self._neighbour = neighbour
+        self.folder: Path = neighbour.folder if neighbour else Path(tempfile.mkdtemp(prefix="anyvirt-contract-"))
+        self.host: str = f"{neighbour.host}-partner" if neighbour else DEFAULT_HOST
+        self.uri = f"fake://{self.folder}?host={self.host}" if neighbour else f"fake://{self.folder}"
         self.calls = FakeCalls(self)
-        self.storage = FakeStorage(self.folder)
+        self.storage = FakeStorage(self.folder, self.host)
         self._orders: dict[str, Any] = {}
         self._write_orders(self._orders)
+
+    def make_partner(self) -> FakePlatform:
+        """Another host below the same folder."""
+        return FakePlatform(self)
 
     def small(self, name: str, **over: Any) -> Instance:
         fields: dict[str, Any] = {"memory_mb": 96, "vcpus": 1, "console": Console(serial=True)}
@@ -88,7 +95,8 @@ class FakePlatform(Platform):
         }
 
     def volumes(self) -> set[str]:
-        return {path.name.removesuffix(".json") for path in self.folder.rglob("volumes/*/*.json")}
+        own = self.folder / "hosts" / self.host
+        return {path.name.removesuffix(".json") for path in own.rglob("volumes/*/*.json")}
 
     def cleanup_pools(self) -> None:
         for path in self.folder.rglob("pools/on-demand.json"):
@@ -97,7 +105,7 @@ class FakePlatform(Platform):
                 path.parent.rmdir()
 
     def disturb_filters(self, name: str) -> None:
-        dial.flush_filters(str(self.folder), name)
+        dial.flush_filters(str(self.folder), name, self.host)
 
     def give_bridged_address(self, name: str) -> None:
         """Its guests have one on each NIC."""
@@ -120,6 +128,9 @@ class FakePlatform(Platform):
         self._write_orders(self._orders)
 
     def remove_everything(self, but: set[str]) -> None:
+        if self._neighbour is not None and not but:
+            shutil.rmtree(self.folder / "hosts" / self.host, ignore_errors=True)
+            return
         if not but:
             for path in self.folder.iterdir():
                 if path.is_dir():
@@ -132,7 +143,8 @@ class FakePlatform(Platform):
                 driver.destroy(name)
 
     def stop(self) -> None:
-        shutil.rmtree(self.folder)
+        if self._neighbour is None:
+            shutil.rmtree(self.folder)
 
 
 def _content(path: Path) -> str:

@@ -17,18 +17,19 @@ _SMALL_POOL = "small"
 class FakeStorage(StorageSide):
     """Pools are records, and so are volumes, with a file for the data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, host: str) -> None:
         self._root = str(folder)
+        self._host = host
 
     def new_pool(self, name: str) -> Pool:
         return Pool(name, kind=DIR, path=f"/pools/{name}")
 
     def make_small_pool(self) -> str:
-        dial.write_host(self._root, pools={"default": {}, _SMALL_POOL: {"size": self.room_bytes}})
+        dial.write_host(self._root, self._host, pools={"default": {}, _SMALL_POOL: {"size": self.room_bytes}})
         return _SMALL_POOL
 
     def fill(self, key: VolumeKey, byte: int, offset: int, length: int) -> None:
-        dial.write_volume(self._root, key, offset, bytes([byte]) * length)
+        dial.write_volume(self._root, key, offset, bytes([byte]) * length, self._host)
 
     def data(self, key: VolumeKey) -> bytes:
-        return dial.read_volume(self._root, key)
+        return dial.read_volume(self._root, key, self._host)

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote
 
 from ...errors import HypervisorUnavailable, InstanceMigrating, InstanceNotFound, InvalidUri, PermissionDenied
 from ...model import power_state
-from ...model.migration import COLD, DEPARTED, INCOMING, OUTGOING
+from ...model.migration import DEPARTED, OUTGOING
 from ..base import ComputeDriver
 from ..uri import ConnectionOptions
 from . import filters
@@ -106,10 +106,25 @@ class FakeCore(ComputeDriver):
         self._enter(operation, instance)
         with self._store.writing() as changes:  # pylint: disable=contextmanager-generator-missing-cleanup
             if instance is not None and operation in _NOT_ON_THE_WAY:
-                _require_at_home(changes, operation, instance)
+                self._require_at_home(changes, operation, instance)
             yield changes
             filters.follow(changes, self.look_at)
         self._faults.befall(operation, instance, AFTER)
+
+    def _require_at_home(self, view: View, operation: str, instance: str) -> None:
+        """Raise InstanceMigrating when the instance is on its way to another host, lives there, or has not yet come
+        from there."""
+        record = view.get(INSTANCES, instance) if is_file_name(instance) else None
+        if record is None or "migration" not in record:
+            return
+        migration = record["migration"]
+        peer = migration["peer"]
+        if migration["phase"] == DEPARTED:
+            raise InstanceMigrating(f"instance {instance!r} lives on {peer}; what is here is only its definition")
+        if migration["direction"] == OUTGOING:
+            raise InstanceMigrating(f"instance {instance!r} is being moved to {peer}; run virt_migrate again")
+        if operation == "start" and "arrival" in self.look_at(record)[0]:
+            raise InstanceMigrating(f"instance {instance!r} is still on {peer}; run virt_migrate again")
 
     def _step(self, operation: str) -> None:
         """Carry out an operation that touches no records."""
@@ -153,19 +168,6 @@ class FakeCore(ComputeDriver):
     def _instances(self, view: View) -> dict[str, tuple[Record, Look]]:
         """All instances by name."""
         return {name: self.look_at(record) for name, record in view.all(INSTANCES).items()}
-
-
-def _require_at_home(view: View, operation: str, instance: str) -> None:
-    """Raise InstanceMigrating when the instance is on its way to another host, or has gone there."""
-    record = view.get(INSTANCES, instance) if is_file_name(instance) else None
-    migration = record.get("migration") if record is not None else None
-    if migration is None or (operation == "start" and migration["direction"] == INCOMING and migration["mode"] == COLD):
-        return
-    peer = migration["peer"]
-    if migration["phase"] == DEPARTED:
-        raise InstanceMigrating(f"instance {instance!r} lives on {peer}; what is here is only its definition")
-    way = "to" if migration["direction"] == OUTGOING else "from"
-    raise InstanceMigrating(f"instance {instance!r} is being moved {way} {peer}; run virt_migrate again to end that")
 
 
 def host_folder(root: str, host: str) -> str:

@@ -48,8 +48,6 @@ class MigrationEndsMixin(MigrationPartsMixin):
                 raise InvalidPowerState(
                     f"instance {name!r} is {power_state.name(seen.state)}, and cannot be moved live"
                 )
-            if plan.mode == COLD and seen.state not in power_state.OFF:
-                raise InvalidPowerState(f"instance {name!r} is {power_state.name(seen.state)}; power it off first")
             changes.put(INSTANCES, name, {**record, "migration": to_record(plan.record)})
         return lambda: self._take_back_begin(plan)
 
@@ -127,6 +125,8 @@ class MigrationEndsMixin(MigrationPartsMixin):
             return []
         if found[0]["migration"]["phase"] != DEPARTED:
             self._require_gone(*found)
+        elif keep_definition:
+            return []
         self._settle_there(found[0])
         removed: list[str] = []
         with self._write("migration_leave", name) as changes:

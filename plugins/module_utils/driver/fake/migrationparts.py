@@ -11,7 +11,6 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from ...errors import AnyvirtError, MigrationFailed, Unsupported
-from ...model.instance import Instance
 from ...model.migration import COLD, LIVE, MOVED, DiskMove, MigrationPlan, MigrationRecord, MigrationWishes
 from ..migration import MigrationDriver
 from ..migrationchecks import COPIED
@@ -21,13 +20,9 @@ from .firewall import FirewallMixin
 from .guest import Look
 from .migrationcopy import CopyMixin
 from .migrationjobs import CARRIED, Job, read_job
-from .records import plain
 from .storagedriver import FakeStorageDriver
 from .store import GROUPS, INSTANCES, VOLUMES, Record
 from .volumerecords import DATA
-
-_RESIZED = ("memory_mb", "max_memory_mb", "vcpus", "max_vcpus", "flavor")
-"""Options that an instance may have other values of on its destination."""
 
 
 class Parts(NamedTuple):
@@ -126,16 +121,7 @@ def as_fake(driver: MigrationDriver) -> MigrationPartsMixin:
 
 def arriving_record(record: Record, plan: MigrationPlan, source_folder: str) -> Record:
     """The destination's record of an instance that is to come, but for its ``migration``."""
-    wanted: Instance = plan.private
     config = mapped_config(record["config"], plan.wishes)
-    if plan.mode == COLD:
-        values = {field: plain(getattr(wanted, field)) for field in _RESIZED}
-        config.update({field: value for field, value in values.items() if value is not None})
-        sizes = {disk.device: disk.size_bytes for disk in wanted.disks or ()}
-        config["disks"] = [
-            {**disk, "size_bytes": sizes[disk["device"]]} if sizes.get(disk["device"]) else disk
-            for disk in config.get("disks", [])
-        ]
     arriving: Record = {
         **{field: record[field] for field in ("name", "uuid", "unfinished", "leases")},
         "made_pools": [],
@@ -174,7 +160,6 @@ def new_volume(volume: Record, disk: DiskMove, plan: MigrationPlan) -> Record:
         **kept,
         "pool": pool,
         "name": name,
-        "size_bytes": max(disk.size_bytes, volume["size_bytes"]),
         "owner": plan.name if volume["owner"] == plan.name else None,
         "backing": mapped_backing(volume["backing"], plan.wishes) if disk.how == "incremental" else None,
     }
