@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import libvirt
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewalluri import get_firewall_driver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import (
@@ -73,6 +77,14 @@ class MovingGuest:
         """The other one of the first two."""
         return self.hosts.platforms[1 - self.here]
 
+    def end(self, platform: QemuPlatform) -> None:
+        """Take it off a host by force; its volumes are cleared away by the host's clean-up."""
+        with platform.connection() as connection, contextlib.suppress(libvirt.libvirtError):
+            domain = connection.lookupByName(self.name)
+            with contextlib.suppress(libvirt.libvirtError):  # it does not run
+                domain.destroy()
+            domain.undefineFlags(platform.undefine_flags)
+
     @contextmanager
     def knocked(self) -> Iterator[Knocking]:
         """Send it what its group lets in, and what it does not, and see what comes through on either host."""
@@ -106,7 +118,7 @@ def started(hosts: MovingHosts, name: str, pool: str, *words: str, **over: objec
 
 @contextmanager
 def kept(hosts: MovingHosts, guest: MovingGuest) -> Iterator[MovingGuest]:
-    """Let the guest outlive the tests within the block, wherever it is."""
+    """Let the guest outlive the tests within the block, wherever it is, and end with it."""
     for platform in hosts.platforms:
         platform.kept.add(guest.name)
     try:
@@ -114,14 +126,24 @@ def kept(hosts: MovingHosts, guest: MovingGuest) -> Iterator[MovingGuest]:
     finally:
         for platform in hosts.platforms:
             platform.kept.discard(guest.name)
+            guest.end(platform)
 
 
-def share_pool(hosts: MovingHosts) -> None:
-    """A pool that all hosts see at one path."""
+@contextmanager
+def shared_pool(hosts: MovingHosts) -> Iterator[None]:
+    """A pool that all hosts see at one path, within the block."""
     path = hosts.platforms[0].lab.shared / hosts.platforms[0].lab.name
     path.mkdir(exist_ok=True)
     for platform in hosts.platforms:
         with platform.connection() as connection:
-            pool = connection.storagePoolDefineXML(_POOL_XML.format(name=SHARED_POOL, path=path))
-            pool.setAutostart(True)
-            pool.create()
+            connection.storagePoolDefineXML(_POOL_XML.format(name=SHARED_POOL, path=path)).create()
+    try:
+        yield
+    finally:
+        # None of the hosts may remove it from under another, as they do with pools of their own.
+        for platform in hosts.platforms:
+            with platform.connection() as connection:
+                pool = connection.storagePoolLookupByName(SHARED_POOL)
+                pool.destroy()
+                pool.undefine()
+        shutil.rmtree(path)

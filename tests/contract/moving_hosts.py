@@ -93,6 +93,8 @@ class MovingHosts:
 
 def _picture(platform: QemuPlatform) -> Snapshot:
     with platform.connection() as connection:
+        for pool in connection.listAllStoragePools(libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+            pool.refresh()  # another host may have changed what is in it
         bindings = sorted(binding.portDev() for binding in connection.listAllNWFilterBindings())
     return {**platform.snapshot(), "bindings": len(bindings)}
 

@@ -6,32 +6,29 @@ are there before it is, and nothing is left behind."""
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
+import contextlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import libvirt
+import libvirt_qemu
 import pytest
 
 from contract.guest_disks import GuestDisks
+from contract.helpers import eventually
 from contract.moving import Move, migrate, moved
-from contract.moving_guests import ALLOWED, FORBIDDEN, MovingGuest, kept, share_pool, started
-from contract.moving_hosts import SHARED_POOL, TOLERANCE_S, MovingHosts, wait_for_work
+from contract.moving_guests import ALLOWED, FORBIDDEN, MovingGuest, kept, shared_pool, started
+from contract.moving_hosts import SHARED_POOL, TOLERANCE_S, MovingHosts
 from contract.platforms.libvirt_qemu import QemuPlatform
 
 pytestmark = pytest.mark.on("libvirt")
-
-_BOOTS = "ANYVIRT ROOT"
 
 
 @pytest.fixture(scope="module")
 def hosts(host: QemuPlatform) -> Iterator[MovingHosts]:
     found = MovingHosts([host, host.partner()])
-    try:
-        share_pool(found)
+    with closing(found), shared_pool(found):
         yield found
-    finally:
-        found.close()
 
 
 @pytest.fixture(scope="module", params=["shared", "local"])
@@ -40,7 +37,6 @@ def guest(request: pytest.FixtureRequest, hosts: MovingHosts) -> Iterator[Moving
     pool = SHARED_POOL if request.param == "shared" else hosts.platforms[0].pool
     with hosts.platforms[0].in_place(), kept(hosts, started(hosts, request.param, pool)) as found:
         yield found
-        hosts.platforms[found.here].kept.clear()
 
 
 def test_it_goes_there_while_it_runs(guest: MovingGuest, platform: QemuPlatform):
@@ -103,10 +99,20 @@ def _stays(move: Move, source: QemuPlatform, destination: QemuPlatform, guest: M
 
 
 def _note(guest: MovingGuest, text: str) -> None:
-    disks = GuestDisks(guest.source.storage_driver(), guest.source, guest.name)
-    assert disks.says("AGENT started")
-    disks.write("vdb", text)
+    """Have the guest write it to its second disk."""
+    _disks(guest).write("vdb", text)
 
 
 def _noted(guest: MovingGuest) -> str:
-    return GuestDisks(guest.source.storage_driver(), guest.source, guest.name).read("vdb")
+    return _disks(guest).read("vdb")
+
+
+def _disks(guest: MovingGuest) -> GuestDisks:
+    def has_agent() -> bool:
+        with guest.source.connection() as connection, contextlib.suppress(libvirt.libvirtError):
+            domain = connection.lookupByName(guest.name)
+            return bool(libvirt_qemu.qemuAgentCommand(domain, '{"execute": "guest-ping"}', 5, 0))
+        return False
+
+    assert eventually(has_agent, 30.0)
+    return GuestDisks(guest.source.storage_driver(), guest.source, guest.name)
