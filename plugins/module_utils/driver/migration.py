@@ -11,6 +11,7 @@ open, and goes::
     source.face(destination)
     plan = source.plan_migrations(destination, {"web1": instance}, wishes, probing=True)["web1"]
     source.begin_migration(plan)                # says on the source what is going on
+    source.power_off(plan.name)                 # cold ones only, where it is active
     destination.accept_instance(source, plan)   # definition, volumes and filters are ready
     source.migrate_instance(destination, plan, oversight)
     destination.finish_destination(plan.name)   # it is an ordinary instance there
@@ -81,7 +82,9 @@ class MigrationDriver(StorageDriver, FirewallDriver):
 
     @abstractmethod
     def begin_migration(self, plan: MigrationPlan) -> Undo:
-        """On the source: record that it is being moved (``Instance.migration``); nothing else may change it now."""
+        """On the source: record that it is being moved (``Instance.migration``); nothing else may change it now. One that
+        is to be moved cold may still be active: it is powered off next, and a run that is killed meanwhile has left
+        word that it is to be started again."""
 
     @abstractmethod
     def accept_instance(self, source: MigrationDriver, plan: MigrationPlan) -> Undo:

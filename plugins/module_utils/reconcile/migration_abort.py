@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import AnyvirtError, InstanceMigrating, MigrationFailed
-from ..model.migration import COLD, OUTGOING, MigrationRecord
+from ..model.migration import COLD, INCOMING, OUTGOING, MigrationRecord
 from .migration_ends import Ends, look_at_one
 from .migration_item import Item
 from .migration_moves import abandon
@@ -56,12 +56,14 @@ def _was_cut_short(item: Item) -> bool:
 
 
 def _is_given_up(item: Item) -> bool:
-    """Both hosts have it and none executes it: whoever asks for this says that the source is right."""
+    """Both hosts have it, and the destination does not run it: whoever asks for this says that the source is right."""
+    source, destination = item.source, item.destination
     return (
         item.situation.what == REFUSED
-        and item.source.goes(OUTGOING, item.destination.host)
-        and not item.destination.is_active
-        and item.destination.record is not None
+        and source.instance is not None
+        and (source.record is None or source.goes(OUTGOING, destination.host))
+        and destination.goes(INCOMING, source.host)
+        and not destination.is_active
     )
 
 
@@ -70,9 +72,7 @@ def _abort(ends: Ends, item: Item, record: MigrationRecord) -> None:
     if not ends.source.abort_migration(item.name):
         source, destination = _look(ends, item.name)
         if situation_of(item.name, source, destination).what == ARRIVED:
-            raise MigrationFailed(
-                f"instance {item.name!r} was on the destination before it could be aborted"
-            )
+            raise MigrationFailed(f"instance {item.name!r} was on the destination before it could be aborted")
     deadline_s = time.monotonic() + _OTHERS_S
     while True:
         source, destination = _look(ends, item.name)

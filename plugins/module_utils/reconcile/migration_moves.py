@@ -71,9 +71,9 @@ class Mover:
             steps += [self._clear(clearing) for clearing in situation.clear]
             steps += self._move(item.migration_plan)
         else:
-            steps += [self._clear(clearing) for clearing in situation.clear]
-            if situation.start:
-                steps.append(self._start_there(final=True, paused=situation.paused))
+            clear = [self._clear(clearing) for clearing in situation.clear]
+            start = [self._start_there(final=True, paused=situation.paused)] if situation.start else []
+            steps += [*start, *clear] if situation.what == ARRIVED else [*clear, *start]
             if situation.what != ARRIVED and item.source.instance is not None and item.wanted.wishes.undefine_source:
                 steps += [self._finish_source()]  # the definition that was kept before
 
@@ -82,9 +82,9 @@ class Mover:
     def _move(self, plan: MigrationPlan) -> list[Step]:
         source, destination, name = self._ends.source, self._ends.destination, self._name
         record = plan.record
-        steps = [*self._stop(plan)] if plan.mode == COLD else []
-        steps += [
+        steps = [
             self._step(f"note on the source that {name} is being moved", lambda: self._begin(plan)),
+            *(self._stop() if plan.mode == COLD else []),
             self._step(f"prepare {name} on the destination", lambda: destination.accept_instance(source, plan)),
         ]
         cold = plan.mode == COLD
@@ -145,7 +145,7 @@ class Mover:
             return Step(say, finish_source, final=True)
         return self._finish_source()
 
-    def _stop(self, plan: MigrationPlan) -> list[Step]:
+    def _stop(self) -> list[Step]:
         state = self._item.source.instance.power_state if self._item.source.instance is not None else None
         if state is None or state in power_state.OFF:
             return []

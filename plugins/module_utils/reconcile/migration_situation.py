@@ -83,7 +83,8 @@ class Situation:
         what: ``here``: on the source, to be moved; ``moving``: a job goes on; ``arrived``: on the destination, and
             records of the migration are left; ``there``: on the destination; ``refused``: see ``error``.
         clear: What has to be cleared up first (``here``, ``there``) or is all that is left to do (``arrived``).
-        start: A cold migration that was cut short stopped it: it is to be active again, whatever becomes of it.
+        start: A cold migration that was cut short stopped it, and it is to be active again: on the destination, or on
+            the source if moving it fails.
         paused: The same, and it was paused.
         error: Why nothing can be done.
     """
@@ -148,7 +149,7 @@ def _not_on_source(name: str, source: End, destination: End) -> Situation:
     if record.peer != source.host:
         return _refused(_coming_from(name, record))
     if destination.is_active or record.phase == MOVED:
-        return Situation(ARRIVED, (Clearing(DESTINATION, FINISH_DESTINATION),))
+        return _arrived(record, destination, Clearing(DESTINATION, FINISH_DESTINATION))
     return _refused(
         InstanceDuplicated(
             f"instance {name!r} is gone from the source, and the destination has it prepared for a migration that was "
@@ -216,9 +217,9 @@ def _departed(name: str, record: MigrationRecord, source: End, destination: End)
     if source.is_active:
         return _refused(
             InstanceDuplicated(
-                f"instance {name!r} was moved to {record.peer}, and somebody has started the definition that the source "
-                "kept; nothing tells which is right, and neither is touched. Stop it here with the hypervisor's own "
-                "tools, and run the task again"
+                f"instance {name!r} was moved to {record.peer}, and somebody has started the definition that the "
+                "source kept; nothing tells which is right, and neither is touched. Stop it here with the hypervisor's "
+                "own tools, and run the task again"
             )
         )
     if destination.instance is not None and not destination.goes(OUTGOING):
@@ -249,7 +250,7 @@ def _outgoing(name: str, record: MigrationRecord, source: End, destination: End)
             return _refused(InstanceDuplicated(_BOTH_HAVE_IT.format(name=name)))
         return _again(record, source, Clearing(DESTINATION, DISCARD))
     if _has_arrived(record, there, source, destination):
-        return Situation(ARRIVED, (Clearing(DESTINATION, FINISH_DESTINATION), Clearing(SOURCE, FINISH_SOURCE)))
+        return _arrived(there, destination, Clearing(DESTINATION, FINISH_DESTINATION), Clearing(SOURCE, FINISH_SOURCE))
     if record.mode != COLD and not source.is_active and record.start:
         # Its memory is on neither: it was shut down on one of them, or both hosts failed. The disks of which are right?
         return _refused(InstanceDuplicated(_BOTH_HAVE_IT.format(name=name)))
@@ -257,14 +258,20 @@ def _outgoing(name: str, record: MigrationRecord, source: End, destination: End)
 
 
 def _has_arrived(record: MigrationRecord, there: MigrationRecord, source: End, destination: End) -> bool:
-    if there.phase == MOVED:
-        return not source.executes
+    if there.phase == MOVED and not source.executes:
+        return destination.is_active or not source.is_active
     if destination.executes:
         return True
     if not destination.is_active or source.is_active:
         return False
     # In memory there and not here: a cold one is only ever started there; a live one was paused before.
     return record.mode == COLD or record.paused
+
+
+def _arrived(record: MigrationRecord, destination: End, *clear: Clearing) -> Situation:
+    """It is there; a cold one may still have to be started."""
+    stopped = record.mode == COLD and record.start and not destination.is_active
+    return Situation(ARRIVED, clear, start=stopped, paused=stopped and record.paused)
 
 
 def _again(record: MigrationRecord, source: End, *clear: Clearing) -> Situation:
