@@ -14,7 +14,7 @@ from heapq import heapify, heappop, heappush
 from operator import add, sub
 
 from .blocks import Blocks
-from .budget import Budget
+from .journal import Journal
 from .moving import Mover
 from .search import Party, find_host, offence
 from .state import State
@@ -29,11 +29,11 @@ class Balancer:
         tolerance: How far apart, in parts of 1, the loads of two hosts may be without being worth a move.
     """
 
-    def __init__(self, state: State, blocks: Blocks, mover: Mover, budget: Budget, tolerance: float) -> None:
+    def __init__(self, state: State, blocks: Blocks, mover: Mover, journal: Journal, tolerance: float) -> None:
         self._state = state
         self._blocks = blocks
         self._mover = mover
-        self._budget = budget
+        self._journal = journal
         self._tolerance = tolerance
 
     def balance(self) -> None:
@@ -55,8 +55,7 @@ class Balancer:
             if found is None:
                 continue
             members, other = found
-            self._state.move(members, other)
-            self._budget.moved(members)
+            self._journal.move(members, other)
             moved = True
             heappush(heap, (-load[host], host))
             heappush(heap, (-load[other], other))
@@ -72,7 +71,7 @@ class Balancer:
         """The block that is to go, and where."""
         best: tuple[float, float, tuple[int, ...], int] | None = None
         for members in self._blocks.movable(self._state, host):
-            if not self._budget.allows(members):
+            if not self._journal.allows(members):
                 continue
             for party in self._mover.parties(members):
                 other = find_host(self._state, party, avoid=host)

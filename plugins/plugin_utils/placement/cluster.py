@@ -220,9 +220,7 @@ def _words_of(group: Group) -> str:
 
 def _name_rules(names: Names) -> list[Rule]:
     """No host can have two instances of one name."""
-    return [
-        Rule(f"the instances named {name}", False, True, 1, tuple(members)) for name, members in names.doubles().items()
-    ]
+    return [Rule("the same name", False, True, 1, tuple(members)) for members in names.doubles().values()]
 
 
 def _nothing_said(name: str) -> Sizes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .balance import standing_offence
 from .blocks import Blocks
-from .budget import Budget
+from .journal import Journal
 from .moving import Mover, restore
 from .search import find_host, offence
 from .state import State
@@ -20,11 +20,11 @@ from .state import State
 class Consolidator:
     """Rebalances for the strategy ``pack``."""
 
-    def __init__(self, state: State, blocks: Blocks, mover: Mover, budget: Budget) -> None:
+    def __init__(self, state: State, blocks: Blocks, mover: Mover, journal: Journal) -> None:
         self._state = state
         self._blocks = blocks
         self._mover = mover
-        self._budget = budget
+        self._journal = journal
 
     def consolidate(self) -> None:
         """Empty what can be emptied."""
@@ -46,8 +46,9 @@ class Consolidator:
         state = self._state
         everybody = sorted(state.residents[host])
         blocks = self._blocks.movable(state, host)
-        if not everybody or sum(map(len, blocks)) < len(everybody) or not self._budget.allows(everybody):
+        if not everybody or sum(map(len, blocks)) < len(everybody) or not self._journal.allows(everybody):
             return False
+        places = []
         for members in sorted(blocks, key=lambda members: (-self._mover.size(members), members)):
             other = self._place_for(members, host)
             if other is None:
@@ -55,7 +56,9 @@ class Consolidator:
                 restore(state, [(member, host) for member in everybody if state.where[member] is None])
                 return False
             state.move(members, other)
-        self._budget.moved(everybody)
+            places.append((members, other))
+        for members, other in places:
+            self._journal.record(members, other)
         return True
 
     def _place_for(self, members: tuple[int, ...], host: int) -> int | None:

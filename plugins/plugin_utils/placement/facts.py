@@ -98,7 +98,12 @@ class FactsReader:
 
     def _read_host(self, name: str, facts: Mapping[str, Any]) -> HostFacts:
         host = facts["host"]
-        instances = [found for found in map(self._instance, facts["instances"]) if found is not None]
+        pools = {
+            str(pool["name"]): Pool(int(pool["total_bytes"]) // _MIB, int(pool["available_bytes"]) // _MIB)
+            for pool in host.get("pools", ())
+            if pool["active"] and not self._is_shared(str(pool["name"]))
+        }
+        instances = [self._instance(entry, pools) for entry in facts["instances"] if not _lives_elsewhere(entry)]
         used_mb = sum(found.memory_mb for found in instances if found.active)
         return HostFacts(
             name,
@@ -107,27 +112,23 @@ class FactsReader:
             int(host["vcpus"]),
             int(host["memory_mb"]),
             max(0, int(host["memory_mb_used"]) - used_mb),
-            {
-                str(pool["name"]): Pool(int(pool["total_bytes"]) // _MIB, int(pool["available_bytes"]) // _MIB)
-                for pool in host.get("pools", ())
-                if pool["active"] and not self._is_shared(str(pool["name"]))
-            },
+            pools,
             instances,
         )
 
-    def _instance(self, entry: Mapping[str, Any]) -> Found | None:
+    def _instance(self, entry: Mapping[str, Any], pools: Mapping[str, Pool]) -> Found:
         config = entry.get("config") or {}
-        record = entry.get("migration") or config.get("migration") or {}
-        if record.get("phase") == "departed":
-            return None  # it lives elsewhere, where it is counted
+        disks = self._disks(config)
+        missing = sorted(set(disks) - set(pools))
+        hindrances = [*self._hindrances(entry, config), *(f"its pool {pool} is not active" for pool in missing)]
         return Found(
             str(entry["name"]),
             entry["state"] not in _OFF,
             int(entry["memory_mb"]),
             int(entry["vcpus"]),
-            self._disks(config),
-            "; ".join(self._hindrances(entry, config)),
-            record,
+            {pool: size for pool, size in disks.items() if pool in pools},
+            "; ".join(hindrances),
+            _record(entry),
         )
 
     def _disks(self, config: Mapping[str, Any]) -> dict[str, int]:
@@ -148,3 +149,14 @@ class FactsReader:
 
     def _is_shared(self, pool: str) -> bool:
         return any(fnmatchcase(pool, pattern) for pattern in self._shared)
+
+
+def _record(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the host keeps of the instance's migration."""
+    record: Mapping[str, Any] = entry.get("migration") or (entry.get("config") or {}).get("migration") or {}
+    return record
+
+
+def _lives_elsewhere(entry: Mapping[str, Any]) -> bool:
+    """It has left no more than its definition here, and is counted where it is."""
+    return _record(entry).get("phase") == "departed"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .blocks import Blocks
-from .budget import Budget
+from .journal import Journal
 from .moving import Mover
 from .search import find_host
 from .state import State
@@ -17,20 +17,16 @@ from .state import State
 class Mender:
     """Finds instances that are where they should not be."""
 
-    def __init__(self, state: State, blocks: Blocks, mover: Mover, budget: Budget) -> None:
+    def __init__(self, state: State, blocks: Blocks, mover: Mover, journal: Journal) -> None:
         self._state = state
         self._blocks = blocks
         self._mover = mover
-        self._budget = budget
+        self._journal = journal
 
     def misplaced(self) -> list[int]:
-        """Those that have to go because of a rule, as far as the budget allows; the fewest and smallest ones."""
-        found: list[int] = []
-        for member in [*self._where_they_may_not_be(), *self._too_many(), *self._scattered()]:
-            if member not in found and self._budget.allows([member]):
-                self._budget.moved([member])
-                found.append(member)
-        return found
+        """Those that have to go because of a rule: the fewest and smallest ones, and no more than may be moved."""
+        found = dict.fromkeys([*self._where_they_may_not_be(), *self._too_many(), *self._scattered()])
+        return self._journal.affordable([member for member in found if self._journal.allows([member])])
 
     def relieve(self) -> None:
         """Move instances away from hosts that have more than they may."""
@@ -45,7 +41,7 @@ class Mender:
         blocks = []
         for members in self._blocks.movable(state, host):
             demand = state.demand_of(members)
-            if self._budget.allows(members) and any(demand[number] for number in lacking):
+            if self._journal.allows(members) and any(demand[number] for number in lacking):
                 enough = all(state.free[host][number] + demand[number] >= 0 for number in lacking)
                 size = self._mover.size(members)
                 blocks.append((not enough, size if enough else -size, members))
@@ -53,8 +49,7 @@ class Mender:
             for party in self._mover.parties(members):
                 other = find_host(state, party, avoid=host)
                 if other is not None:
-                    state.move(members, other)
-                    self._budget.moved(members)
+                    self._journal.move(members, other)
                     return True
         return False
 
@@ -87,7 +82,7 @@ class Mender:
 
     def _scattered(self) -> list[int]:
         """Members of blocks that are not where most of the block is, or where one is that stays."""
-        found = []
+        found: list[int] = []
         for members in self._blocks.members:
             homes = [self._state.where[member] for member in members]
             if len(members) > 1 and len(set(homes)) > 1:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from .blocks import Blocks
+from .journal import Journal
 from .rearrange import Rearranger
 from .search import Party, find_host, party_of
 from .state import State
@@ -30,13 +31,14 @@ class Stay(NamedTuple):
 class Mover:
     """Finds places, the largest first, so that what is hard to place finds hosts that are still empty."""
 
-    def __init__(self, state: State, blocks: Blocks) -> None:
+    def __init__(self, state: State, blocks: Blocks, journal: Journal) -> None:
         self._state = state
         self._blocks = blocks
+        self._journal = journal
         self._cluster = state.cluster
         self._kinds = sorted({host.kind for host in self._cluster.hosts})
         self._total = tuple(max(1, sum(column)) for column in zip(*(host.capacity for host in self._cluster.hosts)))
-        self._rearranger = Rearranger(state, blocks, self.parties)
+        self._rearranger = Rearranger(state, blocks, journal, self.parties)
 
     def settle(self, going: Collection[int]) -> list[Stay]:
         """Find places for these; they are where they were if there are none.
@@ -88,6 +90,8 @@ class Mover:
         if kept:
             company = f"has to be with {self._blocks.names(kept)}, which stays"
             return [*stays, *(stay._replace(why=company) for stay in failed)]
+        if not self._journal.allows(members):
+            return failed
         everybody_moved = not self._seek(members, None)
         return [] if everybody_moved else failed
 
@@ -103,7 +107,9 @@ class Mover:
         if not found:
             found = [host for host in map(self._rearranger.make_room, parties) if host is not None][:1]
         if found:
-            state.put(members, min(found, key=state.rank))
+            host = min(found, key=state.rank)
+            state.put(members, host)
+            self._journal.record(members, host)
             return []
         restore(state, homes)
         return [Stay(members, parties=tuple(parties))]

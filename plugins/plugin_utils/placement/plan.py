@@ -5,20 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .balance import Balancer
 from .blocks import Blocks
-from .budget import Budget
 from .consolidate import Consolidator
+from .journal import Journal
 from .mend import Mender
 from .model import PACK, Cluster, Wishes
 from .moving import Mover, Stay
 from .state import State
 from .waves import Move, schedule
-
-_NO_ORDER = "no order of moves was found: it waits for others that wait for it"
 
 
 class Plan(NamedTuple):
@@ -40,40 +38,46 @@ def make_plan(cluster: Cluster, wishes: Wishes) -> Plan:
     """Find places for all instances that are new or on hosts that are to be empty; with ``wishes.rebalance`` also mend
     what breaks rules, and then even out the load or empty hosts, as the strategy has it."""
     state = State(cluster, wishes.strategy)
-    blocks = Blocks(cluster)
-    mover = Mover(state, blocks)
     leaving = [member for member, instance in enumerate(cluster.instances) if _has_to_go(cluster, instance.home)]
-    required = set(leaving)
+    journal = Journal(state, wishes.max_moves, leaving)
+    blocks = Blocks(cluster)
+    mover = Mover(state, blocks, journal)
     stays = mover.settle(leaving)
     if wishes.rebalance:
-        budget = Budget(wishes.max_moves, leaving)
-        mender = Mender(state, blocks, mover, budget)
-        misplaced = mender.misplaced()
-        required.update(misplaced)
-        stays += mover.settle(misplaced)
-        mender.relieve()
-        _improve(state, blocks, mover, budget, wishes)
-        stays = mover.settle([member for stay in stays for member in stay.members])
-    moves, unordered = schedule(cluster, blocks, wishes.strategy, state.where)
-    _leave_where_they_are(state, unordered)
-    waiting = [Stay((member,), _NO_ORDER) for member in unordered if member in required]
-    return Plan(moves, sorted([*stays, *waiting]), State(cluster, wishes.strategy), state)
+        stays = _Improver(state, blocks, mover, journal, wishes).improve(stays)
+    moves = schedule(cluster, wishes.strategy, journal.steps())
+    return Plan(moves, stays, State(cluster, wishes.strategy), state)
 
 
 def _has_to_go(cluster: Cluster, home: int | None) -> bool:
     return home is None or cluster.hosts[home].drained
 
 
-def _improve(state: State, blocks: Blocks, mover: Mover, budget: Budget, wishes: Wishes) -> None:
-    if wishes.strategy == PACK:
-        Consolidator(state, blocks, mover, budget).consolidate()
-    else:
-        Balancer(state, blocks, mover, budget, wishes.tolerance).balance()
+class _Improver:
+    """Moves what need not be moved, until there is nothing left that helps."""
+
+    def __init__(self, state: State, blocks: Blocks, mover: Mover, journal: Journal, wishes: Wishes) -> None:
+        self._journal = journal
+        self._mover = mover
+        self._mender = Mender(state, blocks, mover, journal)
+        self._balancer = Balancer(state, blocks, mover, journal, wishes.tolerance)
+        self._consolidator = Consolidator(state, blocks, mover, journal)
+        self._packs = wishes.strategy == PACK
+
+    def improve(self, stays: Sequence[Stay]) -> list[Stay]:
+        """Those that stay even now. Each round may make room for some of the round before."""
+        while True:
+            began = self._journal.length
+            self._mender.relieve()
+            if self._packs:
+                self._consolidator.consolidate()
+            else:
+                self._balancer.balance()
+            again = {*_members(stays), *self._mender.misplaced()}
+            stays = self._mover.settle(again)
+            if self._journal.length == began:
+                return stays
 
 
-def _leave_where_they_are(state: State, members: Sequence[int]) -> None:
-    for member in members:
-        home = state.cluster.instances[member].home
-        state.take([member])
-        if home is not None:
-            state.put([member], home)
+def _members(stays: Iterable[Stay]) -> set[int]:
+    return {member for stay in stays for member in stay.members}

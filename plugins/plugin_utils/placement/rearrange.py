@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from .blocks import Blocks
+from .journal import Journal
 from .search import Party, find_host, obeys
 from .state import State
 
@@ -21,9 +22,16 @@ _MOST_STEPS = 300_000
 class Rearranger:
     """Looks for one block that can go elsewhere, for another to take its place."""
 
-    def __init__(self, state: State, blocks: Blocks, parties: Callable[[Sequence[int]], Sequence[Party]]) -> None:
+    def __init__(
+        self,
+        state: State,
+        blocks: Blocks,
+        journal: Journal,
+        parties: Callable[[Sequence[int]], Sequence[Party]],
+    ) -> None:
         self._state = state
         self._blocks = blocks
+        self._journal = journal
         self._parties = parties
         self._steps_left = _MOST_STEPS
 
@@ -57,7 +65,7 @@ class Rearranger:
         return [
             members
             for members in self._blocks.movable(self._state, host)
-            if all(instances[member].home != host for member in members)
+            if all(instances[member].home != host for member in members) and self._journal.allows(members)
         ]
 
     def _would_fit(self, party: Party, host: int, block: Sequence[int]) -> bool:
@@ -72,6 +80,7 @@ class Rearranger:
             other = find_host(self._state, party, avoid=host)
             if other is not None:
                 self._state.put(block, other)
+                self._journal.record(block, other)
                 return True
         self._state.put(block, host)
         return False

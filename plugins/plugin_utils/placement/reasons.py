@@ -37,7 +37,7 @@ class Explainer:
         """What each host has against it: of many hosts those that have the most room."""
         if not stay.parties:
             return {}
-        hosts = range(len(self._state.cluster.hosts))
+        hosts = list(range(len(self._state.cluster.hosts)))
         if len(hosts) > self._most:
             hosts = sorted(nsmallest(self._most, hosts, key=lambda host: self._distance(stay.parties, host)))
         return {self._state.cluster.hosts[host].name: self._objection(stay, host) for host in hosts}

@@ -1,7 +1,7 @@
 # Copyright (c) 2026 anyvirt contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""In which order the moves can be made.
+"""Which moves can be made at the same time.
 
 A live migration takes room on both ends until it is over. So a wave has moves that fit one beside the other while
 nothing of what they leave behind is free; what they free is there for the next wave.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from operator import sub
 from typing import NamedTuple
 
-from .blocks import Blocks
+from .journal import Step
 from .model import Cluster
 from .state import State
 
@@ -27,63 +27,54 @@ class Move(NamedTuple):
     member: int
 
 
-class Party(NamedTuple):
-    """Instances of a block that go to the same host."""
+def schedule(cluster: Cluster, strategy: str, steps: Sequence[Step]) -> list[Move]:
+    """The moves that the steps consist of, sorted by waves.
 
-    members: tuple[int, ...]
-    destination: int
-
-
-def schedule(
-    cluster: Cluster, blocks: Blocks, strategy: str, wanted: Sequence[int | None]
-) -> tuple[list[Move], list[int]]:
-    """The moves that bring each instance to the host that is wanted for it, from where it is.
-
-    Returns:
-        The moves, sorted by waves, and the instances for which no order is found: each waits for another to go first.
+    All of them get a wave: those who go to the same host come in the order of the steps, so that the first step that
+    waits finds what it found when it was planned, or more room.
     """
     state = State(cluster, strategy)
-    waiting = _parties(cluster, blocks, wanted)
+    waiting = list(steps)
     moves: list[Move] = []
     number = 0
     while waiting:
         number += 1
         wave = _Wave(state)
-        left = [party for party in waiting if not wave.admit(party)]
-        if len(left) == len(waiting):
-            break
-        waiting = left
-        for party in wave.parties:
+        waiting = [step for step in waiting if not wave.admit(step)]
+        for step in wave.steps:
             moves.extend(
-                Move(number, cluster.instances[member].home, party.destination, member) for member in party.members
+                Move(number, cluster.instances[member].home, step.destination, member) for member in step.members
             )
-            state.move(party.members, party.destination)
-    moves.sort(key=lambda move: (move.wave, -1 if move.source is None else move.source, move.destination, move.member))
-    return moves, sorted(member for party in waiting for member in party.members)
+            state.move(step.members, step.destination)
+    return sorted(moves, key=lambda move: (move.wave, _position(move.source), move.destination, move.member))
 
 
-def _parties(cluster: Cluster, blocks: Blocks, wanted: Sequence[int | None]) -> list[Party]:
-    going: dict[tuple[int, int], list[int]] = {}
-    for member, instance in enumerate(cluster.instances):
-        host = wanted[member]
-        if host is not None and host != instance.home:
-            going.setdefault((blocks.of[member], host), []).append(member)
-    return [Party(tuple(members), host) for (_block, host), members in going.items()]
+def _position(source: int | None) -> int:
+    return -1 if source is None else source
 
 
 class _Wave:
-    """Moves that are made at the same time."""
+    """Steps that are done at the same time."""
 
     def __init__(self, state: State) -> None:
-        self.parties: list[Party] = []
+        self.steps: list[Step] = []
         self._state = state
         self._free: dict[int, tuple[int, ...]] = {}
         self._arriving: dict[tuple[int, int], int] = {}
+        self._awaited: set[int] = set()
 
-    def admit(self, party: Party) -> bool:
+    def admit(self, step: Step) -> bool:
         """Whether its destination can have it beside all that is there and comes in this wave; then it comes too."""
+        if step.destination in self._awaited or not self._fits(step):
+            self._awaited.add(step.destination)
+            return False
+        self.steps.append(step)
+        return True
+
+    def _fits(self, step: Step) -> bool:
+        """Whether there is room for it, which is taken then."""
         state = self._state
-        members, host = party
+        members, host = step
         demand = state.demand_of(members)
         room = tuple(map(sub, self._free.get(host, state.free[host]), demand))
         if any(left < 0 < amount for left, amount in zip(room, demand)):
@@ -98,5 +89,4 @@ class _Wave:
                 return False
         self._free[host] = room
         self._arriving.update(arriving)
-        self.parties.append(party)
         return True
