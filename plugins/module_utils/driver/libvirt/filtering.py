@@ -104,7 +104,8 @@ class FilteringMixin(EnginesMixin):
         if known.record.filtering.engine is None:
             return known
         with self.guard(f"tie instance {known.name!r} to its filters", known.name):
-            config, saved = self._tie_configuration(handle), self._saved_guest(handle)
+            saved = self._saved_guest(handle)
+            config = self._tie_configuration(handle, starts_anew=saved is None)
         name = config.record.filtering.engine
         if name is not None:
             devices = {} if saved is None else devices_of(saved.root)
@@ -246,12 +247,14 @@ class FilteringMixin(EnginesMixin):
             if saved is not None:
                 self._tie_saved(handle, saved, config, done)
 
-    def _tie_configuration(self, handle: libvirt.virDomain) -> Domain:
-        """The configuration, tied to its filters."""
+    def _tie_configuration(self, handle: libvirt.virDomain, starts_anew: bool = False) -> Domain:
+        """The configuration, tied to its filters. A guest that ``starts_anew`` asks for its addresses again."""
         flags = self.libvirt.VIR_DOMAIN_XML_INACTIVE | self.libvirt.VIR_DOMAIN_XML_SECURE
         config = Domain.parse(handle.XMLDesc(flags))
         before = config.text()
         config.wire()
+        if starts_anew:
+            config.record.filtering.carried.clear()
         if handle.isPersistent() and config.text() != before:
             self.conn.defineXML(config.text())
             self.forget(config.name)

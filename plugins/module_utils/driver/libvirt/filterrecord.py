@@ -23,6 +23,8 @@ class FilterRecord:
     Attributes:
         firewall, security_groups, project, allow_project_net_traffic: As ``Instance`` has them.
         addresses: Those that are declared, by the MAC address of the NIC.
+        carried: Those that a guest has brought along from another host, whose DHCP server leased them to it; until it
+            starts again. None but that host knows of them.
     """
 
     firewall: str | None = None
@@ -30,6 +32,7 @@ class FilterRecord:
     project: str | None = None
     allow_project_net_traffic: bool | None = None
     addresses: dict[str, list[str]] = field(default_factory=dict)
+    carried: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def engine(self) -> str | None:
@@ -60,6 +63,8 @@ class FilterRecord:
                 declared = had.get(mac) if nic.addresses is None else nic.addresses
                 if declared:
                     self.addresses[mac] = sorted(declared)
+            macs = {(nic.mac or "").lower() for nic in desired.nics or []}
+            self.carried = {mac: carried for mac, carried in self.carried.items() if mac in macs}
 
 
 def read_filter_record(root: Element, namespace: str) -> FilterRecord:
@@ -69,13 +74,18 @@ def read_filter_record(root: Element, namespace: str) -> FilterRecord:
         return FilterRecord()
     allowed = element.get("allow_project")
     groups = [group.text or "" for group in element.findall(f"{{{namespace}}}group")]
-    nics = element.findall(f"{{{namespace}}}nic")
+
+    def by_nic(name: str) -> dict[str, list[str]]:
+        nics = element.findall(f"{{{namespace}}}{name}")
+        return {nic.get("mac", ""): [address.text or "" for address in nic] for nic in nics}
+
     return FilterRecord(
         firewall=element.get("firewall"),
         security_groups=groups if element.get("in_groups") == "yes" else None,
         project=element.get("project"),
         allow_project_net_traffic=None if allowed is None else allowed == "yes",
-        addresses={nic.get("mac", ""): [address.text or "" for address in nic] for nic in nics},
+        addresses=by_nic("nic"),
+        carried=by_nic("carried"),
     )
 
 
@@ -94,8 +104,9 @@ def filter_element(record: FilterRecord, namespace: str) -> Element:
             element.set(name, value)
     for group in record.security_groups or ():
         SubElement(element, f"{{{namespace}}}group").text = group
-    for mac, addresses in sorted(record.addresses.items()):
-        nic = SubElement(element, f"{{{namespace}}}nic", {"mac": mac})
-        for address in addresses:
-            SubElement(nic, f"{{{namespace}}}address").text = address
+    for name, nics in (("nic", record.addresses), ("carried", record.carried)):
+        for mac, addresses in sorted(nics.items()):
+            nic = SubElement(element, f"{{{namespace}}}{name}", {"mac": mac})
+            for address in addresses:
+                SubElement(nic, f"{{{namespace}}}address").text = address
     return element

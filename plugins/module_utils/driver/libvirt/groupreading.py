@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ...errors import HypervisorUnavailable
 from ...model.instance import Address, Instance, Nic
 from ...model.secgroup import Port, project_group
-from ..members import members_of, ports_of
+from ..members import LEASE, members_of, ports_of
 from ..uri import ConnectionOptions
 from .addresses import AddressesMixin
 from .domain import Domain
@@ -242,6 +242,8 @@ def _ports(
         planned = {mac: device_name(mac) for mac in _macs_of(instance)}
         planned.update(devices_of(config.root))
     known = [address for mac in _macs_of(instance) for address in leases.get(mac, ())]
+    carried = config.record.filtering.carried.items()
+    known += [Address(mac, address, None, LEASE) for mac, addresses in carried for address in addresses]
     return ports_of(instance, known, {**planned, **devices})
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...errors import AlreadyExists, InstanceMigrating
-from ...model.migration import MigrationPlan
+from ...model.migration import LIVE, MigrationPlan
 from ...model.secgroup import SecurityGroup
 from ...undo import Undo, UndoStack
 from ..migration import MigrationDriver
@@ -81,8 +81,21 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             groups=tuple(group.name for group in groups),
             snapshots=private.snapshots,
         )
+        if plan.mode == LIVE:
+            config.record.filtering.carried = source.leased_addresses(private.config)
         config.wire()
         return config
+
+    def leased_addresses(self, config: Domain) -> dict[str, list[str]]:
+        """What DHCP has given a guest that is filtered: where it goes to, nobody has seen that."""
+        if not config.record.filtering.is_known_to_groups:
+            return {}
+        ports = self.ports_of_domain(config, {})
+        return {
+            port.mac: [address.partition("/")[0] for address in port.addresses]
+            for port in ports
+            if port.learns and port.addresses
+        }
 
     def _missing_groups(self, source: MigrationStartMixin, config: Domain) -> list[SecurityGroup]:
         """The instance's security groups, and those that their rules are about, that are not here."""
