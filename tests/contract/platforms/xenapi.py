@@ -73,9 +73,19 @@ class XenApiPlatform(Platform):
         self._let_vms_start_with_hosts()
         self._given = self._volume_names()
 
-    def make_partner(self) -> XenApiPlatform:
-        """Another pool; for another host of this one see ``PoolHost``."""
-        return self.__class__(self.server)
+    def partner(self) -> XenApiPlatform:
+        """Another pool. For hosts of this one see ``two_hosts``."""
+        if not isinstance(self._partner, XenApiPlatform):
+            self._partner = XenApiPlatform(self.server)
+        return self._partner
+
+    @contextmanager
+    def two_hosts(self) -> Iterator[tuple[XenApiHost, XenApiHost]]:
+        """Both hosts of this pool, as ends of migrations."""
+        both = XenApiHost(self, "xen1"), XenApiHost(self, "xen2")
+        yield both
+        for host in both:
+            host.close_drivers()
 
     def options(self, **changed: Any) -> ConnectionOptions:
         return super().options(**{"username": self.server.username, "password": self.server.password, **changed})
@@ -188,3 +198,20 @@ class XenApiPlatform(Platform):
 
     def stop(self) -> None:
         self.server.stop()
+
+
+class XenApiHost(XenApiPlatform):
+    """One host of a platform's pool: what is on others is not shown to those who move instances."""
+
+    def __init__(self, pool: XenApiPlatform, name: str) -> None:
+        Platform.__init__(self)
+        self.server = pool.server
+        self.uri = f"{pool.uri}?host={name}"
+        self.calls = pool.calls
+        self.storage = pool.storage
+        self._given = pool._given
+
+    def close_drivers(self) -> None:
+        """The pool is emptied and stopped by whoever has started it."""
+        for driver in self._drivers:
+            driver.close()

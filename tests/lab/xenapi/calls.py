@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
-_READING = ("get_", "assert_", "query_", "compute_", "retrieve_", "maximise_")
+_READING = ("get_", "assert_", "query_", "compute_", "retrieve_", "maximise_", "migrate_receive")
 # Logging in and out, waiting for events and keeping house among one's tasks change nothing that a pool is there for.
 _HOUSEKEEPING = ("session", "event", "task")
 

@@ -44,8 +44,8 @@ class XenApiServer:
         beside: XenApiServer | None = None,
     ) -> None:
         self.settings = settings or PoolSettings()
-        self.faults = beside.faults if beside else Faults()
-        self.calls = beside.calls if beside else Calls()
+        self.faults: Faults = beside.faults if beside else Faults()
+        self.calls: Calls = beside.calls if beside else Calls()
         self._dispatcher = Dispatcher(self.faults, self.calls)
         self._tls = tls
         self._ports = [port] + [0] * (self.settings.hosts - 1)

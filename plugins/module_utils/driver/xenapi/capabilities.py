@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..capabilities import FEATURES, LATER, YES, Capabilities, Support
 
-_PLANNED: Capabilities = dict.fromkeys(("resize_revertible", "guest_operations"), LATER)
+_PLANNED: Capabilities = {"guest_operations": LATER}
 _ENGINE = "XenServer locks the network interfaces of instances that have security_groups by itself; leave firewall out"
 
 CAPABILITIES: Capabilities = {

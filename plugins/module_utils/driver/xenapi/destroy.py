@@ -15,6 +15,7 @@ from ...undo import UndoStack
 from ..base import ALL, NONE, OWN
 from .host import NOT_FOR_DISKS
 from .instances import choose
+from .kept import KeptStatesMixin
 from .metadata import Record, VolumeRecord, read_record, read_volume_record
 from .query import REF, any_of
 from .records import NULL, Object, Objects, is_instance, state_of
@@ -37,7 +38,7 @@ class _Doomed:
     kept: dict[str, Object] = field(default_factory=dict)
 
 
-class DestroyMixin(RemainsMixin):
+class DestroyMixin(RemainsMixin, KeptStatesMixin):
     """The end of instances."""
 
     def destroy(self, name: str, delete_volumes: str = OWN) -> list[str]:
@@ -59,6 +60,9 @@ class DestroyMixin(RemainsMixin):
         name, state = vm["name_label"], state_of(vm)
         with self.guard(f"look at what belongs to instance {name!r}", name):
             going = self._find_doomed(ref, vm, delete_volumes)
+            record = read_record(vm)
+            if record is not None and record.resize:
+                going.vdis.update(self._kept_only(record.id))
         with UndoStack() as done:
             self._mark(vm, going, done)
             if state in power_state.ACTIVE:
@@ -129,6 +133,10 @@ class DestroyMixin(RemainsMixin):
                 going.kept[one] = vdi
         going.vdis.update(self._snapshots_of(going.vdis))
         return going
+
+    def _kept_only(self, owner: str) -> Objects:
+        """What a resize of the instance has kept, and what a killed one left of its copies."""
+        return {ref: vdi for ref, vdi in self.kept_states(owner).items() if vdi["is_a_snapshot"] or not vdi["VBDs"]}
 
     def _snapshots_of(self, vdis: Objects) -> Objects:
         """The snapshots of volumes, which are of no use without them; those that others made stay. The server does not

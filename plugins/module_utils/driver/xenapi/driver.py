@@ -12,14 +12,14 @@ from .console import ConsoleMixin
 from .host import HostMixin
 from .members import MembersMixin
 from .power import PowerMixin
+from .revertible import RevertibleMixin
 from .spawn import SpawnMixin
 from .stats import StatsMixin
-from .update import UpdateMixin
 from .xenstore import XenStoreMixin
 
 
 class XenApiDriver(
-    UpdateMixin,
+    RevertibleMixin,
     PowerMixin,
     SpawnMixin,
     XenStoreMixin,

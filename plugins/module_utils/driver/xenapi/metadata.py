@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from ...model.flavor import Flavor
 from ...model.instance import Nic
+from ...model.resize import ResizeRecord, read_resize
 from .travels import TRAVEL
 
 KEY = "anyvirt"
@@ -44,6 +45,7 @@ class Record:
         deferred: Options that wait for the next start: name -> plain value.
         firewall, security_groups, project, allow_project_net_traffic: See Instance.
         addresses: Those that the guest may use, by the MAC address of the NIC.
+        resize: A ``ResizeRecord`` as plain data, and what else it takes to go back; empty where none waits.
     """
 
     id: str = ""
@@ -62,6 +64,7 @@ class Record:
     project: str | None = None
     allow_project_net_traffic: bool = False
     addresses: dict[str, list[str]] = field(default_factory=dict)
+    resize: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -110,7 +113,7 @@ class VolumeRecord:
 
 
 _TYPES: Mapping[str, type] = {
-    **dict.fromkeys(("flavor", "metadata", "deferred", "cached", "addresses"), dict),
+    **dict.fromkeys(("flavor", "metadata", "deferred", "cached", "addresses", "resize"), dict),
     **dict.fromkeys(("moves", "security_groups"), list),
     **dict.fromkeys(("locked", "protected", "unfinished", "doomed", "allow_project_net_traffic"), bool),
     **dict.fromkeys(("size_bytes", "number"), int),
@@ -147,6 +150,16 @@ def read_record(vm: Mapping[str, Any]) -> Record | None:
         record.security_groups = _texts(record.security_groups)
     record.addresses = {mac: _texts(those) for mac, those in record.addresses.items() if isinstance(those, list)}
     return record
+
+
+def resize_of(record: Record | None) -> ResizeRecord | None:
+    """The resize that a record tells of; None where there is none, or somebody else wrote something there."""
+    if record is None or not record.resize:
+        return None
+    try:
+        return read_resize(record.resize)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def read_volume_record(vdi: Mapping[str, Any]) -> VolumeRecord | None:

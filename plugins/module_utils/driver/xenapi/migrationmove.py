@@ -14,7 +14,7 @@ import time
 from functools import partial
 from typing import Any
 
-from ...errors import InstanceMigrating, InvalidUri, MigrationFailed
+from ...errors import HypervisorUnavailable, InstanceMigrating, InvalidUri, MigrationFailed
 from ...model import power_state
 from ...model.migration import ABORT, COLD, LIVE, MigrationPlan, MigrationProgress, MigrationResult
 from ...undo import Undo, UndoStack
@@ -34,6 +34,8 @@ _GUEST_BOOTS_S = 30.0
 """How long a guest may take until its tools let it be moved."""
 _TOO_MANY = "TOO_MANY_STORAGE_MIGRATES"
 _AGAIN_S = 1.0
+_BEGINS_S, _PAUSE_S = 3.0, 0.2
+"""How long the server may take to begin what it was asked for by a call whose answer got lost."""
 
 
 class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
@@ -88,11 +90,14 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
                     self.follow_job(ref, job, oversight)
                 elif plan.private is not None:
                     self._move(plan.private, plan, oversight)
+        except HypervisorUnavailable:
+            if not self._goes_on(travel, ref, oversight):
+                raise
         except MigrationFailed as error:
-            if not self._arrived(travel, ref, there):
+            if not self._arrived(travel, ref):
                 raise
             oversight.warnings.append(f"{plan.name}: it has arrived, and the server could not clear up: {error}")
-        if not self._arrived(travel, ref, there):
+        if not self._arrived(travel, ref):
             raise MigrationFailed(f"the migration of instance {plan.name!r} has ended, and it has not arrived")
         self._settle(travel, ref, there)
         return MigrationResult(total_ms=round((time.monotonic() - began) * 1000))
@@ -138,9 +143,24 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
             if task.is_over:
                 self.tasks.forget(task)
 
+    def _goes_on(self, travel: Travel, ref: str, oversight: Oversight) -> bool:
+        """Whether the server has done it, or does, although the connection broke; then it is followed to its end."""
+        deadline = time.monotonic() + _BEGINS_S
+        while not self._arrived(travel, ref):
+            vm = self._record_of(ref)
+            job = None if vm is None else job_of(vm)
+            if job is not None:
+                with self.guard(f"move instance {oversight.name!r}", oversight.name):
+                    self.follow_job(ref, job, oversight)
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_PAUSE_S)
+        return True
+
     # -- afterwards -------------------------------------------------------------------------------------------------
 
-    def _arrived(self, travel: Travel, ref: str, there: MigrationDriver) -> bool:
+    def _arrived(self, travel: Travel, ref: str) -> bool:
         """Whether a VM is at the destination, or nothing keeps it from being there any more."""
         vm = self._record_of(ref)
         if not travel.within:

@@ -18,7 +18,7 @@ from ...model.storage import VolumeUse
 from ...model.units import KIB, MIB
 from .devices import device_name
 from .extras import AUTOSTART, CORES, HVM, domain_type, read_extras
-from .metadata import BY_BRIDGE, KEY, Record, VolumeRecord, read_record, read_volume_record
+from .metadata import BY_BRIDGE, KEY, Record, VolumeRecord, read_record, read_volume_record, resize_of
 
 Object = Mapping[str, Any]
 """A record of XenAPI."""
@@ -144,6 +144,7 @@ def to_instance(ref: str, vm: Object, survey: Survey) -> Instance:
         hypervisor=read_extras(vm, survey.host_names),
         power_state=state_of(vm),
         unfinished=known.unfinished,
+        resize=resize_of(known),
     )
     if instance.power_state in power_state.ACTIVE:
         has = present_vcpus(vm, survey.metrics.get(vm["metrics"]))

@@ -100,11 +100,22 @@ def read_travel(vm: Mapping[str, Any]) -> Travel | None:
     if not isinstance(values, dict):
         return None
     known = {one.name for one in fields(Travel)}
-    usable = {
-        name: value for name, value in values.items() if name in known and isinstance(value, _TYPES.get(name, str))
+    usable: dict[str, Any] = {
+        name: _of_texts(value)
+        for name, value in values.items()
+        if name in known and isinstance(value, _TYPES.get(name, str))
     }
     try:
         travel = Travel(**usable)
     except TypeError:
         return None
     return travel if travel.vm == vm["uuid"] else None
+
+
+def _of_texts(value: Any) -> Any:
+    """A value whose lists and dictionaries, and those in them, hold texts only."""
+    if isinstance(value, dict):
+        return {key: _of_texts(item) for key, item in value.items() if isinstance(item, (str, dict, list))}
+    if isinstance(value, list):
+        return [item for item in value if isinstance(item, str)]
+    return value
