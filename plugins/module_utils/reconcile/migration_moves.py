@@ -147,8 +147,8 @@ class Mover:
 
     def _stop(self) -> list[Step]:
         state = self._item.source.instance.power_state if self._item.source.instance is not None else None
-        if state is None or state in power_state.OFF:
-            return []
+        if state is None or state in power_state.OFF or state == power_state.SUSPENDED:
+            return []  # saved memory moves as it is where the driver can do that, and is a problem elsewhere
         power = _Stopping(self._ends.source, self._item, self._interrupted)
         steps = power.steps(state, STOPPED)
         for step in steps:
