@@ -150,4 +150,5 @@ class KeptStatesMixin(StorageMixin):
         return next(ref for ref, vbd in found.items() if vbd["uuid"] == wanted["uuid"])
 
     def _vdi(self, ref: str) -> Object | None:
-        return self.fetch_refs("VDI", [ref]).get(ref)
+        with self.guard("look at a virtual disk"):
+            return self.fetch_refs("VDI", [ref]).get(ref)
