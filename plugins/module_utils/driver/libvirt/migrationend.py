@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import HypervisorError, InstanceDuplicated, SecurityGroupInUse
 from ...model import power_state
-from ...model.migration import DEPARTED, INCOMING, OUTGOING
+from ...model.migration import DEPARTED, INCOMING, MOVED, OUTGOING
 from ...undo import UndoStack
 from .destroy import DestroyMixin
 from .domain import Domain
@@ -44,13 +44,21 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         self.restore_snapshots(handle, moving.snapshots)
         config.record.moving = None
         with self.guard(f"finish the migration of instance {name!r}", name):
-            if moving.passing and handle.isPersistent() and handle.isActive():
-                handle.undefine()
-            elif moving.autostart:
-                handle.setAutostart(1)
-            keep_record(self.libvirt, self.conn, handle, config.record)
+            self._settle_definition(handle, config, moving)
         self.forget(name)
         self.refresh_members_of(config)
+
+    def note_arrival(self, name: str) -> None:
+        """Let the record say that all of the instance is here, so that it may be started."""
+        handle, config = self.lookup(name), self.fresh_document(name)
+        if config.record.moving is None:
+            return
+        config.record.moving = replace(
+            config.record.moving, migration=replace(config.record.moving.migration, phase=MOVED)
+        )
+        with self.guard(f"record that instance {name!r} has arrived", name):
+            keep_record(self.libvirt, self.conn, handle, config.record)
+        self.forget(name)
 
     def finish_source(self, name: str, keep_definition: bool = False, delete_volumes: str = "own") -> list[str]:
         handle = self.find_domain(name)
@@ -142,13 +150,18 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         self.restore_snapshots(handle, moving.snapshots)
         config.record.moving = None
         with self.guard(f"forget the migration of instance {name!r}", name):
-            if moving.passing and handle.isActive():
-                handle.undefine()
-            elif moving.autostart:
-                handle.setAutostart(1)
-            keep_record(self.libvirt, self.conn, handle, config.record)
+            self._settle_definition(handle, config, moving)
         self.forget(name)
         return []
+
+    def _settle_definition(self, handle: libvirt.virDomain, config: Domain, moving: MovingRecord) -> None:
+        """Write the configuration's record, and let the definition be there for good, or go."""
+        goes = moving.passing and handle.isActive()
+        if moving.autostart and not goes and handle.isPersistent():
+            handle.setAutostart(1)
+        keep_record(self.libvirt, self.conn, handle, config.record)
+        if goes and handle.isPersistent():
+            handle.undefine()  # last, since libvirt goes on to show what it had then
 
     def let_run(self, name: str, handle: libvirt.virDomain) -> None:
         """Let a guest run on that the migration has stopped, and that is to run."""

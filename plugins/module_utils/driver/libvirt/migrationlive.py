@@ -48,7 +48,9 @@ class LiveMigrationMixin(MigrationEndMixin, MigrationPlansMixin):
         if not isinstance(destination, LiveMigrationMixin):
             raise TypeError("the destination is no libvirt host")
         if plan.mode != words.LIVE:
-            return self.copy_volumes(destination, plan, plan.private.disks, oversight)
+            result = self.copy_volumes(destination, plan, plan.private.disks, oversight)
+            destination.note_arrival(plan.name)
+            return result
         handle = self.lookup(plan.name)
         with self.guard(f"look at the migration of instance {plan.name!r}", plan.name):
             goes_on = bool(handle.isActive()) and self.progress_of(handle) is not None

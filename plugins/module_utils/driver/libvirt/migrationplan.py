@@ -29,7 +29,7 @@ from .domain_nics import apply_nics, read_nics
 from .element import attribute_of, set_text
 from .errors import CPU_INCOMPATIBLE, NO_DOMAIN, NO_SUPPORT, code_of
 from .migrationcold import ColdCopyMixin
-from .migrationdevices import local_folders, lost_writes, stationary_parts
+from .migrationdevices import lost_writes, stationary_parts
 from .migrationdisks import DiskPlan, live_copies, redirect
 from .migrationjobs import MigrationJobsMixin
 from .migrationparameters import is_peer_to_peer
@@ -117,9 +117,6 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
             plan.problems += _record_problems(instance) + self._examine(destination, plan)
             plan.problems += disks[name].problems + place.get(name, []) + groups.get(name, [])
             plan.warnings += disks[name].warnings
-            plan.warnings += [
-                f"the folder {path} has to be there with the same content" for path in local_folders(config.root)
-            ]
             plans[name] = plan
         for name, problems in room_problems(destination, instances, plans).items():
             plans[name].problems += problems
