@@ -18,7 +18,7 @@ from ..capabilities import (
     Support,
 )
 
-_PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, *MIGRATION_FEATURES, "guest_operations"), LATER)
+_PLANNED: Capabilities = dict.fromkeys((*STORAGE_FEATURES, "guest_operations"), LATER)
 
 _ON_THE_HOST = Support(True, "where the module runs on the hypervisor's host itself")
 _FIREWALL: Capabilities = {
@@ -56,6 +56,24 @@ _QEMU: Capabilities = {
     "addresses": Support(True, "from DHCP leases of libvirt's networks, and from the guest agent"),
     "suspend": Support(True, "persistent instances only; pause the others"),
     **_QEMU_MIGRATION,
+}
+
+_MIGRATION_ELSEWHERE: Capabilities = {
+    **dict.fromkeys(MIGRATION_FEATURES, Support(False, "libvirt has it on QEMU only")),
+    "migration_cold": YES,
+    "migration_transient": YES,
+}
+_LXC_MIGRATION: Capabilities = {
+    **_MIGRATION_ELSEWHERE,
+    "migration_live": Support(False, "libvirt does not move containers that run; move them cold"),
+    "migration_cold": Support(True, "to hosts that have its folders; they are not copied"),
+}
+_XEN_MIGRATION: Capabilities = {
+    **_MIGRATION_ELSEWHERE,
+    "migration_live": Support(True, "PVH and HVM guests, on storage that both hosts see; PV guests move cold"),
+    "migration_copy": Support(False, "libvirt's Xen driver copies no disks of guests that run; move them cold"),
+    "migration_incremental": Support(True, "cold"),
+    "migration_abort": Support(False, "libxl cannot stop a migration that has begun"),
 }
 
 _NO_DISKS = Support(False, "containers have no disks: give folders with libvirt.xml as a <filesystem>")
@@ -105,6 +123,7 @@ _LXC: Capabilities = {
     "diagnostics": Support(True, "processor time, memory, network"),
     "block_stats": Support(False, "containers have no disks"),
     "compare_cpu": Support(False, "containers use the host's processor as it is"),
+    **_LXC_MIGRATION,
 }
 
 _XEN: Capabilities = {
@@ -154,6 +173,7 @@ _XEN: Capabilities = {
     "addresses": Support(True, "from DHCP leases of libvirt's networks only"),
     "diagnostics": Support(True, "processor time, memory, network"),
     "block_stats": Support(False, "libxl has none for disks on files"),
+    **_XEN_MIGRATION,
 }
 
 CAPABILITIES: Mapping[str, Capabilities] = {"qemu": _QEMU, "lxc": _LXC, "xen": _XEN}

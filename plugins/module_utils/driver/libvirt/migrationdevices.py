@@ -59,10 +59,3 @@ def lost_writes(domain: Element, copied: frozenset[str]) -> list[str]:
         and disk.find("readonly") is None
         and (device := attribute_of(disk, "target", "dev") or "") not in copied
     ]
-
-
-def local_folders(domain: Element) -> list[str]:
-    """Folders of the host that a domain uses."""
-    return [
-        attribute_of(folder, "source", "dir") or "" for folder in domain.findall("devices/filesystem[@type='mount']")
-    ]

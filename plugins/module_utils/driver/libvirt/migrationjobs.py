@@ -79,12 +79,12 @@ class MigrationJobsMixin(InstancesMixin):
         return read_progress(stats, reason if state == PAUSED else None)
 
     def abort_migration(self, name: str) -> bool:
-        self.require("migration_abort")
         handle = self.lookup(name)
         with self.guard(f"abort the migration of instance {name!r}", name):
             progress = self.progress_of(handle)
             if progress is None:
                 return False
+            self.require("migration_abort")
             if progress.phase == "post_copy":
                 raise HypervisorError(
                     f"the migration of instance {name!r} is in post-copy: each host has a part of its memory, and "

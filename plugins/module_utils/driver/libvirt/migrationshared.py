@@ -220,7 +220,9 @@ class SharedStorage:
         with self._source.test_file(folder) as name:
             if name is None:
                 return UNCLEAR
-            return SHARED if self._destination.sees(posixpath.join(there, name)) else APART
+            verdict = SHARED if self._destination.sees(posixpath.join(there, name)) else APART
+        self._destination.sees(posixpath.join(there, name))  # or its libvirt would go on listing the file
+        return verdict
 
     def _by_stamps(self, path: str, there: str) -> str:
         before = self._source.stamps(path)
