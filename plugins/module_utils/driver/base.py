@@ -331,6 +331,7 @@ class ComputeDriver(ABC):
             How to take it back.
         """
 
+    @abstractmethod
     def resize_revertibly(
         self, current: Instance, desired: Instance, options: Collection[str], before: ResizeRecord
     ) -> Undo:
@@ -351,8 +352,8 @@ class ComputeDriver(ABC):
         Returns:
             How to take it back.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def confirm_resize(self, name: str) -> None:
         """Forget a resize that is to stay, or is reverted, or was cut short before it changed anything: delete what was
         kept. In any power state; nothing to do when there is none.
@@ -360,8 +361,8 @@ class ComputeDriver(ABC):
         Raises:
             ResizePending: it is being reverted, and what is kept is needed for that.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def revert_resize(self, name: str) -> None:
         """Go back, with an instance that is off: sizes, flavor and the kept disks are as they were before the resize,
         and what was written to those disks since is lost. What was kept stays until ``confirm_resize``, so that one
@@ -370,7 +371,6 @@ class ComputeDriver(ABC):
         Raises:
             InvalidPowerState: it is not off.
         """
-        raise NotImplementedError
 
     @abstractmethod
     def balloon_memory(self, name: str, memory_mb: int) -> None:

@@ -29,10 +29,10 @@ def keep(changes: Changes, owner: str, key: str, volume: Record) -> str:
         snapshots = [*_others(volume), {**state, "name": SNAPSHOT, "created_s": time.time()}]
         changes.put(VOLUMES, key, {**volume, "snapshots": snapshots})
         return SNAPSHOT
-    copy = {field: volume[field] for field in ("format", "lock") if field in volume}
-    name = volume["name"] + _COPY_SUFFIX
-    place = {"pool": volume["pool"], "name": name, "owner": owner, "backing": volume["backing"]}
-    changes.put(VOLUMES, str(VolumeKey(volume["pool"], name)), {**copy, **state, **place})
+    name = str(volume["name"]) + _COPY_SUFFIX
+    copy: Record = {**state, "pool": volume["pool"], "name": name, "owner": owner, "backing": volume["backing"]}
+    copy.update({field: volume[field] for field in ("format", "lock") if field in volume})
+    changes.put(VOLUMES, str(VolumeKey(volume["pool"], name)), copy)
     return name
 
 
