@@ -181,6 +181,21 @@ class Platform(ABC):
     settle_s: float = 0.0
     """How long the host may go on with what a killed client asked for."""
 
+    # -- what moving instances is like ------------------------------------------------------------------------------
+
+    accepts_beforehand: ClassVar[bool] = True
+    """A destination shows what it has accepted, and not only what has arrived."""
+    leaves_sources: ClassVar[bool] = True
+    """A migration can leave the definition, or copied volumes, on the source."""
+    moves_paused: ClassVar[bool] = True
+    """Paused guests move live."""
+    moves_suspended: ClassVar[bool] = False
+    """Suspended guests move cold, as they are."""
+
+    def slow_migration(self) -> AbstractContextManager[None]:
+        """Migrations that are begun within the block take so long that there is time to do something about them."""
+        return nullcontext()
+
     # -- mischief ---------------------------------------------------------------------------------------------------
 
     def kill_service(self) -> None:

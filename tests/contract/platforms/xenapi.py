@@ -59,6 +59,10 @@ class XenApiPlatform(Platform):
     boot_timeout_s = 10.0
     call_timeout_s = 20.0
     shrinks_disks = False
+    accepts_beforehand = False
+    leaves_sources = False
+    moves_paused = False
+    moves_suspended = True
     library = "XenAPI"
     package = "XenAPI"
     deaf_uris = ("xenapi+http://127.0.0.1:1", "xenapi://127.0.0.1:1")
@@ -103,6 +107,12 @@ class XenApiPlatform(Platform):
             yield session.xenapi
         finally:
             session.xenapi.session.logout()
+
+    @contextmanager
+    def slow_migration(self) -> Iterator[None]:
+        self.server.faults.delay("point:memory", 30.0)
+        yield
+        self.server.faults.clear()
 
     def console(self, driver: ComputeDriver, name: str) -> bytes:
         return self.server.console_text(name).encode()

@@ -57,12 +57,14 @@ class DiskPlan:
 
     Attributes:
         moves: For people.
+        needed: Those that take room there, with as much of it as they need now.
         where: Each virtual disk's storage repository on the destination; those that stay are among them.
         kept: What is kept with those that are moved, by their places in the VM.
         media: What is in its drives, as pool and name on the destination, by place.
     """
 
     moves: list[DiskMove] = field(default_factory=list)
+    needed: list[DiskMove] = field(default_factory=list)
     where: dict[str, str] = field(default_factory=dict)
     kept: dict[str, dict[str, str]] = field(default_factory=dict)
     media: dict[str, list[str]] = field(default_factory=dict)
@@ -145,8 +147,10 @@ class DiskPlanner:
         plan.problems += self._disk_problems(vm, vdi, key)
         if any(other["SR"] == sr for other in self._named_there(vdi["name_label"])):
             plan.problems.append(f"there is a volume {there} on the destination already")
-        size = vdi["virtual_size"] if repository["type"] in _THICK else vdi["physical_utilisation"]
-        plan.moves.append(DiskMove(device, COPY, key, there, max(0, int(size))))
+        move = DiskMove(device, COPY, key, there, int(vdi["virtual_size"]))
+        taken = max(0, int(vdi["physical_utilisation"]))
+        plan.moves.append(move)
+        plan.needed.append(move if repository["type"] in _THICK else move._replace(size_bytes=taken))
         plan.where[ref] = sr
         plan.kept[vbd["userdevice"]] = portable(vdi)
 

@@ -76,13 +76,25 @@ class MigrationPlanMixin(MigrationScopeMixin):
         probing: bool,
     ) -> dict[str, MigrationPlan]:
         """As the contract says. What is shared is known without a test."""
-        there = self.facing(destination)
+        try:
+            there = self.facing(destination)
+        except (InvalidUri, Unsupported) as error:
+            return {
+                name: self._impossible(destination, instance, wishes, error) for name, instance in instances.items()
+            }
         self.forget_places()
         there.forget_places()
         with self.guard("look up the instances"):
             vms = choose(self.find_vms(instances))
         planner = _Planner(self, there, instances, vms, wishes)
         return planner.plans()
+
+    def _impossible(
+        self, destination: MigrationDriver, instance: Instance, wishes: MigrationWishes, error: AnyvirtError
+    ) -> MigrationPlan:
+        mode = checks.mode_for(self, instance, wishes)
+        record, _incoming = checks.records(self, destination, instance, mode)
+        return MigrationPlan(instance.name, mode, wishes, record, problems=[str(error)])
 
     def facing(self, destination: MigrationDriver) -> MigrationScopeMixin:
         """The destination, which this one faces from then on.
@@ -136,7 +148,8 @@ class _Planner:
     def plans(self) -> dict[str, MigrationPlan]:
         """All of them, with all problems."""
         plans = {name: self._plan(name, self._refs[name]) for name in self._instances if name in self._refs}
-        rooms = checks.room_problems(self._destination, self._instances, plans)
+        needing = {name: replace(plan, disks=plan.private.disks.needed) for name, plan in plans.items()}
+        rooms = checks.room_problems(self._destination, self._instances, needing)
         places = {} if self._within else self._place_problems()
         for name, plan in plans.items():
             plan.problems += [*places.get(name, ()), *rooms.get(name, ())]
