@@ -22,6 +22,7 @@ class Item:
     Attributes:
         source, destination: What both ends showed before.
         plan: The steps.
+        cleared: What was cleared up before the plan was made, in words: it would have been in the way.
         migration: How the drivers are to move it; None where it does not begin here.
         result: What it took; None until it is done.
         after: The instance on the destination afterwards, foretold or seen.
@@ -35,6 +36,7 @@ class Item:
     destination: End
     situation: Situation
     plan: Plan = field(default_factory=Plan)
+    cleared: list[str] = field(default_factory=list)
     migration: MigrationPlan | None = None
     result: MigrationResult | None = None
     after: Instance | None = None
@@ -47,6 +49,11 @@ class Item:
     def name(self) -> str:
         """The instance's name."""
         return self.wanted.name
+
+    @property
+    def steps(self) -> list[str]:
+        """All that is, or was, to be done, in words."""
+        return [*self.cleared, *self.plan.lines()]
 
     @property
     def migration_plan(self) -> MigrationPlan:

@@ -30,6 +30,7 @@ from .migration_situation import (
     FINISH_DESTINATION,
     HERE,
     MOVING,
+    SOURCE,
     Clearing,
     End,
     Situation,
@@ -60,6 +61,14 @@ class Mover:
         self._stopped_s: float | None = None
         self.lost: AnyvirtError | None = None
         """Why one of the hosts could not be asked, when that was found out on the way."""
+
+    def clear_first(self) -> None:
+        """Clear up what an earlier migration left, before the plan is made: drivers would find it in the way. The note
+        on the source stays until the new one begins; it says whether the guest is to be started again."""
+        for clearing in early(self._item.situation):
+            step = self._clear(clearing)
+            step.do()
+            self._item.cleared.append(step.say)
 
     def plan(self) -> None:
         """Give the item its steps. They ask nobody until they are done."""
@@ -282,6 +291,8 @@ class Mover:
         except AnyvirtError as unknown:
             self.lost = unknown
             raise NothingTakenBack(_unsettled(error, self._name)) from error
+        if situation.what == ARRIVED and situation.start:
+            return False  # all of it is there, and it runs nowhere
         if situation.what == ARRIVED:
             self._item.warnings.append(f"{self._name}: it is on the destination, although this went wrong: {error}")
             return True
@@ -339,6 +350,13 @@ class _Stopping(Power):
                 if now_s - asked_s >= _ASK_AGAIN_S:
                     asked_s = now_s
                     self.driver.request_shutdown(self.name, method)
+
+
+def early(situation: Situation) -> list[Clearing]:
+    """What of it comes before the plan."""
+    if situation.what != HERE:
+        return []
+    return [clearing for clearing in situation.clear if clearing != Clearing(SOURCE, DISCARD)]
 
 
 def abandon(ends: Ends, name: str, record: MigrationRecord, start: bool) -> list[str]:

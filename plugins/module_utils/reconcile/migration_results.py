@@ -78,19 +78,19 @@ def _outcome(results: Sequence[dict[str, Any]], items: Sequence[Item], task: Tas
 def _moved_as_dict(ends: Ends, item: Item, check_mode: bool) -> dict[str, Any]:
     result: dict[str, Any] = {
         "name": item.name,
-        "changed": bool(item.plan),
+        "changed": bool(item.steps),
         "from": _where(ends, item),
         "to": ends.to_uri,
         "mode": _mode(item),
-        "steps": item.plan.lines(),
+        "steps": item.steps,
         "disks": [disk._asdict() for disk in item.migration.disks] if item.migration is not None else [],
-        "problems": list(item.problems) or ([str(item.error)] if item.error is not None and not item.plan else []),
+        "problems": list(item.problems) or ([str(item.error)] if item.error is not None and not item.steps else []),
         "warnings": list(item.warnings),
         **_numbers(item.result),
     }
     if item.after is not None:
         result["power_state"] = power_state.name(item.after.power_state)
-    if item.plan:
+    if item.steps:
         result["before"] = _on_host(result["from"], item.instance, ends)
         arrived = item.error is None
         result["after"] = _on_host(ends.to_uri if arrived else result["from"], item.after, ends)
@@ -135,7 +135,7 @@ def _add_failure(result: dict[str, Any], item: Item, check_mode: bool) -> None:
         return
     result["msg"] = message_of(error)
     result["error"] = error_as_dict(error)
-    result["changed"] = not check_mode and (error.rolled_back is False or bool(item.removed))
+    result["changed"] = not check_mode and (error.rolled_back is False or bool(item.removed or item.cleared))
 
 
 # -- status ---------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from .migration_abort import abort_all
 from .migration_ends import Ends, Seen, connect, identify, look, names_of
 from .migration_item import Item
 from .migration_members import Members
-from .migration_moves import Mover
+from .migration_moves import Mover, abandon, early
 from .migration_options import ABORTED, STATUS, WantedMove, WantedMoves, read_moves
 from .migration_results import moved_result, status_result
 from .migration_situation import HERE, situation_of
@@ -50,12 +50,16 @@ def migrate_instances(task: Task) -> dict[str, Any]:
 
 
 def _migrate(ends: Ends, items: Sequence[Item], wanted: WantedMoves, task: Task) -> dict[str, Any]:
-    _plan_moves(ends, items, probing=not task.check_mode)
+    only_tell = wanted.verify_only or task.check_mode
+    if not only_tell:
+        _clear_first(ends, items)
+    _plan_moves(ends, items, only_tell, probing=not task.check_mode)
     movers = {item.name: Mover(ends, item, task.interrupted) for item in items if item.error is None}
     for mover in movers.values():
         mover.plan()
-    if wanted.verify_only or task.check_mode:
+    if only_tell:
         return moved_result(ends, items, task, wanted.verify_only)
+    _give_back(ends, items)
     members = Members(ends, items)
     todo = [[item] for item in items if item.error is None and item.plan]
     if todo:
@@ -85,7 +89,22 @@ def _situation(move: WantedMove, seen: Seen) -> Item:
     return item
 
 
-def _plan_moves(ends: Ends, items: Sequence[Item], probing: bool) -> None:
+def _clear_first(ends: Ends, items: Sequence[Item]) -> None:
+    """Clear up what earlier migrations left and what would be in the way, and look at these instances again."""
+    cleared = [item for item in items if item.error is None and early(item.situation)]
+    for item in cleared:
+        try:
+            Mover(ends, item, lambda: None).clear_first()
+        except AnyvirtError as error:
+            item.error = error
+    seen = look(ends, [item.name for item in cleared])
+    for item in cleared:
+        item.source, item.destination = seen.source[item.name], seen.destination[item.name]
+        item.situation = situation_of(item.name, item.source, item.destination)
+        item.error = item.error or seen.failed.get(item.name) or item.situation.error
+
+
+def _plan_moves(ends: Ends, items: Sequence[Item], only_tell: bool, probing: bool) -> None:
     """How all of them get there; for those that have the same wishes the hypervisors are asked once."""
     waiting = [item for item in items if item.error is None and item.situation.what == HERE]
     while waiting:
@@ -94,8 +113,28 @@ def _plan_moves(ends: Ends, items: Sequence[Item], probing: bool) -> None:
         waiting = [item for item in waiting if _wishes_of(item) != wishes]
         _plan_together(ends, together, wishes, probing)
     for item in items:
+        if only_tell and early(item.situation):
+            # These may be problems only as long as that is there, and it is cleared up first.
+            item.warnings += [
+                f"{item.name}: what an earlier migration left is in the way: {one}" for one in item.problems
+            ]
+            item.problems = []
         if item.error is None:
             item.error = _refusal(item)
+
+
+def _give_back(ends: Ends, items: Sequence[Item]) -> None:
+    """Those that an earlier, cold migration has stopped, and that cannot be moved now, run on the source again."""
+    for item in items:
+        record = item.source.record
+        if item.error is None or not item.situation.start or record is None or item.situation.what != HERE:
+            continue
+        try:
+            item.removed += abandon(ends, item.name, record, start=True)
+        except AnyvirtError as error:
+            item.warnings.append(
+                f"{item.name}: it is off since an earlier migration, and could not be started: {error}"
+            )
 
 
 def _wishes_of(item: Item) -> MigrationWishes:
@@ -136,7 +175,8 @@ def _as_it_is_to_be(ends: Ends, item: Item) -> Instance:
     values: dict[str, Any] = {}
     if resize is not None:
         found = compared(ends.destination, resize, instance)
-        values = {name: getattr(found.desired, name) for name in found.fields}
+        # Its disks arrive as they are, and grow there.
+        values = {name: getattr(found.desired, name) for name in found.fields - {"disks"}}
     return replace(instance, migration=None, power_state=state, **values)
 
 

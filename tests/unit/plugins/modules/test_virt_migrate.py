@@ -5,21 +5,319 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Callable
 
+import pytest
+
 RunModule = Callable[..., "dict[str, Any]"]
+
+WEB1: dict[str, Any] = {
+    "name": "web1",
+    "memory_mb": 64,
+    "disks": [{"size": "1G"}],
+    "networks": [{"network": "default", "mac": "52:54:00:00:00:01"}],
+    "autostart": True,
+    "state": "running",
+}
+
+
+_AT_ONCE = {"method": "forced"}
+
+
+def dial(folder: Path, **orders: Any) -> None:
+    (folder / "faults.json").write_text(json.dumps(orders), encoding="utf-8")
+
+
+def write_host(folder: Path, host: str, **entries: Any) -> None:
+    path = folder / "hosts" / host
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "host.json").write_text(json.dumps(entries), encoding="utf-8")
 
 
 def kind(result: dict[str, Any]) -> str | None:
     return result["error"]["kind"] if result.get("failed") else None
 
 
-def test_moved_once_as_foretold(instance_module: RunModule, migrate_module: RunModule) -> None:
-    instance_module(name="web1", memory_mb=64, disks=[{"size": "1G"}], state="running")
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted((folder / "hosts").rglob("*")) if path.is_file()}
+
+
+@pytest.fixture
+def on(instance_module: RunModule, folder: Path) -> Callable[[str, str], str | None]:
+    """The power state that a host shows of an instance; None where it has none."""
+
+    def state_on(host: str, name: str) -> str | None:
+        options = {"uri": f"fake://{folder}?host={host}", "name": name, "state": "absent", "override_lock": True}
+        shown = instance_module(**options, _ansible_check_mode=True)
+        before = shown["instance"].get("before")
+        return before["power_state"] if before else None
+
+    return state_on
+
+
+def test_moved_once_as_foretold(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    before = files(folder)
     foretold = migrate_module(name="web1", _ansible_check_mode=True)
+    assert files(folder) == before
     moved = migrate_module(name="web1", _ansible_diff=True)
+    after = files(folder)
     again = migrate_module(name="web1")
-    import json; print(json.dumps(moved, indent=1))
+    assert files(folder) == after
     assert [foretold["changed"], moved["changed"], again["changed"]] == [True, True, False]
     assert foretold["instance"]["steps"] == moved["instance"]["steps"]
+    assert moved["instance"]["steps"] == [
+        "note on the source that web1 is being moved",
+        "prepare web1 on the destination",
+        "move web1 live, and copy vda (1G) to default/web1-vda.qcow2",
+        "make web1 an ordinary instance of the destination",
+        "remove what web1 left on the source",
+    ]
+    assert again["instance"]["steps"] == []
+    result = moved["instance"]
+    assert result["from"] == f"fake://{folder}"
+    assert result["to"] == again["instance"]["from"] == f"fake://{folder}?host=second"
+    assert result["mode"] == "live"
+    assert result["disks"][0]["how"] == "copy"
+    assert result["downtime_ms"] <= result["total_ms"]
+    assert result["bytes"] == result["memory_bytes"] + result["disk_bytes"]
+    assert {**result["before"], "host": result["to"]} == result["after"]
+    assert result["after"] == foretold["instance"]["after"]
+    assert moved["diff"][0]["before"] != moved["diff"][0]["after"]
+    assert (on("fake1", "web1"), on("second", "web1")) == (None, "running")
+
+
+def test_cold_with_a_new_size(
+    instance_module: RunModule, migrate_module: RunModule, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    options = {"name": "web1", "mode": "cold", "resize": {"memory_mb": 128, "root_gb": 2}}
+    foretold = migrate_module(**options, _ansible_check_mode=True)
+    assert on("fake1", "web1") == "running"
+    moved = migrate_module(**options)["instance"]
+    assert foretold["instance"]["steps"] == moved["steps"]
+    assert moved["steps"] == [
+        "note on the source that web1 is being moved",
+        "stop web1 by acpi, within 120 s",
+        "prepare web1 on the destination",
+        "move web1 cold, and copy vda (1G) to default/web1-vda.qcow2",
+        "resize web1 on the destination: memory_mb 128, max_memory_mb 128, root_gb 2G",
+        "start web1 on the destination",
+        "make web1 an ordinary instance of the destination",
+        "remove what web1 left on the source",
+    ]
+    assert moved["after"]["memory_mb"] == 128
+    assert moved["after"]["disks"][0]["size_bytes"] == 2 << 30
+    assert moved["after"]["autostart"] is True
+    assert moved["downtime_ms"] >= 0
+    assert (on("fake1", "web1"), on("second", "web1")) == (None, "running")
+
+
+def test_what_is_off_goes_cold_and_stays_off(
+    instance_module: RunModule, migrate_module: RunModule, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**{**WEB1, "state": "present"})
+    moved = migrate_module(name="web1")["instance"]
+    assert moved["mode"] == "cold"
+    assert "downtime_ms" not in moved
+    assert on("second", "web1") == "shutoff"
+
+
+@pytest.mark.parametrize("mode", ["live", "cold"])
+def test_a_paused_one_stays_paused(
+    instance_module: RunModule, migrate_module: RunModule, on: Callable[[str, str], str | None], mode: str
+) -> None:
+    instance_module(**{**WEB1, "state": "paused"})
+    assert migrate_module(name="web1", mode=mode, shutdown=_AT_ONCE if mode == "cold" else None)["changed"]
+    assert (on("fake1", "web1"), on("second", "web1")) == (None, "paused")
+
+
+def test_all_problems_of_all_are_told_at_once(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path
+) -> None:
+    instance_module(**WEB1)
+    instance_module(name="big", memory_mb=512, disks=[{"size": "1G"}], state="running", locked=True)
+    instance_module(name="locked", memory_mb=64, locked=True)
+    write_host(folder, "second", memory_mb=640, pools={"other": {"size": "10G"}})
+    before = files(folder)
+    everything = {"instances": ["web1", "big", "locked", "nobody"]}
+    for how in ({"_ansible_check_mode": True}, {"verify_only": True}):
+        found = migrate_module(**everything, **how)
+        assert found["failed"]
+        assert not found["changed"]
+        assert files(folder) == before
+        web1, big, *_others = found["instances"]
+        assert [problem for problem in web1["problems"] if "pool 'default'" in problem]
+        assert [problem for problem in big["problems"] if "memory" in problem]
+        assert [problem for problem in big["problems"] if "pool 'default'" in problem]
+        assert [problem for problem in big["problems"] if "override_lock" in problem]
+        kinds = [item["error"]["kind"] for item in found["instances"]]
+        assert kinds == ["migration_impossible", "migration_impossible", "instance_locked", "instance_not_found"]
+        assert "4 of 4 instances failed" in found["msg"]
+
+
+def test_those_without_problems_go(
+    instance_module: RunModule, migrate_module: RunModule, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    instance_module(name="stays", memory_mb=64, state="running")
+    instance_module(name="locked", memory_mb=64, state="running", locked=True)
+    instance_module(name="web2", memory_mb=64, state="running")
+    drained = migrate_module(all=True, exclude=["stays"], workers=2)
+    assert drained["failed"]
+    assert drained["changed"]
+    assert {item["name"]: item["changed"] for item in drained["instances"]} == {
+        "locked": False,
+        "web1": True,
+        "web2": True,
+    }
+    assert kind(drained) == "instance_locked"
+    assert [on("second", name) for name in ("web1", "web2", "locked", "stays")] == ["running", "running", None, None]
+    again = migrate_module(all=True, exclude=["stays"], override_lock=True)
+    assert [item["name"] for item in again["instances"]] == ["locked"]
+    assert not migrate_module(all=True, exclude=["stays"])["changed"]
+    assert migrate_module(all=True, exclude=["stays"])["instances"] == []
+
+
+def test_a_failure_before_arrival_is_taken_back(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    write_host(folder, "fake1", migration_mib_s=500)
+    dial(folder, guests={"web1": {"migration_fails_at": 50}})
+    failed = migrate_module(name="web1")
+    assert kind(failed) == "migration_failed"
+    assert failed["error"]["rolled_back"] is True
+    assert failed["error"]["step"].startswith("move web1 live")
+    assert not failed["changed"]
+    assert (on("fake1", "web1"), on("second", "web1")) == ("running", None)
+    dial(folder, faults=[{"operation": "start", "host": "second", "error": "insufficient_capacity"}])
+    failed = migrate_module(name="web1", mode="cold")
+    assert kind(failed) == "insufficient_capacity"
+    assert failed["error"]["rolled_back"] is True
+    assert (on("fake1", "web1"), on("second", "web1")) == ("running", None)
+    dial(folder)
+    assert migrate_module(name="web1")["changed"]
+
+
+def test_a_failure_after_arrival_is_mended_by_the_next_run(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    dial(folder, faults=[{"operation": "migration_leave", "error": "hypervisor_error"}])
+    failed = migrate_module(name="web1")
+    assert kind(failed) == "hypervisor_error"
+    assert failed["changed"]
+    assert failed["error"]["rolled_back"] is False
+    assert on("second", "web1") == "running"
+    dial(folder)
+    assert migrate_module(name="web1", state="status")["instance"]["status"]["phase"] == "arrived"
+    assert kind(migrate_module(name="web1", state="aborted")) == "instance_migrating"
+    mended = migrate_module(name="web1")
+    assert mended["instance"]["steps"] == ["remove what web1 left on the source"]
+    assert (on("fake1", "web1"), on("second", "web1")) == (None, "running")
+
+
+def test_a_destination_that_is_gone_stops_the_rest(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    for name in ("a", "b", "c"):
+        instance_module(name=name, memory_mb=64, state="running")
+    gone = {"operation": "migration_accept", "instance": "b", "error": "hypervisor_unavailable"}
+    dial(folder, faults=[gone])
+    result = migrate_module(all=True)
+    assert [item.get("error", {}).get("kind") for item in result["instances"]] == [
+        None,
+        *["hypervisor_unavailable"] * 2,
+    ]
+    assert "not tried" in result["instances"][2]["msg"]
+    assert [on("fake1", name) for name in ("a", "b", "c")] == [None, "running", "running"]
+
+
+def test_timeout_and_what_then(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    write_host(folder, "fake1", migration_mib_s=100)
+    dial(folder, guests={"web1": {"dirty_mib_s": 1000}})
+    failed = migrate_module(name="web1", timeout_s=0.8)
+    assert kind(failed) == "timeout"
+    assert failed["error"]["last_seen"]
+    assert on("fake1", "web1") == "running"
+    assert on("second", "web1") is None
+    moved = migrate_module(name="web1", timeout_s=0.8, on_timeout="post_copy", post_copy=True)
+    assert moved["instance"]["post_copy"] is True
+    assert on("second", "web1") == "running"
+
+
+def test_the_definition_can_stay_and_go_later(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    kept = migrate_module(name="web1", undefine_source=False)
+    assert kept["instance"]["steps"][-1] == "keep the definition of web1 on the source"
+    assert kind(instance_module(name="web1", state="running")) == "instance_migrating"
+    before = files(folder)
+    assert not migrate_module(name="web1", undefine_source=False)["changed"]
+    assert files(folder) == before
+    assert migrate_module(name="web1")["instance"]["steps"] == ["remove what web1 left on the source"]
+    assert not migrate_module(name="web1")["changed"]
+
+
+def test_there_and_back_again(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    here, there = f"fake://{folder}", f"fake://{folder}?host=second"
+    migrate_module(name="web1", undefine_source=False)
+    back = migrate_module(name="web1", uri=there, dest=here)
+    assert back["instance"]["steps"][0] == "remove what web1 left on the destination when it was moved from there"
+    assert (on("fake1", "web1"), on("second", "web1")) == ("running", None)
+
+
+def test_members_of_groups_are_known_on_both_hosts(
+    instance_module: RunModule, migrate_module: RunModule, secgroup_module: RunModule, folder: Path
+) -> None:
+    rules = [{"protocol": "tcp", "port": "80", "group": "app"}]
+    secgroup_module(groups=[{"name": "app"}, {"name": "web", "rules": rules}])
+    for number, name in enumerate(("app1", "app2")):
+        addresses = {"network": "default", "mac": f"52:54:00:00:01:0{number}", "addresses": [f"10.0.0.{number + 5}"]}
+        instance_module(name=name, memory_mb=64, networks=[addresses], security_groups=["app"], state="running")
+    instance_module(**WEB1, security_groups=["web"])
+    dial(folder, log_calls=True)
+    moved = migrate_module(instances=["app1", "app2"])
+    assert moved["changed"]
+    told = [json.loads(line) for line in (folder / "calls.log").read_text().splitlines() if "members_change" in line]
+    assert [call["host"] for call in told] == ["fake1", "second"] * 2, "before and after, for all of them at once"
+    dial(folder)
+    there = secgroup_module(uri=f"fake://{folder}?host=second", members=[], _ansible_check_mode=True)
+    known = secgroup_module(members=[{key: there[key] for key in ("host", "members")}], _ansible_check_mode=True)
+    assert list(known["members"]) == ["web"]
+    assert there["members"] == {"app": ["10.0.0.5/32", "10.0.0.6/32"]}
+    assert not known["changed"], known
+    assert not there["changed"], there
+
+
+def test_status_and_abort_of_what_was_cut_short(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    assert migrate_module(name="web1", state="status")["instance"]["status"]["phase"] == "none"
+    assert not migrate_module(name="web1", state="aborted")["changed"]
+    dial(folder, faults=[{"operation": operation, "error": "hypervisor_unavailable"} for operation in _FROM_NOW_ON])
+    failed = migrate_module(name="web1", mode="cold")
+    assert failed["error"]["not_undone"]
+    dial(folder)
+    status = migrate_module(name="web1", state="status")["instance"]["status"]
+    assert (status["phase"], status["record"]["mode"]) == ("cut_short", "cold")
+    aborted = migrate_module(name="web1", state="aborted")
+    assert aborted["changed"]
+    assert (on("fake1", "web1"), on("second", "web1")) == ("running", None)
+    assert migrate_module(name="web1", state="status")["instance"]["status"]["phase"] == "none"
+
+
+_FROM_NOW_ON = ("migration_start", "migration_discard", "start")
