@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import AnyvirtError, UnexpectedError
-from .instances import Planned
+from .planned import Planned
 from .workers import run_chains
 
 

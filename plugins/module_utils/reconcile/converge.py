@@ -16,10 +16,11 @@ from .bulk import carry_out
 from .compare import Comparison
 from .creation import asked_for, new_disk_options, problems_with_new
 from .desired import ABSENT, ENDS_OF_RESIZE, Desired
-from .instances import Planned, Planner, compared
+from .instances import Planner, compared
 from .moving import refuse_migrating
 from .options import read_desired
 from .outcome import add_failure, outcome_of
+from .planned import Planned
 from .reading import read_instances
 from .results import planned_as_dict
 from .task import Task

@@ -5,100 +5,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
 
 from ..driver.base import NONE, OWN, ComputeDriver
-from ..errors import AnyvirtError, InstanceLocked, InstanceProtected, InvalidInput, InvalidPowerState
+from ..errors import InstanceProtected, InvalidInput, InvalidPowerState
 from ..model import power_state
 from ..model.instance import Instance
-from ..model.resize import REVERTED, ResizeRecord
+from ..model.resize import CHANGING, KEEPING
 from ..undo import Undo
 from . import resizes
-from .compare import Change, Comparison, compare
-from .compare_nics import nic_as_dict
-from .creation import new_instance, with_macs
+from .compare import Comparison, compare
+from .creation import new_instance
 from .desired import (
-    ABSENT,
-    FOR_STATE,
-    NEXT_BOOT,
     PAUSED,
     PRESENT,
     REBOOTED,
-    RESIZE_CONFIRMED,
     RESTART,
     RUNNING,
     STOPPED,
     Desired,
 )
 from .moving import has_departed, refuse_migrating
-from .plan import Plan, Step
+from .plan import Step
+from .planned import APPLIED_LIVE, APPLIED_PENDING, APPLIED_RESTART, Planned, predict, state_change
 from .power import STATE_OF, Power, settled
-from .wait import GuestWait
-
-APPLIED_LIVE = "live"
-APPLIED_PENDING = "pending"
-APPLIED_RESTART = "restart"
-
-UNFELT = frozenset(
-    {
-        *("metadata", "autostart", "description", "locked", "protected", "flavor", "image", "pool"),
-        *("firewall", "security_groups", "project", "allow_project_net_traffic"),
-    }
-)
-"""Fields that no guest ever feels, so they are in force at once whatever ``apply`` says."""
+from .resize_ends import ResizeEndsPlanner
+from .updates import UNFELT, UpdatesPlanner
 
 
-@dataclass
-class Planned:
-    """What is to be done for one instance, and what comes of it.
-
-    Attributes:
-        before: As it was; None when it did not exist.
-        after: As it will be, as far as can be told beforehand; None when it will not exist.
-        changes: Each with how it is applied: ``live``, ``pending`` or ``restart``.
-        started: The plan starts it from off.
-        rebooted: The plan reboots it in place, so that its console's log goes on.
-        wait: What is waited for when the plan is done; None when there is nothing.
-        removed: What a removal took away, in words; known when it is done.
-        resize: What the plan remembers of a resize, so that it can be taken back.
-        error: Why it cannot be done, or why it failed.
-    """
-
-    wanted: Desired
-    before: Instance | None = None
-    after: Instance | None = None
-    plan: Plan = field(default_factory=Plan)
-    changes: list[tuple[Change, str]] = field(default_factory=list)
-    power_cycled: bool = False
-    started: bool = False
-    rebooted: bool = False
-    wait: GuestWait | None = None
-    addresses: list[Any] | None = None
-    removed: list[str] = field(default_factory=list)
-    resize: ResizeRecord | None = None
-    warnings: list[str] = field(default_factory=list)
-    error: AnyvirtError | None = None
-
-    @property
-    def name(self) -> str:
-        """The instance's name."""
-        return self.wanted.name
-
-
-class Planner:
+class Planner(UpdatesPlanner, ResizeEndsPlanner):
     """Makes plans for instances on one host."""
-
-    def __init__(self, driver: ComputeDriver) -> None:
-        self.driver = driver
-        self._identity: str | None = None
-
-    def identity(self) -> str:
-        """The host's; asked for once, and only when it is needed."""
-        if self._identity is None:
-            self._identity = self.driver.host_identity()
-        return self._identity
 
     # -- instances that are not there -------------------------------------------------------------------------------
 
@@ -110,7 +47,7 @@ class Planner:
             if remains:
                 planned.plan.steps.append(self._remove(planned, OWN, f"remove what an earlier removal of {name} left"))
             return planned
-        self._refuse_locked(wanted, current)
+        self.refuse_locked(wanted, current)
         if not (has_departed(current) and wanted.delete_volumes == NONE):
             refuse_migrating(current)
         if current.protected:
@@ -127,7 +64,7 @@ class Planner:
         else:
             say = f"remove {name}{how}, {_VOLUMES[wanted.delete_volumes]}"
         planned.plan.steps.append(self._remove(planned, wanted.delete_volumes, say))
-        planned.changes.append((_state_change(current.power_state, None), APPLIED_LIVE))
+        planned.changes.append((state_change(current.power_state, None), APPLIED_LIVE))
         return planned
 
     def plan_creation(self, wanted: Desired, unfinished: Instance | None, remains: bool) -> Planned:
@@ -157,8 +94,8 @@ class Planner:
         state = STATE_OF[wanted.state] if power_on else power_state.SHUTOFF
         planned.after = replace(instance, power_state=state, cloud_init=None)
         planned.started = power_on
-        planned.changes.append((_state_change(None, state), APPLIED_LIVE))
-        self._plan_wait(planned, state)
+        planned.changes.append((state_change(None, state), APPLIED_LIVE))
+        self.plan_wait(planned, state)
         return planned
 
     # -- instances that are there -----------------------------------------------------------------------------------
@@ -166,9 +103,9 @@ class Planner:
     def plan_change(self, wanted: Desired, current: Instance, found: Comparison) -> Planned:
         """Make it as wanted, with as little as that takes."""
         planned = Planned(wanted, before=current, warnings=list(found.warnings))
-        current = self._clear_resize(planned, current)
+        current = self.clear_resize(planned, current)
         state, fields = current.power_state, found.fields
-        goal = settled(state) if wanted.state == PRESENT else wanted.state
+        goal = self._goal(wanted, planned.before or current)
         power = Power(self.driver, wanted.name, wanted.shutdown)
         steps = planned.plan.steps
         live: set[str] = set()
@@ -177,17 +114,17 @@ class Planner:
             # What changes, changes while it is off.
             down = [] if state in power_state.OFF else power.steps(state, STOPPED)
             up = power.steps(power_state.SHUTOFF, goal)
-            steps += [*down, *self._update_off(planned, current, found, resized, goal), *up]
+            steps += [*down, *self.update_off(planned, current, found, resized, goal), *up]
             live = fields
             self._note(planned, found, live, APPLIED_LIVE)
         else:
-            live = self._live(current, found, wanted) - resized if fields else set()
+            live = self.live(current, found, wanted) - resized if fields else set()
             waiting = fields - live
             cycle_for = waiting | (self._mentioned(wanted) & _ended_by_restart(current))
             if cycle_for and (wanted.apply == RESTART or goal == REBOOTED):
                 final = RUNNING if goal == REBOOTED else goal
-                change = self._update_off(planned, current, found, resized, goal)
-                steps += [*power.steps(state, STOPPED), *change, *self._restore(power, final)]
+                change = self.update_off(planned, current, found, resized, goal)
+                steps += [*power.steps(state, STOPPED), *change, *self.restore(power, final)]
                 planned.power_cycled = True
                 self._note(planned, found, live, APPLIED_RESTART)
             else:
@@ -202,74 +139,22 @@ class Planner:
                         f"while it is {power_state.name(state)}; allow that with apply: restart, or stop it first"
                     )
                 moves = [] if wanted.state == PRESENT else power.steps(state, goal)
-                steps += [*self._update(current, found, found.changes, live), *moves]
+                steps += [*self.update(current, found, found.changes, live), *moves]
                 planned.power_cycled = planned.rebooted = goal == REBOOTED
                 self._note(planned, found, live, APPLIED_PENDING)
         self._finish(planned, found, current, goal, live)
         return planned
 
-    def plan_end_of_resize(self, wanted: Desired, current: Instance) -> Planned:
-        """Confirm an earlier resize, or take it back; nothing else."""
-        planned = Planned(wanted, before=current, after=current)
-        record, state, name = current.resize, current.power_state, current.name
-        if record is None:
-            self._plan_wait(planned, state)
-            return planned
-        driver, steps = self.driver, planned.plan.steps
-        driver.require("resize_revertible")
-        power = Power(driver, name, wanted.shutdown)
-        final = state
-        if wanted.state == RESIZE_CONFIRMED:
-            resizes.refuse_half_reverted(current)
-        if record.is_over and not (record.phase == REVERTED and wanted.state != RESIZE_CONFIRMED):
-            steps += resizes.clearing(driver, current)
-        elif wanted.state == RESIZE_CONFIRMED:
-            steps.append(resizes.confirming(driver, name))
-        else:
-            is_off = state in power_state.OFF
-            if record.phase != REVERTED:
-                steps += [] if is_off else power.steps(state, STOPPED)
-                steps.append(resizes.going_back(driver, current))
-            goal = RUNNING if resizes.runs_afterwards(current) else settled(state)
-            steps += self._restore(power, goal) if is_off or record.phase != REVERTED else []
-            steps.append(resizes.forgetting(driver, name))
-            final = STATE_OF[goal]
-            planned.power_cycled = not is_off and record.phase != REVERTED
-            planned.started = planned.power_cycled or (is_off and goal != STOPPED)
-        self._finish_resize(planned, current, final)
-        return planned
-
-    def _finish_resize(self, planned: Planned, current: Instance, final: int) -> None:
-        self._refuse_locked(planned.wanted, current)
-        refuse_migrating(current)
-        back = planned.wanted.state != RESIZE_CONFIRMED and not (current.resize and current.resize.is_over)
-        after = resizes.before_resize(current) if back else replace(current, resize=None)
-        pending = {} if planned.power_cycled else current.pending
-        planned.after = replace(after, power_state=final, pending=pending)
-        applied = APPLIED_RESTART if planned.power_cycled else APPLIED_LIVE
-        changes = resizes.changes_back(current) if back else []
-        planned.changes += [(change, applied) for change in changes]
-        planned.changes.append((_resize_change(current, None), APPLIED_LIVE))
-        if settled(current.power_state) != settled(final):
-            planned.changes.append((_state_change(current.power_state, final), APPLIED_LIVE))
-        self._plan_wait(planned, final)
-
-    def _clear_resize(self, planned: Planned, current: Instance) -> Instance:
-        """End a resize about which there is nothing to decide any more; the instance without it."""
-        if current.locked and not planned.wanted.override_lock:
-            return current
-        steps = list(resizes.clearing(self.driver, current))
-        if not steps:
-            return current
-        planned.plan.steps += steps
-        planned.changes.append((_resize_change(current, None), APPLIED_LIVE))
-        return replace(current, resize=None)
-
     @staticmethod
-    def _refuse_disturbance(current: Instance) -> None:
-        """Raise when the instance is in the middle of something that a change would spoil."""
-        refuse_migrating(current)
-        resizes.refuse_half_reverted(current)
+    def _goal(wanted: Desired, current: Instance) -> str:
+        """The state in which it is afterwards. A run that was killed when it had stopped the instance to resize it has
+        left word of whether it was to run."""
+        if wanted.state != PRESENT:
+            return wanted.state
+        record = current.resize
+        if wanted.revertible and record is not None and record.phase in (KEEPING, CHANGING):
+            return RUNNING if resizes.runs_afterwards(current) else settled(current.power_state)
+        return settled(current.power_state)
 
     def _finish(self, planned: Planned, found: Comparison, current: Instance, goal: str, live: set[str]) -> None:
         wanted = planned.wanted
@@ -277,91 +162,17 @@ class Planner:
         on_its_way = current.power_state == power_state.SHUTDOWN and goal == wanted.state
         final = current.power_state if (stays and not on_its_way) or not planned.plan else STATE_OF[goal]
         if settled(current.power_state) != settled(final):
-            planned.changes.append((_state_change(current.power_state, final), APPLIED_LIVE))
+            planned.changes.append((state_change(current.power_state, final), APPLIED_LIVE))
         if planned.plan:
-            self._refuse_locked(wanted, current, found, stays)
-            self._refuse_disturbance(current)
+            self.refuse_locked(wanted, current, found, stays)
+            self.refuse_disturbance(current)
             was_off = current.power_state in power_state.OFF or (planned.power_cycled and wanted.state != REBOOTED)
             planned.started = was_off and final in power_state.ACTIVE
-            planned.after = _predict(current, found, final, live, was_off)
+            planned.after = predict(current, found, final, live, was_off)
             planned.after.resize = planned.resize or current.resize
         else:
             planned.after = current
-        self._plan_wait(planned, final)
-
-    def _live(self, current: Instance, found: Comparison, wanted: Desired) -> set[str]:
-        """The changed fields that are in force at once."""
-        live = self.driver.live_options(current, found.desired, found.fields)
-        if wanted.apply != NEXT_BOOT:
-            return live
-        # A disk cannot be told to grow later, and guests do not mind that it has grown already.
-        only_grows = found.grows and not any(change.field == "disks" and change.old is None for change in found.changes)
-        return live & (UNFELT | found.unfelt | ({"disks"} if only_grows else set()))
-
-    def _update_off(
-        self, planned: Planned, current: Instance, found: Comparison, resized: set[str], goal: str
-    ) -> list[Step]:
-        """All changes, of an instance that is off by then: first those that can be taken back."""
-        off = replace(current, power_state=power_state.SHUTOFF)
-        cut_short = resizes.is_cut_short(current) and planned.wanted.revertible
-        if not resized and not cut_short:
-            return self._update(off, found, found.changes, found.fields)
-        self.driver.require("resize_revertible")
-        driver, name = self.driver, current.name
-        grown, _new = resizes.without_growth(current, found.desired)
-        desired = replace(found.desired, disks=grown if "disks" in resized else None)
-        record = planned.resize = resizes.record_of(planned.wanted, current, desired, goal)
-        is_part = [
-            change.field in resized and not (change.field == "disks" and change.old is None) for change in found.changes
-        ]
-        what = ", ".join(_say_change(change) for change, part in zip(found.changes, is_part) if part)
-        say = f"resize {name} so that it can be taken back: {what}" if what else f"finish the resize of {name}"
-        steps = [Step(say, lambda: driver.resize_revertibly(off, desired, resized, record))]
-        rest = [change for change, part in zip(found.changes, is_part) if not part]
-        if rest:
-            values = {name: getattr(found.desired, name) for name in resized - {"disks"}}
-            resized_now = replace(off, **values, disks=grown if "disks" in resized else off.disks)
-            steps += self._update(resized_now, found, rest, {change.field for change in rest})
-        return steps
-
-    def _update(self, current: Instance, found: Comparison, changes: Sequence[Change], live: set[str]) -> list[Step]:
-        """Those changes."""
-        fields = {change.field for change in changes}
-        if not fields:
-            return []
-        driver, desired = self.driver, found.desired
-        self._complete(current, found)
-        what = ", ".join(_say_change(change) for change in changes)
-        later = sorted({change.option for change in changes if change.field not in live})
-        note = f" (at its next start: {', '.join(later)})" if later else ""
-        return [
-            Step(
-                f"change {current.name}: {what}{note}",
-                lambda: driver.update_instance(current, desired, fields, live),
-            )
-        ]
-
-    def _complete(self, current: Instance, found: Comparison) -> None:
-        """Give new NICs their addresses."""
-        nics = found.desired.nics
-        if "nics" not in found.fields or nics is None:
-            return
-        taken = [nic.mac for nic in current.nics or [] if nic.mac]
-        found.desired.nics = with_macs(current.name, nics, taken, self.identity)
-        named = (new for nic, new in zip(nics, found.desired.nics) if nic.mac is None)
-        for number, change in enumerate(found.changes):
-            is_new = change.field == "nics" and change.old is None and isinstance(change.new, dict)
-            if is_new and "mac" not in change.new:
-                found.changes[number] = change._replace(new=nic_as_dict(next(named)))
-
-    @staticmethod
-    def _restore(power: Power, goal: str) -> list[Step]:
-        """From off to how it was."""
-        if goal == STOPPED:
-            return []
-        if goal in (RUNNING, PAUSED):
-            return power.steps(power_state.SHUTOFF, goal)
-        return [*power.steps(power_state.SHUTOFF, RUNNING), *power.steps(power_state.RUNNING, goal)]
+        self.plan_wait(planned, final)
 
     @staticmethod
     def _mentioned(wanted: Desired) -> set[str]:
@@ -376,38 +187,11 @@ class Planner:
             at_once = change.field in (UNFELT if otherwise == APPLIED_RESTART else live)
             planned.changes.append((change, APPLIED_LIVE if at_once else otherwise))
 
-    def _plan_wait(self, planned: Planned, state: int) -> None:
-        wanted = planned.wanted
-        if wanted.wait.what == FOR_STATE:
-            return
-        if state not in power_state.EXECUTING:
-            raise InvalidPowerState(
-                f"{wanted.where}wait.for: {wanted.wait.what} never comes while {wanted.name!r} is "
-                f"{power_state.name(state)}; ask for state: running beside it"
-            )
-        nics = planned.after.nics if planned.after is not None else None
-        macs = [nic.mac for nic in nics or [] if nic.mac]
-        planned.wait = GuestWait(self.driver, wanted, macs, planned.started, planned.rebooted)
-
     def _remove(self, planned: Planned, delete_volumes: str, say: str) -> Step:
         def remove() -> None:
             planned.removed += self.driver.destroy(planned.name, delete_volumes)
 
         return Step(say, remove)
-
-    @staticmethod
-    def _refuse_locked(
-        wanted: Desired, current: Instance, found: Comparison | None = None, stays: bool = False
-    ) -> None:
-        if not current.locked or wanted.override_lock:
-            return
-        unlocks = found is not None and wanted.instance.locked is False
-        if unlocks and stays and found is not None and found.fields == {"locked"}:
-            return
-        hint = "; unlock it in a task of its own first" if unlocks else ""
-        raise InstanceLocked(
-            f"instance {wanted.name!r} is locked against changes; override_lock: true goes past it{hint}"
-        )
 
 
 _VOLUMES = {
@@ -438,58 +222,6 @@ def compared(driver: ComputeDriver, wanted: Desired, current: Instance) -> Compa
     if found.problems:
         raise InvalidInput(found.problems)
     return found
-
-
-def _predict(current: Instance, found: Comparison, state: int, live: set[str], fresh: bool) -> Instance:
-    """The instance when the plan is done; ``fresh`` when it has been off meanwhile, so that nothing is pending."""
-    values = {name: getattr(found.desired, name) for name in found.fields}
-    cloud_init = values.pop("cloud_init", None)
-    if cloud_init is not None:
-        values["cloud_init_fingerprint"] = cloud_init.fingerprint()
-    if "hypervisor" in values:
-        values["hypervisor"] = _with_extras(current.hypervisor, values["hypervisor"])
-    pending = {} if fresh or state in power_state.OFF else dict(current.pending)
-    if not fresh and state not in power_state.OFF:
-        for name in found.fields - live:
-            pending[name] = (getattr(current, name, None), values.get(name))
-    return replace(current, **values, power_state=state, pending=pending)
-
-
-def _with_extras(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """What only one hypervisor knows, after a change; of dictionaries, what is not mentioned stays."""
-    extras = dict(current)
-    for option, value in wanted.items():
-        if isinstance(value, Mapping):
-            whole = {**(current.get(option) or {}), **value}
-            extras[option] = {key: item for key, item in whole.items() if item is not None}
-        else:
-            extras[option] = value
-    return extras
-
-
-def _resize_change(current: Instance, new: str | None) -> Change:
-    return Change("resize", "resize", None if current.resize is None else current.resize.phase, new)
-
-
-def _state_change(old: int | None, new: int | None) -> Change:
-    def word(state: int | None) -> str:
-        return ABSENT if state is None else power_state.name(state)
-
-    return Change("state", "power_state", word(old), word(new))
-
-
-def _say_change(change: Change) -> str:
-    def short(value: Any) -> str:
-        if isinstance(value, dict):
-            return " ".join(f"{key}={item}" for key, item in value.items())
-        text = str(value).replace("\n", " ")
-        return text if len(text) <= 60 else text[:57] + "..."
-
-    if change.old in (None, ""):
-        return f"{change.option} {short(change.new)}"
-    if change.new in (None, ""):
-        return f"{change.option} without {short(change.old)}"
-    return f"{change.option} {short(change.old)} -> {short(change.new)}"
 
 
 def _growing_option(found: Comparison) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..model import power_state
 from .compare import Change
-from .instances import Planned
+from .planned import Planned
 from .views import instance_as_dict, pending_as_dict, plain
 
 

@@ -17,8 +17,8 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.bulk import carry_out
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.desired import Desired
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.instances import Planned
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.plan import Plan, Step
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.planned import Planned
 
 
 def planned(name: str, do) -> Planned:
