@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import os
 import shlex
 import uuid
@@ -77,6 +79,12 @@ class XenPlatform(LibvirtPlatform):
 
     def run_on_host(self, *argv: str) -> None:
         self.lab.run(shlex.join(argv))
+
+    def read_on_host(self, path: str, image_format: str) -> bytes:
+        copy = "/var/tmp/read.raw"
+        self.lab.run(f"qemu-img convert -f {image_format} -O raw {shlex.quote(path)} {copy}")
+        packed = self.lab.run(f"/bin/busybox gzip -c {copy} | base64; rm {copy}")
+        return gzip.decompress(base64.b64decode(packed))
 
     def files(self) -> dict[str, int]:
         folders = "/etc/libvirt/libxl /var/lib/libvirt/images /var/lib/libvirt/libxl"

@@ -115,8 +115,7 @@ class XenHost:
         try:
             self._power_on(image)
             self._wait_for_agent(deadline)
-            self.run(f"hostname {shlex.quote(self.name)}")  # libvirt tells Xen hosts apart by nothing else
-            self.run(f"ip address add {self.link_address}/24 dev {_LINK_DEVICE} && ip link set {_LINK_DEVICE} up")
+            self._plug_cable()
             self._check_libvirt()
         except BaseException:
             self.stop()
@@ -165,6 +164,19 @@ class XenHost:
         if self._neighbour is None:
             return f"server=on,addr.type=unix,addr.path={self._file(_CABLE)}"
         return f"server=off,addr.type=unix,addr.path={self._neighbour._file(_CABLE)}"
+
+    def _plug_cable(self) -> None:
+        """Give dom0 its end, and both a name that the other one knows: libvirt tells Xen hosts apart by nothing else,
+        and has guests migrated to the name."""
+        self.run(f"hostname {shlex.quote(self.name)}")
+        self.run(f"ip address add {self.link_address}/24 dev {_LINK_DEVICE} && ip link set {_LINK_DEVICE} up")
+        self._make_known(self)
+        if self._neighbour is not None:
+            self._make_known(self._neighbour)
+            self._neighbour._make_known(self)
+
+    def _make_known(self, host: XenHost) -> None:
+        self.run(f"echo {host.link_address} {shlex.quote(host.name)} >>/etc/hosts")
 
     def _file(self, name: str) -> Path:
         if self._folder is None:

@@ -38,6 +38,8 @@ _PLACE = ("host", "dir", "name", "device", "initiator/iqn")
 _PROBE = "anyvirt-probe-"
 _OLD_PROBE_S = 600.0
 """A test file that is older was left by a process that was killed."""
+_REMEMBERED_S = 120.0
+"""For how long, at most, a client of network storage goes on telling what a file was like; twice what NFS does."""
 _NO_FOLDER = "No such file or directory"
 _GONE = (NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID)
 _T = TypeVar("_T")
@@ -131,7 +133,7 @@ class SharedStorageMixin(LibvirtStorageDriver):
         """Remove a test file, and those that were left by processes that were killed."""
         for volume in pool.listAllVolumes(0):
             found = volume.name()
-            if found == name or (found.startswith(_PROBE) and _age_s(volume) > _OLD_PROBE_S):
+            if found == name or (found.startswith(_PROBE) and _age_s(_read_stamps(volume)) > _OLD_PROBE_S):
                 self.drop(volume)
 
     def _in_folder_of(self, path: str, look: Callable[[libvirt.virStoragePool, str], _T]) -> _T | None:
@@ -229,8 +231,14 @@ class SharedStorage:
         seen = self._destination.stamps(there)
         if before is None or seen is None:
             return APART
-        # A guest that runs writes to it all the while.
-        return SHARED if seen in (before, self._source.stamps(path)) else UNCLEAR
+        after = self._source.stamps(path)
+        if seen in (before, after):
+            return SHARED
+        if before != after:  # a guest that runs writes to it all the while
+            return UNCLEAR
+        # What the destination remembers of a file in the network may be a little old.
+        is_later = float(seen.changed or 0) > float(before.changed or 0)
+        return APART if is_later or _age_s(before) > _REMEMBERED_S else UNCLEAR
 
 
 def _make_test(pool: libvirt.virStoragePool, name: str) -> str:
@@ -243,8 +251,8 @@ def _read_stamps(volume: libvirt.virStorageVol) -> _Stamps:
     return _Stamps(changed, modified, root.findtext("physical", ""))
 
 
-def _age_s(volume: libvirt.virStorageVol) -> float:
-    return time.time() - float(_read_stamps(volume).modified or time.time())
+def _age_s(stamps: _Stamps) -> float:
+    return time.time() - float(stamps.changed or time.time())
 
 
 def _attributes(element: Element | None) -> str:
