@@ -234,6 +234,8 @@ class Mover:
         def resize() -> Undo:
             accepted = destination.get_instances([name])[name]
             found = compared(destination, wanted, accepted)
+            if not found.changes:
+                return _already_undone
             return destination.update_instance(accepted, found.desired, found.fields, ())
 
         words = ", ".join(f"{change.option} {change.new}" for change in changes)

@@ -264,8 +264,8 @@ def _has_arrived(record: MigrationRecord, there: MigrationRecord, source: End, d
         return True
     if not destination.is_active or source.is_active:
         return False
-    # In memory there and not here: a cold one is only ever started there; a live one was paused before.
-    return record.mode == COLD or record.paused
+    # In memory there and not here: it was paused before, or between its arrival and being let run.
+    return record.mode == COLD or not destination.has_job
 
 
 def _arrived(record: MigrationRecord, destination: End, *clear: Clearing) -> Situation:

@@ -122,6 +122,7 @@ ROWS: list[tuple[str, str, str]] = [
     ("paused, outgoing", "running, incoming", "arrived: finish there, finish here"),
     ("off, outgoing", "running, incoming", "arrived: finish there, finish here"),
     ("off, outgoing was-paused", "paused, incoming was-paused", "arrived: finish there, finish here"),
+    ("off, outgoing", "paused, incoming", "arrived: finish there, finish here"),
     ("off, outgoing cold", "running, incoming cold", "arrived: finish there, finish here"),
     ("off, outgoing cold", "paused, incoming cold", "arrived: finish there, finish here"),
     ("off, outgoing", "running, incoming moved", "arrived: finish there, finish here"),
@@ -136,7 +137,7 @@ ROWS: list[tuple[str, str, str]] = [
     # -- nothing tells
     ("running, outgoing", "running, incoming", "instance_duplicated"),
     ("off, outgoing", "off, incoming", "instance_duplicated"),
-    ("off, outgoing", "paused, incoming", "instance_duplicated"),
+    ("off, outgoing", "paused, incoming job", "instance_duplicated"),
     ("off, outgoing", "running, incoming other", "instance_duplicated"),
     ("", "off, incoming", "instance_duplicated"),
     ("running, outgoing", "off", "already_exists"),
