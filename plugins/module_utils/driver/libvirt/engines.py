@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .firewall.engine import Engine
     from .firewall.store import Declarations
+    from .firewall.tools import Runner
 
 _ROUNDS = 5
 """How often members are looked at again because they changed meanwhile."""
@@ -178,20 +179,26 @@ class EnginesMixin(GroupReadingMixin):
 
     def make_engine(self, name: str) -> Engine:
         """An engine, whether it can be used here or not."""
-        from .firewall.tools import Runner
-
         if name == NWFILTER:
             from .firewall.nwfilter import NwfilterEngine
             from .firewall.store import Declarations
 
-            return NwfilterEngine(Declarations(self.libvirt, self.conn), Runner() if self.is_on_this_host else None)
+            return NwfilterEngine(
+                Declarations(self.libvirt, self.conn), self.runner() if self.is_on_this_host else None
+            )
         if name == "nftables":
             from .firewall.nftables import NftEngine
 
-            return NftEngine(Runner())
+            return NftEngine(self.runner())
         from .firewall.iptables import IptablesEngine
 
-        return IptablesEngine(Runner())
+        return IptablesEngine(self.runner())
+
+    def runner(self) -> Runner:
+        """What runs the host's tools for packet filters."""
+        from .firewall.tools import Runner
+
+        return Runner()
 
     def mark_engine(self, name: str, done: UndoStack) -> None:
         """Note that an engine has ports here, so that changes of groups reach it."""

@@ -72,10 +72,9 @@ class FilterChecksMixin(SecurityGroupsMixin):
     def _out_of_sight(self, domains: Sequence[FilteredDomain]) -> list[Drift]:
         """Where filters of running guests are as declared, but in a network namespace that is not libvirt's."""
         from .firewall.bridgecalls import devices_in_sight
-        from .firewall.tools import Runner
 
         ports = {(domain.config.name, mac, device) for domain in domains for mac, device in domain.devices.items()}
-        present = devices_in_sight(Runner()) if ports else set()
+        present = devices_in_sight(self.runner()) if ports else set()
         missing = {port for port in ports if port[2] not in present}
         if missing:  # a guest may have stopped meanwhile
             names = {domain.config.name for domain in self.filtered_domains() if domain.active}

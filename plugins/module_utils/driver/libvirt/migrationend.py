@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -72,7 +73,6 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         if keep_definition and not moving.passing:
             return self._keep_departed(name, handle, config, moving)
         doomed = self.volumes_left_behind(config, moving.migration.volumes, delete_volumes)
-        self.require_reachable(config)
         with UndoStack() as done:
             note = self.note_removal(name, doomed, done) if doomed else None
             self._end_guest(name, handle)
@@ -136,10 +136,20 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
                 self.remove_console_log(name)
             self.undefine(name, handle)
         self.forget(name)
-        for group in moving.groups:
-            with suppress(SecurityGroupInUse):  # somebody else has come to need it
-                self.delete_security_group(group)
-        return [f"instance {name}", *removed, *(f"security group {group}" for group in moving.groups)]
+        removed += [f"security group {group}" for group in self._return_groups(moving.groups)]
+        return [f"instance {name}", *removed]
+
+    def _return_groups(self, groups: Collection[str]) -> list[str]:
+        """Remove security groups that were taken over, but for those that others have come to need; which ones."""
+        present, gone = set(groups) & set(self.declarations.groups()), []
+        while True:  # a group goes after those whose rules are about it
+            before = len(gone)
+            for group in sorted(present.difference(gone)):
+                with suppress(SecurityGroupInUse):
+                    self.delete_security_group(group)
+                    gone.append(group)
+            if len(gone) == before:
+                return gone
 
     def _take_back_departure(
         self, name: str, handle: libvirt.virDomain, config: Domain, moving: MovingRecord

@@ -25,6 +25,7 @@ from ..migrationchecks import (
     unmet_wishes,
 )
 from .domain import Domain
+from .domain_filters import PACKET_ENGINES
 from .domain_nics import apply_nics, read_nics
 from .element import attribute_of, set_text
 from .errors import CPU_INCOMPATIBLE, NO_DOMAIN, NO_SUPPORT, code_of
@@ -114,7 +115,7 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
             plan.record = replace(plan.record, volumes=disks[name].left_volumes)
             plan.problems += hosts[mode] + state_problems(instance, mode)
             plan.problems += impossible[name] if mode == LIVE else []
-            plan.problems += _record_problems(instance) + self._examine(destination, plan)
+            plan.problems += self._examine(destination, plan)
             plan.problems += disks[name].problems + place.get(name, []) + groups.get(name, [])
             plan.warnings += disks[name].warnings
             plans[name] = plan
@@ -142,7 +143,20 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
             problems += [f"{problem}; move it cold" for problem in stationary_parts(running.root)]
             problems += lost_writes(running.root, frozenset(live_copies(private.disks)))
             problems += self._processor_problems(destination, running)
-        return problems + self._place_emulator(destination, private)
+        return problems + self._filter_problems(destination, plan) + self._place_emulator(destination, private)
+
+    def _filter_problems(self, destination: MigrationPlansMixin, plan: MigrationPlan) -> list[str]:
+        """Why the guest could not be filtered there. What packet engines have here is removed only where they can be
+        reached: the guest is not here any more then, so nothing passes by mistake."""
+        engine = plan.private.config.record.filtering.engine
+        if engine is None:
+            return []
+        if engine in PACKET_ENGINES and not self.is_on_this_host:
+            plan.warnings.append(
+                f"its filters on the source stay until virt_secgroup runs on that host: they are those of {engine}"
+            )
+        problem = destination.engine_problem(engine)
+        return [] if problem is None else [f"on the destination: {problem}"]
 
     def _place_emulator(self, destination: MigrationPlansMixin, private: LibvirtPlan) -> list[str]:
         """Find out what runs it there."""
@@ -207,15 +221,6 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
             if code_of(error) not in (NO_SUPPORT, NO_DOMAIN):
                 raise
             return ()
-
-
-def _record_problems(instance: Instance) -> list[str]:
-    problems = []
-    if instance.unfinished:
-        problems.append("it was never finished; run virt_instance for it first")
-    if instance.resize is not None:
-        problems.append("its resize waits to be confirmed or reverted; do that first")
-    return problems
 
 
 def _way_problems(destination: MigrationDriver, wishes: MigrationWishes, mode: str) -> list[str]:

@@ -1,0 +1,150 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Filters of instances that are moved: on the destination before the guest is, and gone from the source after it."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.engines import EnginesMixin
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.tools import Runner
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import LIVE
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import (
+    DEFAULT_EGRESS,
+    INGRESS,
+    TCP,
+    Rule,
+    SecurityGroup,
+)
+from contract.migration_helpers import NAME, Ends, begin, both_ends, moved, overseer, plan_of, planned, spawned
+from contract.platforms.base import Platform, Snapshot
+
+pytestmark = pytest.mark.on("libvirt")
+
+DATABASES = SecurityGroup("databases")
+WEB = SecurityGroup("web", (Rule(INGRESS, TCP, group="databases", port_min=80, port_max=80), *DEFAULT_EGRESS))
+ENGINES = ("nwfilter", "nftables", "iptables")
+
+
+class HostRunner(Runner):
+    """Runs tools on the host that a driver is connected to."""
+
+    def __init__(self, process: int) -> None:
+        self.prefix = ("nsenter", f"--net=/proc/{process}/ns/net")  # type: ignore[misc]
+
+
+@pytest.fixture
+def ends(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Ends:
+    """Both hosts; what is run on a driver's own host is run there."""
+    processes = {host.uri: host.lab.machine.init_pid for host in (platform, platform.partner())}  # type: ignore[attr-defined]
+
+    def runner(self: EnginesMixin) -> Runner:
+        return HostRunner(processes[self.options.uri.replace("lxc", "qemu", 1)])
+
+    monkeypatch.setattr(EnginesMixin, "runner", runner)
+    ends = both_ends(platform)
+    for group in (DATABASES, WEB):
+        ends.source.define_security_group(group)
+    return ends
+
+
+def filtered(ends: Ends, engine: str, power_on: bool = False) -> Instance:
+    """An instance behind an engine's filters."""
+    return spawned(ends, power_on=power_on, disks=[], firewall=engine, security_groups=["web"], project="shop")
+
+
+def trace(ends: Ends, end: int) -> tuple[list[str], bool, list[str]]:
+    """What one end has of it: groups, whether it is filtered, and all that is wrong with its filters."""
+    driver = (ends.source, ends.destination)[end]
+    known = NAME in driver.list_instances()
+    drift = [f"{drift.subject}: {drift.problem}" for drift in driver.verify_filters()]
+    return sorted(driver.get_security_groups()), known and driver.instance_filter_exists(NAME), drift
+
+
+def pictures(ends: Ends) -> list[Snapshot]:
+    """All on both hosts but the definitions of filters, of which some stay for the next one to come."""
+    return [{key: part for key, part in picture.items() if key != "filters"} for picture in ends.pictures()]
+
+
+BOTH = ["databases", "web"]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_they_go_with_the_guest(ends: Ends, engine: str):
+    instance = filtered(ends, engine, power_on=True)
+    plan = planned(ends, instance, mode=LIVE)
+    begin(ends, plan)
+    assert trace(ends, 1) == (BOTH, True, [])  # the guest is not there yet
+    ends.source.migrate_instance(ends.destination, plan, overseer(plan))
+    assert trace(ends, 1) == (BOTH, True, [])
+    ends.destination.finish_destination(NAME)
+    ends.source.finish_source(NAME)
+    assert trace(ends, 1) == (BOTH, True, [])
+    assert trace(ends, 0) == (BOTH, False, [])
+    there = ends.destination.get_instances()[NAME]
+    assert (there.firewall, there.security_groups, there.project) == (engine, ["web"], "shop")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_is_left_of_them_where_it_is_given_up(ends: Ends, engine: str):
+    instance = filtered(ends, engine)
+    before = pictures(ends)
+    begin(ends, planned(ends, instance))
+    assert trace(ends, 1) == (BOTH, True, [])
+    removed = ends.destination.discard_migration(NAME)
+    assert removed == [f"instance {NAME}", "security group web", "security group databases"]
+    ends.source.discard_migration(NAME)
+    assert trace(ends, 1) == ([], False, [])
+    assert trace(ends, 0) == (BOTH, True, [])
+    assert pictures(ends) == before
+
+
+def test_groups_that_others_have_come_to_need_stay(ends: Ends):
+    instance = filtered(ends, "nwfilter")
+    begin(ends, planned(ends, instance))
+    driver = ends.destination
+    driver.spawn(driver.complete(ends.partner.small("other", nics=[], security_groups=["databases"])), power_on=False)
+    removed = driver.discard_migration(NAME)
+    assert removed == [f"instance {NAME}", "security group web"]
+    assert sorted(driver.get_security_groups()) == ["databases"]
+
+
+def test_what_dhcp_gave_it_is_let_through_until_it_starts_again(ends: Ends):
+    instance = filtered(ends, "nwfilter", power_on=True)
+    ends.platform.wait_ready(ends.source, NAME)
+    address = wait_for_lease(ends)
+    moved(ends, instance, mode=LIVE)
+    assert ends.destination.get_addresses([NAME]) == {NAME: []}  # it was leased elsewhere
+    assert ends.destination.get_group_members() == {"web": (f"{address}/32",), "project:shop": (f"{address}/32",)}
+    assert trace(ends, 1) == (BOTH, True, [])
+    ends.destination.force_off(NAME)
+    ends.destination.power_on(NAME)
+    assert ends.destination.verify_filters() == []
+    assert ends.destination.get_group_members().get("web", ()) in ((), (f"{address}/32",))
+
+
+def wait_for_lease(ends: Ends) -> str:
+    """The address that it was given."""
+    for _attempt in range(100):
+        found = ends.source.get_addresses([NAME])[NAME]
+        if found:
+            return found[0].address
+        with ends.source.watch([NAME]) as watch:
+            watch.wait(0.2)
+    raise AssertionError("it was given no address")
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_packet_filters_of_another_host_cannot_be_reached(ends: Ends, end: int):
+    instance = filtered(ends, "nftables")
+    remote = (ends.platform, ends.partner)[end].migration_driver(uri=(ends.platform, ends.partner)[end].uris[1])
+    pair = [ends.source, ends.destination]
+    pair[end] = remote
+    plan = plan_of(Ends(ends.platform, *pair), instance)
+    if end == 0:
+        assert plan.problems == []
+        assert any("virt_secgroup" in warning for warning in plan.warnings)
+    else:
+        assert any("nftables works on the hypervisor's host itself" in problem for problem in plan.problems)
