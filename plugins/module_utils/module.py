@@ -224,7 +224,7 @@ def run_module(
             return driver
 
         def connect_dest() -> ComputeDriver:
-            with _named("dest"):
+            with _named_dest():
                 driver = get_driver(module.destination_options())
             driver.progress = progress
             return driver
@@ -254,12 +254,13 @@ def _never() -> str | None:
 
 
 @contextmanager
-def _named(option: str) -> Iterator[None]:
-    """Errors of a URI name the option that it comes from."""
+def _named_dest() -> Iterator[None]:
+    """What is wrong with the second URI is said of the options that it has to do with."""
     try:
         yield
     except (InvalidUri, Unsupported) as error:
-        error.args = (re.sub(r"^uri\b", option, str(error)),)
+        text = re.sub(r"^uri:", "dest:", str(error))
+        error.args = (text.replace("option password", "option dest_password"),)
         raise
 
 
