@@ -81,7 +81,7 @@ def main() -> None:
         return
     with driver:
         if "die_at" in task:
-            _die_at(task["die_at"])
+            die_at(task["die_at"])
         if "die_at_call" in task:
             _die_at_call(task["die_at_call"])
         print("begins", flush=True)
@@ -93,11 +93,21 @@ def main() -> None:
             driver.set_remote_members(task["members"])
             for group in task["groups"]:
                 driver.define_security_group(group)
+        elif task["operation"] == "task":
+            _reconcile(driver, task["params"])
         elif task["operation"] in ("storage", "firewall"):
             getattr(driver, task["method"])(*task["arguments"])
         else:
             driver.destroy(task["name"])
     print("done", flush=True)
+
+
+def _reconcile(driver: Any, params: dict[str, Any]) -> None:
+    """A task of virt_instance, with a driver that is open already."""
+    from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.converge import reconcile_instances
+    from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
+
+    reconcile_instances(Task({"instances": None, **params}, False, False, lambda: driver, lambda warning: None))
 
 
 def _churn(driver: Any, instance: Any, count: int) -> None:
@@ -109,7 +119,7 @@ def _churn(driver: Any, instance: Any, count: int) -> None:
         driver.update_instance(current, replace(current, metadata=metadata), {"metadata"}, {"metadata"})
 
 
-def _die_at(number: int) -> None:
+def die_at(number: int) -> None:
     """Die of SIGKILL at the number-th change of a file."""
     seen = 0
 

@@ -28,6 +28,13 @@ NAME = "mover"
 DISK_BYTES = 8 * MIB
 
 
+class Drivers(NamedTuple):
+    """A driver for each end."""
+
+    source: MigrationDriver
+    destination: MigrationDriver
+
+
 class Ends(NamedTuple):
     """Two hosts of a platform, with a driver for each."""
 
@@ -64,7 +71,7 @@ def spawned(ends: Ends, *, power_on: bool, name: str = NAME, **over: Any) -> Ins
         over["disks"] = [Disk(size_bytes=DISK_BYTES)]
     over.setdefault("nics", [ends.platform.nic()])
     driver.spawn(driver.complete(ends.platform.small(name, **over)), power_on=power_on)
-    if power_on:
+    if power_on and ends.platform.name == "xen":  # whose guests help with it
         ends.platform.prepare_hotplug(driver, name)
     return driver.get_instances([name])[name]
 
@@ -90,16 +97,26 @@ def overseer(plan: MigrationPlan, is_wanted: Callable[[], bool] = lambda: True, 
 def begun(ends: Ends, instance: Instance, **wishes: Any) -> MigrationPlan:
     """Everything up to the moving itself; what is to go cold is off after it."""
     plan = planned(ends, instance, **wishes)
-    if plan.mode == COLD:
-        ends.source.force_off(instance.name)
-    ends.source.begin_migration(plan)
-    ends.destination.accept_instance(ends.source, plan)
+    begin(ends, plan)
     return plan
 
 
 def moved(ends: Ends, instance: Instance, **wishes: Any) -> MigrationResult:
+    """All of a migration."""
+    return carried_out(ends, planned(ends, instance, **wishes))
+
+
+def begin(ends: Ends | Drivers, plan: MigrationPlan) -> None:
+    """Both ends get ready, as the contract says that they do."""
+    ends.source.begin_migration(plan)
+    if plan.mode == COLD:
+        ends.source.force_off(plan.name)
+    ends.destination.accept_instance(ends.source, plan)
+
+
+def carried_out(ends: Ends | Drivers, plan: MigrationPlan) -> MigrationResult:
     """All of a migration, as the contract says that it goes."""
-    plan = begun(ends, instance, **wishes)
+    begin(ends, plan)
     result = ends.source.migrate_instance(ends.destination, plan, overseer(plan))
     if plan.mode == COLD and plan.record.start:
         ends.destination.power_on(plan.name)

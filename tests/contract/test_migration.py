@@ -42,7 +42,7 @@ def is_gone(ends: Ends, name: str = NAME) -> bool:
     return name not in ends.source.list_instances() and ends.source.get_migrations([name]) == {}
 
 
-# -- the whole way -----------------------------------------------------------------------------------------------------
+# -- the whole way ----------------------------------------------------------------------------------------------------
 
 
 def test_an_instance_that_is_off_moves_with_its_disk(ends: Ends):
@@ -76,7 +76,7 @@ def test_a_running_instance_moves_cold_and_is_started_there(ends: Ends):
 
 @pytest.mark.parametrize("paused", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_a_running_instance_moves_live(ends: Ends, paused: bool):
-    if LIVE not in ends.modes:
+    if LIVE not in ends.modes or (paused and not ends.platform.moves_paused):
         return  # what cannot is told so: test_migration_plans
     instance = spawned(ends, power_on=True)
     if paused:
@@ -91,7 +91,7 @@ def test_a_running_instance_moves_live(ends: Ends, paused: bool):
     assert not result.post_copy
 
 
-# -- what is recorded, and taken back ----------------------------------------------------------------------------------
+# -- what is recorded, and taken back ---------------------------------------------------------------------------------
 
 
 def test_both_ends_tell_of_it_and_it_can_be_taken_back(ends: Ends):
@@ -102,18 +102,21 @@ def test_both_ends_tell_of_it_and_it_can_be_taken_back(ends: Ends):
     undo_begin = ends.source.begin_migration(plan)
     undo_accept = ends.destination.accept_instance(ends.source, plan)
     here = ends.source.get_instances([NAME])[NAME].migration
-    there = ends.destination.get_instances([NAME])[NAME].migration
     assert here is not None
-    assert there is not None
     assert (here.id, here.direction, here.mode, here.start) == (plan.record.id, OUTGOING, COLD, False)
     assert here.peer == ends.destination.host_identity()
-    assert (there.id, there.direction, there.mode) == (plan.record.id, INCOMING, COLD)
-    assert there.peer == ends.source.host_identity()
-    for driver, record in ((ends.source, here), (ends.destination, there)):
+    records = [(ends.source, here)]
+    if ends.platform.accepts_beforehand:
+        there = ends.destination.get_instances([NAME])[NAME].migration
+        assert there is not None
+        assert (there.id, there.direction, there.mode) == (plan.record.id, INCOMING, COLD)
+        assert there.peer == ends.source.host_identity()
+        assert state_of(ends.destination, NAME) == "shutoff"
+        records.append((ends.destination, there))
+    for driver, record in records:
         assert list(driver.get_migrations()) == [NAME]
         assert driver.get_migrations([NAME])[NAME] == (record, None)
         assert driver.get_migrations(["other"]) == {}
-    assert state_of(ends.destination, NAME) == "shutoff"
     undo_accept()
     undo_begin()
     assert ends.pictures() == before
@@ -125,8 +128,9 @@ def test_one_that_was_cut_short_is_discarded_on_both_ends(ends: Ends):
     before = ends.pictures()
     begun(ends, instance, mode=COLD)
     assert ends.source.abort_migration(NAME) is False, "there is no job"
-    assert f"instance {NAME}" in " ".join(ends.destination.discard_migration(NAME))
-    assert ends.source.discard_migration(NAME)
+    removed = " ".join(ends.destination.discard_migration(NAME))
+    assert (f"instance {NAME}" in removed) == ends.platform.accepts_beforehand
+    ends.source.discard_migration(NAME)
     assert ends.pictures() == before
     with ends.platform.calls.recording() as calls:
         assert ends.destination.discard_migration(NAME) == []
@@ -152,7 +156,7 @@ def test_what_is_not_there_cannot_begin(ends: Ends):
         ends.source.begin_migration(plan)
 
 
-# -- the ends ----------------------------------------------------------------------------------------------------------
+# -- the ends ---------------------------------------------------------------------------------------------------------
 
 
 def test_ending_what_has_ended_does_nothing(ends: Ends):
@@ -170,7 +174,7 @@ def test_ending_what_has_ended_does_nothing(ends: Ends):
 
 @pytest.mark.parametrize("delete_volumes", [OWN, NONE, pytest.param(ALL, marks=pytest.mark.thorough)])
 def test_copied_volumes_go_or_stay(ends: Ends, delete_volumes: str):
-    if not ends.source.supports("image"):
+    if not ends.source.supports("image") or (delete_volumes == NONE and not ends.platform.leaves_sources):
         return
     instance = spawned(ends, power_on=False)
     volumes = ends.platform.volumes()
@@ -181,6 +185,8 @@ def test_copied_volumes_go_or_stay(ends: Ends, delete_volumes: str):
 
 
 def test_a_definition_can_stay(ends: Ends):
+    if not ends.platform.leaves_sources:
+        return
     instance = spawned(ends, power_on=False)
     plan = begun(ends, instance, mode=COLD)
     ends.source.migrate_instance(ends.destination, plan, overseer(plan))
@@ -193,12 +199,11 @@ def test_a_definition_can_stay(ends: Ends):
     with ends.platform.calls.recording() as calls:
         assert ends.source.finish_source(NAME, keep_definition=True) == []
     assert calls.lasting_writes == []
-    assert ends.source.finish_source(NAME)
+    assert f"instance {NAME}" in ends.source.finish_source(NAME)
     assert is_gone(ends)
-    assert ends.platform.volumes() == set()
 
 
-# -- stopping it -------------------------------------------------------------------------------------------------------
+# -- stopping it ------------------------------------------------------------------------------------------------------
 
 
 def test_a_live_migration_is_aborted_on_request(ends: Ends):
@@ -211,11 +216,12 @@ def test_a_live_migration_is_aborted_on_request(ends: Ends):
     undo_begin = ends.source.begin_migration(plan)
     undo_accept = ends.destination.accept_instance(ends.source, plan)
     seen: list[MigrationProgress] = []
-    with pytest.raises(MigrationAborted):
+    with ends.platform.slow_migration(), pytest.raises(MigrationAborted):
         ends.source.migrate_instance(ends.destination, plan, overseer(plan, lambda: len(seen) < 2, seen.append))
     assert seen
     assert state_of(ends.source, NAME) == "running"
-    assert state_of(ends.destination, NAME) == "shutoff"
+    if ends.platform.accepts_beforehand:
+        assert state_of(ends.destination, NAME) == "shutoff"
     undo_accept()
     undo_begin()
     assert ends.pictures() == before

@@ -12,28 +12,31 @@ from urllib.parse import parse_qsl, unquote
 
 from ...errors import HypervisorUnavailable, InstanceMigrating, InstanceNotFound, InvalidUri, PermissionDenied
 from ...model import power_state
-from ...model.migration import DEPARTED, OUTGOING
+from ...model.migration import DEPARTED, LIVE, OUTGOING
 from ..base import ComputeDriver
 from ..uri import ConnectionOptions
 from . import filters
 from . import guest as guests
 from .faults import AFTER, BEFORE, Faults
 from .guest import Look
-from .hostfile import HostSettings, parse_host
+from .hostfile import HOST_FILE, HostSettings, parse_host
 from .migrationjobs import with_job
 from .operations import OPERATIONS
 from .settings import SettingsFile
-from .store import INSTANCES, Changes, Record, Store, View, is_file_name
+from .sharing import HostStore
+from .store import INSTANCES, Changes, Record, View, is_file_name
 
 DEFAULT_HOST = "fake1"
 HOSTS = "hosts"
-HOST_FILE = "host.json"
 
-_NOT_ON_THE_WAY = {
-    *("redefine", "change_running", "balloon", "attach", "detach", "attachment_update", "media_change"),
-    *("start", "shutdown", "reboot", "reset", "pause", "unpause", "suspend", "resume"),
-}
-"""Operations that are refused while an instance is being moved."""
+_CHANGES = frozenset(
+    ("redefine", "change_running", "balloon", "attach", "detach", "attachment_update", "media_change")
+    + ("reboot", "reset", "pause", "unpause", "suspend", "resume")
+)
+"""Operations that are refused while an instance is being moved to another host."""
+
+_POWER = frozenset(("start", "shutdown"))
+"""The same, but one that is moved cold is stopped after its migration has begun, and started should it fail."""
 
 _EXAMPLE = "write it like fake:///var/tmp/lab or fake:///var/tmp/lab?host=node1"
 
@@ -55,7 +58,7 @@ class FakeCore(ComputeDriver):
         self.folder = host_folder(self.root, self.host)
         self.calls: list[str] = []
         self._is_open = False
-        self._store = Store(self.folder, options.call_timeout_s)
+        self._store = HostStore(self.folder, options.call_timeout_s)
         self._faults = Faults(self.root, self.host, options.call_timeout_s, self._flush_filters)
         self._settings_file = SettingsFile(os.path.join(self.folder, HOST_FILE), parse_host)
 
@@ -105,7 +108,7 @@ class FakeCore(ComputeDriver):
         """Carry out an operation that changes something; whole when the block ends, not at all when it raises."""
         self._enter(operation, instance)
         with self._store.writing() as changes:  # pylint: disable=contextmanager-generator-missing-cleanup
-            if instance is not None and operation in _NOT_ON_THE_WAY:
+            if instance is not None and operation in _CHANGES | _POWER:
                 self._require_at_home(changes, operation, instance)
             yield changes
             filters.follow(changes, self.look_at)
@@ -121,7 +124,7 @@ class FakeCore(ComputeDriver):
         peer = migration["peer"]
         if migration["phase"] == DEPARTED:
             raise InstanceMigrating(f"instance {instance!r} lives on {peer}; what is here is only its definition")
-        if migration["direction"] == OUTGOING:
+        if migration["direction"] == OUTGOING and (operation in _CHANGES or migration["mode"] == LIVE):
             raise InstanceMigrating(f"instance {instance!r} is being moved to {peer}; run virt_migrate again")
         if operation == "start" and "arrival" in self.look_at(record)[0]:
             raise InstanceMigrating(f"instance {instance!r} is still on {peer}; run virt_migrate again")

@@ -10,13 +10,16 @@ and reverts only refer to it. Records say which files are needed; the others are
 from __future__ import annotations
 
 import fcntl
+import glob
+import itertools
+import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from ...transfer.content import PIECE_BYTES, Hole, Segment
 from ...transfer.sparse import ZEROS, length_of
-from .store import FOLDER_MODE, VOLUMES, Store, View, words_for_os_errors
+from .store import FOLDER_MODE, SHARED, SUFFIX, VOLUMES, Record, Store, View, words_for_os_errors
 
 FOLDER = "data"
 
@@ -154,7 +157,7 @@ def sweep(store: Store) -> None:
     if not os.path.isdir(os.path.join(store.folder, FOLDER)):
         return
     with store.writing() as changes:
-        needed = _needed(changes)
+        needed = _needed(changes) | _needed_elsewhere(store.folder)
         try:
             names = os.listdir(os.path.join(store.folder, FOLDER))
         except FileNotFoundError:  # another process has swept meanwhile
@@ -168,11 +171,26 @@ def sweep(store: Store) -> None:
 
 
 def _needed(view: View) -> set[str]:
+    return set(itertools.chain.from_iterable(map(_files_of, view.all(VOLUMES).values())))
+
+
+def _needed_elsewhere(folder: str) -> set[str]:
+    """Files that other hosts need, where any storage is shared."""
+    hosts = os.path.dirname(folder)
+    shared = os.path.join(os.path.dirname(hosts), SHARED)
+    if not os.path.isdir(shared):
+        return set()
     names: set[str] = set()
-    for volume in view.all(VOLUMES).values():
-        for record in (volume, *volume.get("snapshots", ())):
-            names.update(record[field] for field in ("data", "making") if record.get(field))
+    for store in (shared, *glob.glob(os.path.join(glob.escape(hosts), "*"))):
+        for path in glob.glob(os.path.join(glob.escape(store), VOLUMES, "*", "*" + SUFFIX)):
+            with suppress(FileNotFoundError), open(path, "rb") as file:
+                names |= _files_of(json.loads(file.read()))
     return names
+
+
+def _files_of(volume: Record) -> set[str]:
+    records = (volume, *volume.get("snapshots", ()))
+    return {record[field] for record in records for field in ("data", "making") if record.get(field)}
 
 
 def _seek(file: int, at: int, what: int, end: int) -> int:
@@ -183,4 +201,8 @@ def _seek(file: int, at: int, what: int, end: int) -> int:
 
 
 def _path(folder: str, name: str) -> str:
-    return os.path.join(folder, FOLDER, name)
+    """Where a file is: with the host that wrote it, which may be another one where storage is shared."""
+    own = os.path.join(folder, FOLDER, name)
+    if os.path.exists(own):
+        return own
+    return next(iter(glob.glob(os.path.join(glob.escape(os.path.dirname(folder)), "*", FOLDER, name))), own)

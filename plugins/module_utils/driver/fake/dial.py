@@ -22,12 +22,14 @@ from ...transfer.content import Hole
 from ..uri import ConnectionOptions
 from . import filters
 from . import guest as guests
-from .core import DEFAULT_HOST, HOST_FILE, host_folder
+from .core import DEFAULT_HOST, host_folder
 from .datafiles import sweep
 from .driver import FakeDriver
 from .faults import FILE
 from .guestdata import read_as_guest, write_as_guest
-from .store import FOLDER_MODE, INSTANCES, POOLS, VOLUMES, Store
+from .hostfile import HOST_FILE
+from .sharing import HostStore
+from .store import FOLDER_MODE, INSTANCES, POOLS, VOLUMES
 
 
 def uri(root: str, host: str = DEFAULT_HOST) -> str:
@@ -48,7 +50,7 @@ def write_faults(root: str, **entries: Any) -> None:
 def crash_instance(root: str, name: str, host: str = DEFAULT_HOST) -> None:
     """Have an active instance crash."""
     driver = FakeDriver(ConnectionOptions(uri(root, host)))
-    store = Store(driver.folder)
+    store = HostStore(driver.folder)
     with store.writing() as changes:
         record = changes.get(INSTANCES, name)
         if record is None:
@@ -74,7 +76,7 @@ def restart_host(root: str, host: str = DEFAULT_HOST) -> None:
 
 def _restart_pools(folder: str) -> None:
     """Those with autostart are active after it, the others are not."""
-    store = Store(folder)
+    store = HostStore(folder)
     with store.writing() as changes:
         for name, record in changes.all(POOLS).items():
             if "autostart" in record:
@@ -83,13 +85,13 @@ def _restart_pools(folder: str) -> None:
 
 def flush_filters(root: str, instance: str | None = None, host: str = DEFAULT_HOST) -> None:
     """Have somebody else empty the host's packet filter tables, or just what is there for one instance."""
-    with Store(host_folder(root, host)).writing() as changes:
+    with HostStore(host_folder(root, host)).writing() as changes:
         filters.flush(changes, instance)
 
 
 def add_volume(root: str, pool: str, name: str, size: str | int, host: str = DEFAULT_HOST) -> None:
     """Put a volume into a pool, as if another tool had made it."""
-    store = Store(host_folder(root, host))
+    store = HostStore(host_folder(root, host))
     record: Mapping[str, Any] = {
         "pool": pool,
         "name": name,
@@ -104,7 +106,7 @@ def add_volume(root: str, pool: str, name: str, size: str | int, host: str = DEF
 
 def read_volume(root: str, key: VolumeKey, host: str = DEFAULT_HOST) -> bytes:
     """All of a volume, as a guest sees it whose disk it is."""
-    store = Store(host_folder(root, host))
+    store = HostStore(host_folder(root, host))
     with store.reading() as view:
         segments = read_as_guest(store.folder, view, key)
         return b"".join(bytes(segment.length) if isinstance(segment, Hole) else segment for segment in segments)
@@ -112,7 +114,7 @@ def read_volume(root: str, key: VolumeKey, host: str = DEFAULT_HOST) -> bytes:
 
 def write_volume(root: str, key: VolumeKey, offset: int, data: bytes, host: str = DEFAULT_HOST) -> None:
     """Write to a volume as a guest does whose disk it is."""
-    store = Store(host_folder(root, host))
+    store = HostStore(host_folder(root, host))
     with store.writing() as changes:
         write_as_guest(store.folder, changes, key, offset, data)
     sweep(store)

@@ -15,8 +15,8 @@ from ...model.units import GIB, MIB
 from .core import FakeCore
 from .guest import Look
 from .hostfile import Pool
-from .poolrecords import changed_pool
-from .store import INSTANCES, POOLS, VOLUMES, Record, View
+from .poolrecords import pools_of
+from .store import INSTANCES, VOLUMES, Record, View
 from .volumerecords import room_of
 
 
@@ -93,13 +93,7 @@ class HostMixin(FakeCore):
 
     def _pools(self, view: View) -> dict[str, Pool]:
         """The pools of ``host.json`` as they were changed since, and those that were made."""
-        pools = dict(self._settings.pools)
-        for name, record in view.all(POOLS).items():
-            if record.get("gone"):
-                pools.pop(name, None)
-            else:
-                pools[name] = changed_pool(pools.get(name), record)
-        return pools
+        return pools_of(view, self._settings)
 
     def _pool_stats(self, view: View) -> list[PoolStats]:
         used: dict[str, int] = {}

@@ -15,6 +15,7 @@ from ...model.units import GIB
 from . import settings
 from .poolkinds import KINDS
 
+HOST_FILE = "host.json"
 DEFAULT_POOL = "default"
 DEFAULT_POOL_BYTES = 1000 * GIB
 
@@ -30,13 +31,14 @@ DEFAULT_CPU = CpuInfo(
 
 
 class Pool(NamedTuple):
-    """A storage pool of the host."""
+    """A storage pool of the host; a ``shared`` one is the same on all hosts that have one of its name."""
 
     size_bytes: int
     active: bool = True
     kind: str = DIR
     path: str | None = None
     autostart: bool = True
+    shared: bool = False
 
 
 class Device(NamedTuple):
@@ -128,7 +130,7 @@ def _cpu(where: str, value: Any) -> CpuInfo:
 
 def _pool(where: str, value: Any) -> Pool:
     found = settings.mapping(where, value)
-    settings.only_known(where, found, ("size", "active", "kind", "path"))
+    settings.only_known(where, found, ("size", "active", "kind", "path", "shared"))
     kind = settings.text(f"{where}.kind", found.get("kind", DIR))
     if kind not in KINDS:
         raise ValueError(f"{where}.kind: {kind!r} is not one of {', '.join(KINDS)}")
@@ -137,6 +139,7 @@ def _pool(where: str, value: Any) -> Pool:
         active=settings.truth(f"{where}.active", found.get("active", True)),
         kind=kind,
         path=settings.text(f"{where}.path", found["path"]) if "path" in found else None,
+        shared=settings.truth(f"{where}.shared", found.get("shared", False)),
     )
 
 

@@ -16,7 +16,8 @@ from ...transfer.content import Hole, Segment
 from ...transfer.sparse import length_of
 from .core import FakeCore
 from .datafiles import NewFile, OpenFile, open_data
-from .store import VOLUMES, Changes, Record, Store, View
+from .sharing import HostStore
+from .store import VOLUMES, Changes, Record, View
 from .volumerecords import DATA, data_of
 
 OnPiece = Callable[[int], None]
@@ -45,7 +46,7 @@ class CopyMixin(FakeCore):
         for disk in disks:
             with ExitStack() as stack:
                 files: dict[str, OpenFile] = {}
-                with Store(source_folder, self.options.call_timeout_s).reading() as view:
+                with HostStore(source_folder, self.options.call_timeout_s).reading() as view:
                     states = _states(view, disk)
                     for state in states:
                         if "data" in state and state["data"] not in files:

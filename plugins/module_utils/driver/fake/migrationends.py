@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from ...errors import AlreadyExists, HypervisorError, InstanceMigrating, InvalidInput, InvalidPowerState, Problem
 from ...model import power_state
-from ...model.migration import COLD, DEPARTED, INCOMING, LIVE, MOVED, OUTGOING, Migration, MigrationPlan
+from ...model.migration import DEPARTED, INCOMING, LIVE, MOVED, OUTGOING, Migration, MigrationPlan
 from ...undo import Undo
 from ..base import ALL, NONE, OWN
 from ..migration import MigrationDriver
@@ -115,6 +115,10 @@ class MigrationEndsMixin(MigrationPartsMixin):
                 if not moved:
                     raise HypervisorError(f"instance {name!r} has not arrived yet: {_way(record)}")
             changes.put(INSTANCES, name, without(record, "migration", "arrival", "arriving", "taken_groups"))
+            for key in {volume_key(disk) for disk in record["config"]["disks"] if disk.get("owned")}:
+                volume = changes.get(VOLUMES, key)
+                if volume is not None and volume["owner"] is None:
+                    changes.put(VOLUMES, key, {**volume, "owner": name})
 
     def finish_source(self, name: str, keep_definition: bool = False, delete_volumes: str = OWN) -> list[str]:
         if delete_volumes not in (OWN, ALL, NONE):
@@ -158,9 +162,10 @@ class MigrationEndsMixin(MigrationPartsMixin):
         """Of the volumes that were copied, remove those that are to go; the others belong to nobody from now on."""
         name, removed = record["name"], []
         seeds = {volume_key(disk) for disk in record["config"]["disks"] if disk["role"] == SEED and "volume" in disk}
+        shared = self._store.shared_pools(changes)
         for key in sorted({*record["migration"]["volumes"], *seeds}):
             volume = changes.get(VOLUMES, key)
-            if volume is None or self.is_shared(volume["pool"]):
+            if volume is None or volume["pool"] in shared:
                 continue
             doomed = key in seeds or delete_volumes == ALL or (delete_volumes == OWN and volume["owner"] == name)
             if doomed and not self._users_of(changes, key) and not _children(changes, key):

@@ -61,12 +61,12 @@ class Job:
         if self.course is not None and (self.record["making"] is None or self.record["post_copy_s"] is not None):
             if self.course.arrived:
                 return MOVED
-            return FAILED if self.course.broken or self._guest_is_off() else None
+            return FAILED if self.course.broken or self.guest_is_off() else None
         if not is_being_written(folder, self.record["making"]):
             return DEAD
-        return FAILED if self.course is not None and (self.course.broken or self._guest_is_off()) else None
+        return FAILED if self.course is not None and (self.course.broken or self.guest_is_off()) else None
 
-    def _guest_is_off(self) -> bool:
+    def guest_is_off(self) -> bool:
         """Whether the guest has ended by itself: then there is nothing to be moved any more."""
         return guests.look(self.record["guest"]["power"], Guest()).state in power_state.OFF
 

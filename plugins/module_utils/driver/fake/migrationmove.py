@@ -136,7 +136,7 @@ class MigrationMoveMixin(MigrationEndsMixin):
             if job.outcome == ABORTED:
                 raise oversight.aborted()
             if job.outcome is not None:
-                raise MigrationFailed(f"the migration of {name!r} failed: {_REASONS.get(job.outcome, _BROKEN)}")
+                raise MigrationFailed(f"the migration of {name!r} failed: {_reason(job)}")
             if mine and job.course is not None and job.course.arrived:
                 self._switch(destination, plan)
                 continue
@@ -220,8 +220,10 @@ class MigrationMoveMixin(MigrationEndsMixin):
         time.sleep(max(0.0, done / job.record["rate"] - job.at_s))
 
 
-_BROKEN = "the connection between the hosts broke"
-_REASONS = {DEAD: "the process that managed it is gone"}
+def _reason(job: Job) -> str:
+    if job.outcome == DEAD:
+        return "the process that managed it is gone"
+    return "its guest has ended by itself" if job.guest_is_off() else "the connection between the hosts broke"
 
 
 def _result(job: Job) -> MigrationResult:

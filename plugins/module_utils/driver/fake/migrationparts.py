@@ -51,7 +51,8 @@ class MigrationPartsMixin(CopyMixin, FirewallMixin, FakeStorageDriver, Migration
 
     def is_shared(self, pool: str) -> bool:
         """Whether all hosts below the root that have a pool of that name have the same."""
-        return False
+        with self._store.reading() as view:
+            return pool in self._store.shared_pools(view)
 
     def _job_of(self, record: Record) -> Job | None:
         """The job that moves an instance from here."""

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Callable, NamedTuple, Union
@@ -107,9 +108,10 @@ class MigrationPlanMixin(MigrationMoveMixin):
                 if record.get("migration", {}).get("direction") == INCOMING:
                     left.update(record["migration"]["volumes"])
             volumes = {key: volume for key, volume in view.all(VOLUMES).items() if key not in left}
-        shared = frozenset(
-            pool for pool in pools if self.root == source.root and self.is_shared(pool) and source.is_shared(pool)
-        )
+            shared = self._store.shared_pools(view)
+        if os.path.realpath(self.root) != os.path.realpath(source.root):
+            shared = frozenset()
+        shared = frozenset(pool for pool in shared if source.is_shared(pool))
         return Place(volumes, pools, shared, self._has_file)
 
     def processor_problems(

@@ -15,10 +15,21 @@ from typing import Any
 from ...model.host import PoolStats
 from ...model.storage import Pool
 from . import hostfile
-from .store import Record
+from .store import POOLS, Record, View
 
 DEFINED = ("kind", "path", "devices", "fs_type", "server", "export", "target", "port", "volume_group", "shared")
 """Fields of a pool that say what it is, and never change."""
+
+
+def pools_of(view: View, settings: hostfile.HostSettings) -> dict[str, hostfile.Pool]:
+    """The pools of ``host.json`` as they were changed since, and those that were made."""
+    pools = dict(settings.pools)
+    for name, record in view.all(POOLS).items():
+        if record.get("gone"):
+            pools.pop(name, None)
+        else:
+            pools[name] = changed_pool(pools.get(name), record)
+    return pools
 
 
 def changed_pool(base: hostfile.Pool | None, record: Record) -> hostfile.Pool:
@@ -46,7 +57,7 @@ def definition_in(record: Record) -> Record:
 def to_pool(has: hostfile.Pool, record: Record | None, stats: PoolStats) -> Pool:
     """The pool that a record and its sizes tell of."""
     return Pool(
-        **{"kind": has.kind, "path": has.path, "shared": False, **definition_in(record or {})},
+        **{"kind": has.kind, "path": has.path, "shared": has.shared, **definition_in(record or {})},
         name=stats.name,
         autostart=has.autostart,
         active=has.active,

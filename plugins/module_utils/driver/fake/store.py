@@ -37,6 +37,9 @@ JOBS = "jobs"
 KINDS = (INSTANCES, VOLUMES, POOLS, GROUPS, FIREWALL, JOBS)
 """Kinds of record, each a folder. A volume's key is ``POOL/NAME``, the others' their name."""
 
+SHARED = "shared"
+"""The folder of the store that hosts have in common, beside that of all hosts."""
+
 LOCK = "lock"
 JOURNAL = "journal.json"
 TEMPORARY = "write.tmp"
