@@ -66,7 +66,7 @@ def migrate(
     """A task with these options."""
     given = task_params(source, destination, **params)
     with source.calls.recording() as calls:
-        return Move(_answer(given, options_of(source, destination), check, interrupted), calls)
+        return Move(_answer(given, options_of(source, destination, given), check, interrupted), calls)
 
 
 def moved(source: Platform, destination: Platform, **params: Any) -> Move:
@@ -81,9 +81,9 @@ def task_params(source: Platform, destination: Platform, **params: Any) -> dict[
     return {"uri": source.uri, "dest": destination.uri, **params}
 
 
-def options_of(source: Platform, destination: Platform) -> Mapping[str, Any]:
+def options_of(source: Platform, destination: Platform, params: Mapping[str, Any]) -> Mapping[str, Any]:
     """How both ends are reached."""
-    return {"source": source.options(), "dest": destination.options()}
+    return {"source": source.options(uri=params["uri"]), "dest": destination.options(uri=params["dest"])}
 
 
 def _answer(
@@ -124,9 +124,10 @@ def migrate_and_die(source: Platform, destination: Platform, moment: str, **para
     """A task whose process is killed at that moment of its migration."""
     from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.tools import Runner
 
+    given = task_params(source, destination, **params)
     task = {
-        "params": task_params(source, destination, **params),
-        "options": options_of(source, destination),
+        "params": given,
+        "options": options_of(source, destination, given),
         "moment": moment,
         "prefix": Runner.prefix,
     }

@@ -55,10 +55,12 @@ class MovingGuest:
         pool: Where its disks are.
     """
 
-    def __init__(self, hosts: MovingHosts, name: str, pool: str) -> None:
+    def __init__(self, hosts: MovingHosts, name: str, pool: str, *words: str, **over: object) -> None:
         self.hosts = hosts
         self.name = name
         self.pool = pool
+        self._words = words
+        self._over = over
 
     @property
     def here(self) -> int:
@@ -76,6 +78,37 @@ class MovingGuest:
     def destination(self) -> QemuPlatform:
         """The other one of the first two."""
         return self.hosts.platforms[1 - self.here]
+
+    @property
+    def is_well(self) -> bool:
+        """Whether one host runs it, and the other has nothing of it."""
+        hosts, name = self.hosts, self.name
+        places = hosts.places(name)
+        return (
+            len(hosts.running_on(name)) == 1
+            and hosts.processes(name) == 1
+            and [place.state is None for place in places].count(False) == 1
+        )
+
+    def start(self) -> None:
+        """Start it on the first host, with whatever was there of it before gone."""
+        for platform in self.hosts.platforms:
+            self.end(platform)
+        self.hosts.platforms[0].cleanup()
+        platform = self.hosts.platforms[0]
+        usual: dict[str, object] = {
+            "pool": self.pool,
+            "disks": two_disks(platform, self.pool),
+            "security_groups": [GROUP.name],
+            "autostart": True,
+            "metadata": {"role": "moves"},
+            "description": "goes from host to host",
+        }
+        instance = moving_instance(platform, self.name, *self._words, **{**usual, **self._over})
+        with get_firewall_driver(platform.options()) as driver:
+            driver.define_security_group(GROUP)
+            driver.spawn(driver.complete(instance), power_on=True)
+        wait_for_work(self.hosts, self.name, 0)
 
     def end(self, platform: QemuPlatform) -> None:
         """Take it off a host by force; its volumes are cleared away by the host's clean-up."""
@@ -97,34 +130,18 @@ class MovingGuest:
                 network.close()
 
 
-def started(hosts: MovingHosts, name: str, pool: str, *words: str, **over: object) -> MovingGuest:
-    """Start a guest on the first host."""
-    platform = hosts.platforms[0]
-    driver = get_firewall_driver(platform.options())
-    usual: dict[str, object] = {
-        "pool": pool,
-        "disks": two_disks(platform, pool),
-        "security_groups": [GROUP.name],
-        "autostart": True,
-        "metadata": {"role": "moves"},
-        "description": "goes from host to host",
-    }
-    with driver:
-        driver.define_security_group(GROUP)
-        driver.spawn(driver.complete(moving_instance(platform, name, *words, **{**usual, **over})), power_on=True)
-    wait_for_work(hosts, name, 0)
-    return MovingGuest(hosts, name, pool)
-
-
 @contextmanager
-def kept(hosts: MovingHosts, guest: MovingGuest) -> Iterator[MovingGuest]:
-    """Let the guest outlive the tests within the block, wherever it is, and end with it."""
-    for platform in hosts.platforms:
+def kept(guest: MovingGuest) -> Iterator[MovingGuest]:
+    """Have the guest outlive the tests within the block, wherever it is, and end with it."""
+    platforms = guest.hosts.platforms
+    with platforms[0].in_place():
+        guest.start()
+    for platform in platforms:
         platform.kept.add(guest.name)
     try:
         yield guest
     finally:
-        for platform in hosts.platforms:
+        for platform in platforms:
             platform.kept.discard(guest.name)
             guest.end(platform)
 

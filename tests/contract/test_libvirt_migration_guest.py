@@ -17,7 +17,7 @@ import pytest
 from contract.guest_disks import GuestDisks
 from contract.helpers import eventually
 from contract.moving import Move, migrate, moved
-from contract.moving_guests import ALLOWED, FORBIDDEN, MovingGuest, kept, shared_pool, started
+from contract.moving_guests import ALLOWED, FORBIDDEN, MovingGuest, kept, shared_pool
 from contract.moving_hosts import SHARED_POOL, TOLERANCE_S, MovingHosts
 from contract.platforms.libvirt_qemu import QemuPlatform
 
@@ -35,7 +35,7 @@ def hosts(host: QemuPlatform) -> Iterator[MovingHosts]:
 def guest(request: pytest.FixtureRequest, hosts: MovingHosts) -> Iterator[MovingGuest]:
     """One on storage that both hosts see, and one on the first host's own."""
     pool = SHARED_POOL if request.param == "shared" else hosts.platforms[0].pool
-    with hosts.platforms[0].in_place(), kept(hosts, started(hosts, request.param, pool)) as found:
+    with kept(MovingGuest(hosts, request.param, pool)) as found:
         yield found
 
 

@@ -1,0 +1,211 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whatever breaks while a real guest is moved: one copy of it runs, it counts on, and the next run of the task takes it
+there and leaves nothing behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.nicfilter import is_nic_filter
+from contract.helpers import eventually
+from contract.moments import AFTER, MOMENTS, at_moment
+from contract.moving import Move, migrate, migrate_and_die
+from contract.moving_guests import MovingGuest, kept
+from contract.moving_hosts import MovingHosts
+from contract.platforms.base import Snapshot
+from contract.platforms.libvirt_qemu import QemuPlatform
+
+pytestmark = pytest.mark.on("libvirt")
+
+SLOW = {"bandwidth": 60}
+"""So that there is time for mischief."""
+SOME = ("begun", "accepted", "half", "moved", "finishing")
+_SETTLED_S = 15.0
+
+
+@pytest.fixture(scope="module")
+def hosts(host: QemuPlatform) -> Iterator[MovingHosts]:
+    with closing(MovingHosts([host, host.partner()])) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def kept_guest(hosts: MovingHosts) -> Iterator[MovingGuest]:
+    with kept(MovingGuest(hosts, "faulty", hosts.platforms[0].pool)) as found:
+        yield found
+
+
+@pytest.fixture
+def trial(kept_guest: MovingGuest, platform: QemuPlatform) -> Iterator[Trial]:
+    """The guest on either host, running, with its disks in the pool of that host."""
+    if not kept_guest.is_well:
+        kept_guest.start()
+    with Trial(kept_guest) as found:
+        yield found
+
+
+class Trial:
+    """A guest that is watched from before a fault to after the last run."""
+
+    def __init__(self, guest: MovingGuest) -> None:
+        self.guest = guest
+        self.hosts, self.name = guest.hosts, guest.name
+        self.start = guest.here
+        self.source, self.destination = guest.source, guest.destination
+        self._before = self.hosts.pictures()
+        self._watching = ExitStack()
+
+    def __enter__(self) -> Trial:
+        self._counter, self._talking = self._watching.enter_context(self.hosts.watched(self.name))
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._watching.close()
+
+    def migrate(self, **over: object) -> Move:
+        """The task that is run again and again."""
+        return migrate(self.source, self.destination, name=self.name, **{**SLOW, **over})
+
+    def runs(self, has_left: bool) -> bool:
+        """Whether it comes to run where it began, or where it is to go, and there is no other process of it."""
+        where = 1 - self.start if has_left else self.start
+        return eventually(
+            lambda: self.hosts.running_on(self.name) == [where] and self.hosts.processes(self.name) == 1, _SETTLED_S
+        )
+
+    def is_as_before(self) -> bool:
+        """Whether both hosts are as if nobody had ever tried to move it."""
+        return [_outline(picture) for picture in self.hosts.pictures()] == [_outline(one) for one in self._before]
+
+    def converges(self, **over: object) -> None:
+        """The next run of the task brings it there and leaves nothing; the one after it has nothing to do."""
+        second = self.migrate(**over)
+        assert second.kind is None, second.result
+        assert self.runs(has_left=True)
+        third = self.migrate(**over)
+        assert (third.kind, third.changed, third.calls.lasting_writes) == (None, False, [])
+        after = self.hosts.pictures()
+        source, destination = self.start, 1 - self.start
+        assert _outline(after[source]) == _outline(self._before[destination]), "on the source"
+        assert _outline(after[destination]) == _outline(self._before[source]), "on the destination"
+        self.has_counted_on()
+
+    def has_counted_on(self) -> None:
+        """Its counter left out nothing and repeated nothing, and its connection lasts."""
+        self._counter.goes_on()
+        self._talking.goes_on()
+        assert self._counter.lost_and_repeated() == []
+        assert self._talking.broken == ""
+
+
+def _outline(picture: Snapshot) -> dict[str, object]:
+    """What there is on a host, without sizes and contents, and without what a host keeps once it has filtered."""
+    return {
+        "domains": sorted(picture["domains"]),
+        "volumes": {pool: sorted(volumes) for pool, volumes in picture["pools"].items()},
+        "filters": sorted(name for name in picture["filters"] if is_nic_filter(name)),
+        "bindings": picture["bindings"],
+        "files": sorted(picture["files"]),
+    }
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_the_destinations_daemon_is_killed(trial: Trial, moment: str):
+    with at_moment(moment, trial.destination.kill_service) as fault:
+        first = trial.migrate()
+    assert fault.is_done
+    trial.destination.restart_service()
+    assert first.kind is not None or moment in AFTER, first.result
+    assert trial.runs(has_left=moment in AFTER)
+    trial.converges()
+
+
+@pytest.mark.parametrize("moment", SOME)
+def test_the_sources_daemon_is_killed(trial: Trial, moment: str):
+    with at_moment(moment, trial.source.kill_service) as fault:
+        first = trial.migrate()
+    assert fault.is_done
+    trial.source.restart_service()
+    assert first.kind is not None, first.result
+    assert trial.runs(has_left=moment in AFTER)
+    trial.converges()
+
+
+@pytest.mark.parametrize("moment", SOME)
+def test_the_module_is_killed(trial: Trial, moment: str):
+    migrate_and_die(trial.source, trial.destination, moment, name=trial.name, **SLOW)
+    assert trial.runs(has_left=moment in AFTER)
+    trial.converges()
+
+
+def test_the_play_is_interrupted(trial: Trial):
+    reasons = []
+    with at_moment("half", lambda: reasons.append("interrupted by SIGINT")) as fault:
+        first = trial.migrate(interrupted=lambda: reasons[0] if reasons else None)
+    assert fault.is_done
+    assert first.kind == "migration_aborted", first.result
+    assert trial.runs(has_left=False)
+    assert trial.is_as_before()
+    trial.converges()
+
+
+def test_the_guests_process_on_the_destination_dies(trial: Trial):
+    with at_moment("half", lambda: trial.destination.crash(trial.name)) as fault:
+        first = trial.migrate()
+    assert fault.is_done
+    assert first.kind == "migration_failed", first.result
+    assert trial.runs(has_left=False)
+    assert trial.is_as_before()
+    trial.converges()
+
+
+def test_the_network_between_the_hosts_is_cut_for_a_moment(trial: Trial):
+    cables = trial.destination.lab
+    mending = threading.Timer(2.0, cables.mend_cable)
+
+    def cut() -> None:
+        cables.cut_cable()
+        mending.start()
+
+    with at_moment("half", cut) as fault:
+        first = trial.migrate()
+    mending.join()
+    assert fault.is_done
+    assert first.kind is None, first.result
+    trial.converges()
+
+
+def test_the_network_between_the_hosts_is_cut(trial: Trial):
+    cables = trial.destination.lab
+    with at_moment("half", cables.cut_cable) as fault:
+        first = trial.migrate(dest=trial.destination.lab.tcp_uri)
+    assert fault.is_done
+    assert first.kind is not None, first.result
+    assert trial.runs(has_left=False)
+    cables.mend_cable()
+    trial.converges()
+
+
+def test_the_disk_of_the_destination_becomes_full(trial: Trial):
+    pool = trial.destination.storage.make_small_pool()
+    filling = ("fallocate", "-l", "15M", "/var/lib/libvirt/contract-small/other-file")
+    with at_moment("accepted", lambda: trial.destination.run_on_host(*filling)) as fault:
+        first = trial.migrate(pools={trial.guest.pool: pool})
+    assert fault.is_done
+    assert first.kind is not None, first.result
+    assert trial.runs(has_left=False)
+
+
+def test_the_source_daemon_manages_it_and_the_module_is_killed(trial: Trial):
+    """The migration goes on without it, and the next run waits for its end."""
+    peer = {"manager": "source", "dest": trial.destination.lab.tcp_uri}
+    migrate_and_die(trial.source, trial.destination, "half", name=trial.name, **SLOW, **peer)
+    status = trial.migrate(state="status", **peer)
+    assert status.kind is None
+    trial.converges(**peer)
