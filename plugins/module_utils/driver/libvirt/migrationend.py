@@ -42,7 +42,7 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         if migration.start and not migration.paused:
             self.let_run(name, handle)
         self.settle_arrived_volumes(migration.volumes, migration.id)
-        self.restore_snapshots(handle, moving.snapshots)
+        self.restore_snapshots(handle, moving)
         config.record.moving = None
         with self.guard(f"finish the migration of instance {name!r}", name):
             self._settle_definition(handle, config, moving)
@@ -157,7 +157,7 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         migration = moving.migration
         if migration.start and not migration.paused:
             self.let_run(name, handle)
-        self.restore_snapshots(handle, moving.snapshots)
+        self.restore_snapshots(handle, moving)
         config.record.moving = None
         with self.guard(f"forget the migration of instance {name!r}", name):
             self._settle_definition(handle, config, moving)
@@ -197,12 +197,16 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         for snapshot in reversed(handle.listAllSnapshots(library.VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL)):
             snapshot.delete(library.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
 
-    def restore_snapshots(self, handle: libvirt.virDomain, snapshots: tuple[str, ...]) -> None:
+    def restore_snapshots(self, handle: libvirt.virDomain, moving: MovingRecord) -> None:
         """Tell libvirt again of a domain's snapshots, parents first."""
-        if not snapshots:
+        if not moving.snapshots:
             return
+        redefine = self.libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE
         with self.guard("tell libvirt of an instance's snapshots"):
             known = {snapshot.getName() for snapshot in handle.listAllSnapshots(0)}
-            for text in snapshots:
-                if from_libvirt(text).findtext("name") not in known:
-                    handle.snapshotCreateXML(text, self.libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_REDEFINE)
+            for text in moving.snapshots:
+                name = from_libvirt(text).findtext("name")
+                is_current = name == moving.current_snapshot
+                if name not in known:
+                    current = self.libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT if is_current else 0
+                    handle.snapshotCreateXML(text, redefine | current)

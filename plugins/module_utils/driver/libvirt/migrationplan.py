@@ -53,6 +53,7 @@ class LibvirtPlan:
         autostart: It starts with its host.
         passing: It is transient.
         snapshots: libvirt's descriptions of its snapshots, parents first.
+        current_snapshot: The name of the one that it goes on from.
     """
 
     config: Domain
@@ -61,6 +62,7 @@ class LibvirtPlan:
     autostart: bool = False
     passing: bool = False
     snapshots: tuple[str, ...] = ()
+    current_snapshot: str | None = None
 
     def redirect(self, domain: Domain, networks: Mapping[str, str]) -> None:
         """Let a description of it, with our record, name what the destination has.
@@ -133,7 +135,7 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
         with self.guard(f"read instance {name!r}", name):
             private.passing = not handle.isPersistent()
             if self.kind == "qemu":
-                private.snapshots = self.snapshots_of(handle)
+                private.snapshots, private.current_snapshot = self.snapshots_of(handle)
             active = bool(handle.isActive())
             running = Domain.parse(handle.XMLDesc(self.migratable)) if active and plan.mode == LIVE else None
         loses_snapshots = plan.mode == LIVE or any(copy.is_flattened for copy in private.disks.copies)
@@ -208,19 +210,21 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
                     raise
         return None
 
-    def snapshots_of(self, handle: libvirt.virDomain) -> tuple[str, ...]:
-        """libvirt's descriptions of a domain's snapshots, parents first.
+    def snapshots_of(self, handle: libvirt.virDomain) -> tuple[tuple[str, ...], str | None]:
+        """libvirt's descriptions of a domain's snapshots, parents first, and the name of the current one.
 
         Raises:
             libvirtError: as libvirt says it.
         """
         try:
             found = handle.listAllSnapshots(self.libvirt.VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL)
-            return tuple(snapshot.getXMLDesc(self.libvirt.VIR_DOMAIN_SNAPSHOT_XML_SECURE) for snapshot in found)
+            texts = tuple(snapshot.getXMLDesc(self.libvirt.VIR_DOMAIN_SNAPSHOT_XML_SECURE) for snapshot in found)
+            current = handle.snapshotCurrent(0).getName() if handle.hasCurrentSnapshot(0) else None
         except self.libvirt.libvirtError as error:
             if code_of(error) not in (NO_SUPPORT, NO_DOMAIN):
                 raise
-            return ()
+            return (), None
+        return texts, current
 
 
 def _way_problems(destination: MigrationDriver, wishes: MigrationWishes, mode: str) -> list[str]:

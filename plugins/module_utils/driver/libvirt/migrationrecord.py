@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
 
 from ...model.migration import MigrationRecord
 
 _FLAGS = ("autostart", "passing")
+_NUMBER = re.compile(r"\d+(\.\d+)?$")
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class MovingRecord:
             destination it is to be afterwards.
         groups: Security groups that the destination has taken over for it.
         snapshots: libvirt's descriptions of its snapshots, parents first, which it does not move.
+        current_snapshot: The name of the one that it goes on from.
     """
 
     migration: MigrationRecord
@@ -32,6 +35,7 @@ class MovingRecord:
     passing: bool = False
     groups: tuple[str, ...] = ()
     snapshots: tuple[str, ...] = ()
+    current_snapshot: str | None = None
 
 
 def read_moving_record(root: Element, namespace: str) -> MovingRecord | None:
@@ -43,7 +47,7 @@ def read_moving_record(root: Element, namespace: str) -> MovingRecord | None:
     def texts(name: str) -> tuple[str, ...]:
         return tuple(child.text or "" for child in element.findall(f"{{{namespace}}}{name}"))
 
-    started = element.get("started_s")
+    started = element.get("started_s", "")
     record = MigrationRecord(
         id=element.get("id", ""),
         direction=element.get("direction", ""),
@@ -52,11 +56,12 @@ def read_moving_record(root: Element, namespace: str) -> MovingRecord | None:
         phase=element.get("phase", ""),
         start=element.get("start") == "yes",
         paused=element.get("paused") == "yes",
-        started_s=None if started is None else float(started),
+        started_s=float(started) if _NUMBER.match(started) else None,
         volumes=texts("volume"),
     )
     autostart, passing = (element.get(name) == "yes" for name in _FLAGS)
-    return MovingRecord(record, autostart, passing, texts("group"), texts("snapshot"))
+    snapshot = element.get("current_snapshot")
+    return MovingRecord(record, autostart, passing, texts("group"), texts("snapshot"), snapshot)
 
 
 def moving_element(record: MovingRecord, namespace: str) -> Element:
@@ -73,6 +78,8 @@ def moving_element(record: MovingRecord, namespace: str) -> Element:
             element.set(name, "yes")
     if migration.started_s is not None:
         element.set("started_s", f"{migration.started_s:.3f}")
+    if record.current_snapshot is not None:
+        element.set("current_snapshot", record.current_snapshot)
     for name, texts in (("volume", migration.volumes), ("group", record.groups), ("snapshot", record.snapshots)):
         for text in texts:
             SubElement(element, f"{{{namespace}}}{name}").text = text

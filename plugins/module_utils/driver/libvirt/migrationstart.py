@@ -31,7 +31,13 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             raise InstanceMigrating(
                 f"instance {name!r} is being moved already, to {config.record.moving.migration.peer}"
             )
-        config.record.moving = MovingRecord(plan.record, private.autostart, private.passing, (), private.snapshots)
+        config.record.moving = MovingRecord(
+            plan.record,
+            private.autostart,
+            private.passing,
+            snapshots=private.snapshots,
+            current_snapshot=private.current_snapshot,
+        )
         with UndoStack() as done:
             done.push(f"forget the migration of instance {name}", self._discarding(name))
             with self.guard(f"record the migration of instance {name!r}", name):
@@ -80,6 +86,7 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             passing=not plan.wishes.persist,
             groups=tuple(group.name for group in groups),
             snapshots=private.snapshots,
+            current_snapshot=private.current_snapshot,
         )
         if plan.mode == LIVE:
             config.record.filtering.carried = source.leased_addresses(private.config)
