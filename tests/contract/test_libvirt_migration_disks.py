@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Iterator
 
@@ -27,7 +28,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.content import Segment
 from contract.driver_moves import NAME, Two, two_hosts
-from contract.platforms.libvirt_qemu import HostedPlatform
+from contract.platforms.libvirt_qemu import HostedPlatform, QemuPlatform
 from contract.storage_helpers import SIZE, cached, created, discs
 
 pytestmark = pytest.mark.on("libvirt")
@@ -305,3 +306,18 @@ def test_a_volume_that_somebody_else_made_meanwhile_is_left_alone(two: Two):
         two.move(plan)
     assert two.pictures() == before
     assert two.there.storage.data(theirs.key)[:MIB] == bytes([1]) * MIB
+
+
+def test_the_firmwares_variables_come_along(two: Two):
+    assert isinstance(two.here, QemuPlatform)
+    two.here.burden(NAME, "nvram")
+    path = f"/var/lib/libvirt/qemu/nvram/{NAME}_VARS.fd"
+    here, there = (platform.lab.outer_path(path) for platform in (two.here, two.there))
+    there.parent.mkdir(parents=True, exist_ok=True)
+    variables = os.urandom(540672)
+    here.write_bytes(variables)
+    two.move(two.planned())
+    assert there.read_bytes() == variables
+    assert not here.exists()
+    two.destination.destroy(NAME, "all")
+    assert not there.exists()

@@ -55,6 +55,8 @@ class ColdCopyMixin(MigrationDiskPlansMixin):
                 with read_ahead(self.receive(original)) as segments:
                     destination.receive_copy(copy, watch.over(segments), watch.beside)
             passing.take_back("the passing copies of volumes")
+        if disks.variables is not None:
+            destination.write_file(disks.variables, self.read_file(disks.variables))
         with UndoStack() as done:
             for path, size_bytes in disks.growths.values():
                 self._grow_shared(path, size_bytes, done)

@@ -109,11 +109,15 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
                 self._plan_folder(trip, attribute_of(folder, "source", "dir") or "", plan)
         if mode == LIVE:
             _even_out(plan)
+        else:
+            variables = domain.root.findtext("os/nvram") or None
+            if variables is not None and self.sees(variables) and trip.storage.looks(variables) != SHARED:
+                plan.variables = variables
         return plan
 
     def _plan_folder(self, trip: _Trip, path: str, plan: DiskPlan) -> None:
         """A folder of the host is never copied."""
-        verdict = trip.storage.folder_verdict(path)
+        verdict = trip.storage.looks(path.rstrip("/"))
         if verdict == APART:
             plan.problems.append(f"there is no folder {path!r} on the destination, which it needs; copy it there first")
         elif verdict == UNCLEAR:
@@ -142,7 +146,7 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             plan.problems.append(f"{what} is on what this host does not have")
 
     def _plan_data(self, trip: _Trip, domain: Domain, disk: _Disk, path: str, plan: DiskPlan) -> None:
-        key = self.volume_at(path)
+        key = self.volume_in_pool(path)
         pool = None if key is None else trip.wishes.pools.get(key.pool, key.pool)
         view = None if pool is None else self._view(trip, pool)
         owned = domain.record.owns(disk.device)

@@ -75,6 +75,7 @@ class DiskPlan:
         places: The volume there of each such disk whose volume has another pool or name there.
         growths: Disks that stay and that the guest is to see more of: device -> path here, size.
         secrets: Passphrases that the destination needs: of the volume at this path here, for that path there.
+        variables: Where the variables of its UEFI firmware are, if the destination does not see them.
         problems, warnings: In words.
     """
 
@@ -84,6 +85,7 @@ class DiskPlan:
     places: dict[str, VolumeKey] = field(default_factory=dict)
     growths: dict[str, tuple[str, int]] = field(default_factory=dict)
     secrets: list[tuple[str, str]] = field(default_factory=list)
+    variables: str | None = None
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

@@ -18,8 +18,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
 from xml.etree.ElementTree import Element
 
-from ...errors import AnyvirtError, HypervisorUnavailable
+from ...errors import AnyvirtError, HypervisorUnavailable, MigrationFailed
+from ...model.storage import VolumeKey
 from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID, code_of
+from .folders import PREFIX as PASSING_POOL
 from .storagedriver import LibvirtStorageDriver
 from .volumerecord import PART_SUFFIX
 from .volumexml import volume_document
@@ -40,6 +42,7 @@ _OLD_PROBE_S = 600.0
 """A test file that is older was left by a process that was killed."""
 _REMEMBERED_S = 120.0
 """For how long, at most, a client of network storage goes on telling what a file was like; twice what NFS does."""
+_MOST_BYTES = 64 << 20
 _NO_FOLDER = "No such file or directory"
 _GONE = (NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID)
 _T = TypeVar("_T")
@@ -94,6 +97,14 @@ class SharedStorageMixin(LibvirtStorageDriver):
             with self.guard(f"look up the volume at {path!r}"):
                 raise
 
+    def volume_in_pool(self, path: str) -> VolumeKey | None:
+        """The volume whose data is at a path, also one that libvirt has not heard of yet; None when it is in no pool
+        that stays."""
+        key = self.volume_at(path)
+        if key is None and not path.startswith("/dev/") and self.sees(path):
+            key = self.volume_at(path)
+        return None if key is None or key.pool.startswith(PASSING_POOL) else key
+
     def path_by_key(self, key: str) -> str | None:
         """Where the volume is that has this key of libvirt's; None when there is none."""
         try:
@@ -111,6 +122,30 @@ class SharedStorageMixin(LibvirtStorageDriver):
     def sees(self, path: str) -> bool:
         """Whether there is a file at the path."""
         return bool(self._in_folder_of(path, lambda pool, name: pool.storageVolLookupByName(name).name()))
+
+    def read_file(self, path: str) -> bytes:
+        """What is in a small file of the host."""
+        found = self._in_folder_of(path, lambda pool, name: self._read_small(pool.storageVolLookupByName(name)))
+        if found is None:
+            raise MigrationFailed(f"there is no file {path!r} on the hypervisor's host any more")
+        return found
+
+    def write_file(self, path: str, data: bytes) -> None:
+        """Make a small file on the host, or replace what is in one."""
+        if self._in_folder_of(path, lambda pool, name: self._write_small(pool, name, data)) is None:
+            raise MigrationFailed(f"there is no folder for the file {path!r} on the destination")
+
+    def _read_small(self, volume: libvirt.virStorageVol) -> bytes:
+        length = self.length_of(volume)
+        if length > _MOST_BYTES:
+            raise MigrationFailed(f"the file {volume.path()!r} is too large for what it should be")
+        return self.download(volume, 0, length)
+
+    def _write_small(self, pool: libvirt.virStoragePool, name: str, data: bytes) -> int:
+        if name in pool.listVolumes():
+            self.drop(pool.storageVolLookupByName(name))
+        self.upload(pool.createXML(volume_document(name, len(data), "raw", allocation_bytes=len(data)), 0), data)
+        return len(data)
 
     @contextmanager
     def test_file(self, folder: str) -> Iterator[str | None]:
@@ -182,9 +217,9 @@ class SharedStorage:
             verdicts.append(verdict)
         return Sight(UNCLEAR if UNCLEAR in verdicts else APART, path)
 
-    def folder_verdict(self, path: str) -> str:
-        """The same of a folder, which is only looked at."""
-        return self._by_stamps(path.rstrip("/"), path.rstrip("/"))
+    def looks(self, path: str) -> str:
+        """The verdict about a file or folder that is only looked at."""
+        return self._by_stamps(path, path)
 
     def _by_pool(self, path: str) -> Sight | None:
         """By the nature of the pool that it is in; None where that says nothing."""
