@@ -28,7 +28,7 @@ from . import guest as guests
 from .datafiles import NewFile
 from .migrationcopy import bytes_to_copy
 from .migrationends import MigrationEndsMixin
-from .migrationjobs import ABORTED, DEAD, Job
+from .migrationjobs import ABORTED, DEAD, Job, read_job
 from .migrationparts import MigrationPartsMixin, as_fake, carried_guest
 from .store import JOBS, Changes, Record
 
@@ -138,7 +138,9 @@ class MigrationMoveMixin(MigrationEndsMixin):
             if job.outcome is not None:
                 raise MigrationFailed(f"the migration of {name!r} failed: {_reason(job)}")
             if mine and job.course is not None and job.course.arrived:
-                self._switch(destination, plan)
+                job = self._switch(destination, plan)
+                if job.outcome == MOVED:
+                    return job
                 continue
             if job.progress is not None:
                 self._obey(oversight.heed(job.progress), name, oversight)
@@ -161,21 +163,23 @@ class MigrationMoveMixin(MigrationEndsMixin):
                 field = "paused_s" if order == PAUSE else "post_copy_s"
                 changes.put(JOBS, record["migration"]["id"], {**job.record, field: job.at_s})
 
-    def _switch(self, destination: MigrationPartsMixin, plan: MigrationPlan) -> None:
-        """The guest runs on the destination from now on, unless the job has been ended meanwhile."""
+    def _switch(self, destination: MigrationPartsMixin, plan: MigrationPlan) -> Job:
+        """The guest runs on the destination from now on, unless the job has been ended meanwhile. Returns the job as it is
+        then, even when the answer is lost."""
         destination.fill_volumes(self.folder, plan.name, [disk for disk in plan.disks if disk.how in COPIED])
+        error: AnyvirtError | None = None
         try:
             with self._write("migration_switch", plan.name) as changes:
-                record, _seen = self._instance(changes, plan.name)
-                job = self._job_of(record)
-                if job is not None and (job.outcome is None or job.outcome == MOVED):
+                job = self._going_job(self._instance(changes, plan.name)[0])
+                if job is not None:
                     ended = {"ended": MOVED, "ended_s": job.at_s, "carried": True}
                     changes.put(JOBS, plan.record.id, {**job.record, **ended})
-        except AnyvirtError:
-            with self._store.reading() as view:
-                job = self._job_of(self._instance(view, plan.name)[0])
-            if job is None or job.outcome != MOVED:
-                raise
+        except AnyvirtError as lost:
+            error = lost
+        job = read_job(self.folder, plan.record.id)
+        if job is None or (error is not None and job.outcome != MOVED):
+            raise error or MigrationFailed(f"the migration of {plan.name!r} was forgotten by somebody while it went on")
+        return job
 
     def _stopped(self, name: str) -> bool:
         """Whether the job that the daemon manages is over, or could be ended."""
