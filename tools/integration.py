@@ -7,7 +7,8 @@ A target says in its ``aliases`` file which drivers it is for, one a line: ``dri
 ``drivers/libvirt``, ``drivers/lxc``, ``drivers/xen``. It finds these variables: ``anyvirt_driver`` and ``anyvirt_uri``,
 on xenapi ``anyvirt_username`` and ``anyvirt_password`` too; for a guest that boots on a real hypervisor
 ``anyvirt_kernel``, ``anyvirt_initrd`` and ``anyvirt_cmdline``, on libvirt and xenapi ``anyvirt_image`` as well, a
-bootable disk; on lxc ``anyvirt_lxc_root``, the root file system of a container.
+bootable disk; on lxc ``anyvirt_lxc_root``, the root file system of a container. On libvirt ``anyvirt_dest_uri`` is a
+second host.
 """
 
 from __future__ import annotations
@@ -50,9 +51,10 @@ def libvirt() -> Iterator[Hypervisor]:
     from lab.hosts import LibvirtHost
 
     guest = build_guest()
-    with LibvirtHost("integration") as host:
+    with LibvirtHost("integration") as host, LibvirtHost("integration-2") as other:
         variables = {
             "anyvirt_uri": host.uri,
+            "anyvirt_dest_uri": other.uri,
             "anyvirt_kernel": str(guest.kernel),
             "anyvirt_initrd": str(guest.initrd),
             "anyvirt_cmdline": guest.cmdline,
