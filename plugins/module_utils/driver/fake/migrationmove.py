@@ -164,8 +164,8 @@ class MigrationMoveMixin(MigrationEndsMixin):
                 changes.put(JOBS, record["migration"]["id"], {**job.record, field: job.at_s})
 
     def _switch(self, destination: MigrationPartsMixin, plan: MigrationPlan) -> Job:
-        """The guest runs on the destination from now on, unless the job has been ended meanwhile. Returns the job as it is
-        then, even when the answer is lost."""
+        """The guest runs on the destination from now on, unless the job has been ended meanwhile. Returns the job
+        as it is then, even when the answer is lost."""
         destination.fill_volumes(self.folder, plan.name, [disk for disk in plan.disks if disk.how in COPIED])
         error: AnyvirtError | None = None
         try:
