@@ -141,7 +141,8 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
 
     def _return_groups(self, groups: Collection[str]) -> list[str]:
         """Remove security groups that were taken over, but for those that others have come to need; which ones."""
-        present, gone = set(groups) & set(self.declarations.groups()), []
+        present = set(groups) & set(self.declarations.groups())
+        gone: list[str] = []
         while True:  # a group goes after those whose rules are about it
             before = len(gone)
             for group in sorted(present.difference(gone)):
