@@ -34,7 +34,7 @@ class ArrivalMixin(MigrationScopeMixin):
         if travel is None:
             return
         self.forget_places()
-        self._put_back_kept(ref, vm, travel)
+        self.put_back_kept(ref, vm, travel)
         self._bind(ref, vm, travel)
 
     def finish_destination(self, name: str) -> None:
@@ -59,7 +59,7 @@ class ArrivalMixin(MigrationScopeMixin):
         with self.guard(f"bind instance {vm['name_label']!r} to its host", vm["name_label"]):
             self.call("VM.set_affinity", ref, own)
 
-    def _put_back_kept(self, ref: str, vm: Object, travel: Travel) -> None:
+    def put_back_kept(self, ref: str, vm: Object, travel: Travel) -> None:
         """Storage motion makes new virtual disks, with nothing of ours."""
         if not travel.kept:
             return

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Callable
 
 from ...errors import InstanceAmbiguous, InstanceNotFound, InvalidPowerState
 from ...model import power_state
 from ...model.instance import Instance, InstanceInfo
-from ...model.migration import MigrationRecord
+from ...model.migration import INCOMING, MigrationRecord
 from ...model.units import MIB
 from ..uri import ConnectionOptions
 from .connection import ConnectionMixin
@@ -31,6 +32,7 @@ class InstancesMixin(ConnectionMixin):
         least_memory_mb: By name, down to how much a running guest's memory can be taken away, as it was last read.
         scope: Chooses those of the VMs that are shown; is told whether they were asked for by name. None: all.
         remaining: Whether the VM that is shown here is still at the other end of a migration too; None: nobody knows.
+        partner_identity: That of the end from which VMs come within this pool, whatever it was called when they left.
     """
 
     def __init__(self, options: ConnectionOptions) -> None:
@@ -38,6 +40,7 @@ class InstancesMixin(ConnectionMixin):
         self.least_memory_mb: dict[str, int] = {}
         self.scope: Callable[[Objects, bool], Objects] | None = None
         self.remaining: Callable[[Object], bool] | None = None
+        self.partner_identity: str | None = None
         self._known_identity: str | None = None
         self._seen: dict[str, Objects] | None = None
         """All records of the classes that were read whole during one look; None outside of one."""
@@ -204,7 +207,10 @@ class InstancesMixin(ConnectionMixin):
         if travel is None:
             return None
         alone = travel.within or (self.remaining is not None and not self.remaining(vm))
-        return travel.seen_from(self.own_identity(), alone)
+        record = travel.seen_from(self.own_identity(), alone)
+        if travel.within and record.direction == INCOMING and self.partner_identity is not None:
+            return replace(record, peer=self.partner_identity)
+        return record
 
     def _narrowed(self, kind: str, field: str, values: Collection[str]) -> str | None:
         """The condition for reading no more than is wanted; None where all have been read or are to be read."""

@@ -16,7 +16,9 @@ from ...errors import AnyvirtError
 from ...model.migration import COPY, SHARED, DiskMove, MigrationWishes
 from .devices import device_name
 from .metadata import foreign_keys, read_volume_record, with_record
+from .places import is_disk
 from .records import NULL, Object, Objects
+from .travels import read_travel
 
 if TYPE_CHECKING:
     from .migrationscope import MigrationScopeMixin
@@ -75,6 +77,11 @@ class DiskPlan:
     def is_moved(self) -> bool:
         """Whether any disk changes its place."""
         return any(move.how == COPY for move in self.moves)
+
+
+def is_nobodys(vdi: Object) -> bool:
+    """Whether no machine has a virtual disk, and nobody has said what it is."""
+    return is_disk(vdi) and not vdi["VBDs"] and not vdi["other_config"]
 
 
 def portable(vdi: Object) -> dict[str, str]:
@@ -145,12 +152,13 @@ class DiskPlanner:
         sr, repository = target
         there = f"{repository['name_label']}/{vdi['name_label']}"
         plan.problems += self._disk_problems(vm, vdi, key)
-        if any(other["SR"] == sr for other in self._named_there(vdi["name_label"])):
+        taken = [other for other in self._named_there(vdi["name_label"]) if other["SR"] == sr]
+        if not all(self._is_left_over(vm, there, other) for other in taken):
             plan.problems.append(f"there is a volume {there} on the destination already")
         move = DiskMove(device, COPY, key, there, int(vdi["virtual_size"]))
-        taken = max(0, int(vdi["physical_utilisation"]))
+        used = max(0, int(vdi["physical_utilisation"]))
         plan.moves.append(move)
-        plan.needed.append(move if repository["type"] in _THICK else move._replace(size_bytes=taken))
+        plan.needed.append(move if repository["type"] in _THICK else move._replace(size_bytes=used))
         plan.where[ref] = sr
         plan.kept[vbd["userdevice"]] = portable(vdi)
 
@@ -194,6 +202,18 @@ class DiskPlanner:
 
     def _named_there(self, name: str) -> list[Object]:
         return [found.record for found in self._destination.places().vdis([name])[name]]
+
+    def _is_left_over(self, vm: Object, key: str, vdi: Object) -> bool:
+        """Whether a disk is what an earlier migration of the same VM has left, which is cleared away first."""
+        travel = read_travel(vm)
+        if is_nobodys(vdi):
+            return travel is not None and key in travel.made
+        if self._within:
+            return False
+        with self._destination.guard("see whose volume it is"):
+            vbds = self._destination.fetch_refs("VBD", vdi["VBDs"])
+            owners = self._destination.fetch_refs("VM", {vbd["VM"] for vbd in vbds.values()}).values()
+        return bool(owners) and all(owner["uuid"] == vm["uuid"] for owner in owners)
 
     def _plan_medium(self, plan: DiskPlan, vbd: Object, vdi: Object) -> None:
         """Storage motion takes media out; those that the destination has are put in again."""

@@ -13,9 +13,8 @@ from .instances import choose
 from .metadata import read_record, read_volume_record
 from .migrationjobs import job_of
 from .migrationmove import MigrationMoveMixin
-from .places import is_disk
 from .records import Object, state_of
-from .travels import Travel, read_travel
+from .travels import read_travel
 
 
 class MigrationEndMixin(MigrationMoveMixin):
@@ -48,7 +47,8 @@ class MigrationEndMixin(MigrationMoveMixin):
                 raise InstanceMigrating(f"instance {name!r} is being moved at the moment; abort that first")
             if travel.destination == self.own_identity() and not travel.within:
                 return self._remove_arriving(ref, vm)
-            removed = self._remove_copies_there(travel)
+            self.put_back_kept(ref, vm, travel)
+            removed = self.remove_copies(travel)
             self.end_record(ref, name)
             return removed
         return []
@@ -71,25 +71,6 @@ class MigrationEndMixin(MigrationMoveMixin):
         own = {one: vdi for one, vdi in vdis.items() if not set(vdi["VBDs"]) - set(vm["VBDs"])}
         self.destroy_vm(ref, name)
         return [f"instance {name}", *self.delete_all(own)]
-
-    def _remove_copies_there(self, travel: Travel) -> list[str]:
-        """Remove copies that a migration has left at the destination when the way there was cut off: disks of the names
-        that it was to make, which were not there when it began, that nobody uses or has said anything about."""
-        partner = self.partner
-        if partner is None or not travel.made:
-            return []
-        names = {key.partition("/")[2] for key in travel.made}
-        partner.forget_places()
-        found = {
-            one.ref: one.record
-            for those in partner.places().vdis(names).values()
-            for one in those
-            if f"{partner.pool_of(one.record)}/{one.record['name_label']}" in travel.made
-            and not one.record["VBDs"]
-            and not one.record["other_config"]
-            and is_disk(one.record)
-        }
-        return partner.delete_all(found)
 
     def _remove_unattached(self, name: str) -> list[str]:
         """Seeds that waited for the next start of an instance that has gone to another pool."""

@@ -23,6 +23,7 @@ from ..oversight import Oversight
 from .arrivals import ArrivalMixin
 from .errors import code_of
 from .guests import NOT_YET
+from .migrationdisks import is_nobodys
 from .migrationjobs import BETWEEN, WITHIN, Job, MigrationJobsMixin, job_of
 from .migrationplan import Route
 from .records import Object, state_of
@@ -58,7 +59,7 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
                 raise InstanceMigrating(
                     f"instance {name!r} is being moved by somebody else, or that was cut short; run the task again"
                 ) from failure
-        return partial(self.end_record, ref, name)
+        return partial(self._take_back, route, name)
 
     def accept_instance(self, source: MigrationDriver, plan: MigrationPlan) -> Undo:
         """As the contract says: the server makes all that is to be there by itself, but for security groups."""
@@ -184,6 +185,48 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
     def _record_of(self, ref: str) -> Object | None:
         with self.guard("see where the instance is"):
             return self.fetch_refs("VM", [ref]).get(ref)
+
+    def _take_back(self, route: Route, name: str) -> None:
+        """Undo the beginning. What has arrived stays, with its record: the next run brings it to its end.
+
+        Raises:
+            MigrationFailed: it has arrived.
+        """
+        vm, there = self._record_of(route.ref), self.partner
+        travel = route.travel
+        if there is not None and travel.within and vm is not None and state_of(vm) not in power_state.ACTIVE:
+            if there.own_host() in (vm["affinity"], self.homes({route.ref: vm})[route.ref]):
+                self._bind_again(route, name)
+        elif vm is None and self.partner_vm(travel.vm) is not None:
+            raise MigrationFailed(f"instance {name!r} is on the destination already; run the task again, which ends it")
+        self.remove_copies(travel)
+        self.end_record(route.ref, name)
+
+    def _bind_again(self, route: Route, name: str) -> None:
+        """Bind a VM that is off to the host that it was bound to, if that still has its disks."""
+        with self.guard(f"bind instance {name!r} to its host again", name):
+            self.call("VM.set_affinity", route.ref, route.affinity)
+        vm, own = self._record_of(route.ref), self.own_host()
+        if vm is None or (own is not None and self.homes({route.ref: vm})[route.ref] not in (own, None)):
+            raise MigrationFailed(
+                f"the disks of instance {name!r} are on the destination already; run the task again, which ends it"
+            )
+
+    def remove_copies(self, travel: Travel) -> list[str]:
+        """Remove copies that a migration has left at the destination when the way there was cut off: disks of the names
+        that it was to make, which were not there when it began, and which nobody uses or has said anything about."""
+        there = self.partner
+        if there is None or not travel.made:
+            return []
+        there.forget_places()
+        names = {key.partition("/")[2] for key in travel.made}
+        found = {
+            one.ref: one.record
+            for those in there.places().vdis(names).values()
+            for one in those
+            if f"{there.pool_of(one.record)}/{one.record['name_label']}" in travel.made and is_nobodys(one.record)
+        }
+        return there.delete_all(found)
 
     def _settle(self, travel: Travel, ref: str, there: MigrationDriver) -> None:
         if not isinstance(there, ArrivalMixin):

@@ -52,6 +52,7 @@ class Route:
         vif_map: The networks of its interfaces in another pool.
         compress: Its memory is compressed.
         groups: Its security groups.
+        affinity: The host that it was bound to, or none.
         travel: What is kept with it.
     """
 
@@ -63,6 +64,7 @@ class Route:
     vif_map: dict[str, str] = field(default_factory=dict)
     compress: bool = False
     groups: list[str] = field(default_factory=list)
+    affinity: str = NULL
 
 
 class MigrationPlanMixin(MigrationScopeMixin):
@@ -189,6 +191,7 @@ class _Planner:
             *disks.problems,
         ]
         route = Route(ref, host, self._hosts.network(host), disks, travel, {}, wishes.compression)
+        route.affinity = vm["affinity"] or NULL
         route.groups = list(instance.security_groups or [])
         if not self._within:
             route.vif_map = self._vif_map(vm)

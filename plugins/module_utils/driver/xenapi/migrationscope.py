@@ -4,8 +4,8 @@
 """Which instances each end of a migration shows, where one end is a host of a pool.
 
 A VM that is active is where its host is. One that is off is where it is to start: at the host of its affinity, or at
-the only one that has its disks. One that can start anywhere belongs to no host; a source that is asked for it by its
-name has it all the same, since otherwise nobody could move it.
+the only one that has its disks, which counts more while it moves. One that can start anywhere belongs to no host; a
+source that is asked for it by its name has it all the same, since otherwise nobody could move it.
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
             )
         self.partner, destination.partner = destination, self
         self.is_destination, destination.is_destination = False, True
+        destination.partner_identity = self.own_identity() if self.shares_pool else None
 
     @property
     def shares_pool(self) -> bool:
@@ -125,26 +126,30 @@ class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
         """The host of each VM; None where it belongs to none."""
         homes: dict[str, str | None] = {}
         hosts = self.places().hosts
-        free = []
+        unsure = []
         for ref, vm in vms.items():
-            home = vm["resident_on"] if state_of(vm) in power_state.ACTIVE else vm["affinity"]
+            is_active = state_of(vm) in power_state.ACTIVE
+            home = vm["resident_on"] if is_active else vm["affinity"]
             homes[ref] = home if home in hosts else None
-            if home not in hosts:
-                free.append(ref)
-        if free:
-            homes.update(self._homes_of_disks(free))
+            if homes[ref] is None or (not is_active and read_travel(vm) is not None):
+                unsure.append(ref)
+        for ref, possible in self._hosts_with_disks(unsure).items():
+            if homes[ref] not in possible:
+                homes[ref] = next(iter(possible)) if len(possible) == 1 else None
         return homes
 
-    def _homes_of_disks(self, free: list[str]) -> dict[str, str | None]:
+    def _hosts_with_disks(self, vms: list[str]) -> dict[str, set[str]]:
+        """The hosts that have all disks of a VM at hand."""
+        if not vms:
+            return {}
         with self.guard("see which hosts have the instances' disks"):
-            vbds = self.fetch_devices("VBD", free)
+            vbds = self.fetch_devices("VBD", vms)
             vdis = self.fetch_refs("VDI", {vbd["VDI"] for those in vbds.values() for vbd in those})
         places = self.places()
-        homes: dict[str, str | None] = {}
+        found: dict[str, set[str]] = {}
         for ref, those in vbds.items():
-            hosts = set(places.hosts)
+            found[ref] = set(places.hosts)
             for vbd in those:
                 if vbd["type"] == "Disk" and vbd["VDI"] in vdis:
-                    hosts &= places.hosts_of(vdis[vbd["VDI"]]["SR"])
-            homes[ref] = next(iter(hosts)) if len(hosts) == 1 else None
-        return homes
+                    found[ref] &= places.hosts_of(vdis[vbd["VDI"]]["SR"])
+        return found
