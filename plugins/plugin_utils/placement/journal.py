@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import sub
 from typing import NamedTuple
 
 from .state import State
@@ -18,11 +19,18 @@ class Step(NamedTuple):
     destination: int
 
 
+class _Arrival(NamedTuple):
+    """Somebody came to a host, and so much was left of it then."""
+
+    time: int
+    free: tuple[int, ...]
+
+
 class Journal:
     """Moves instances, and remembers in which order.
 
     An instance travels once, whatever the plan thinks of it in between: it goes straight to its last place, at the
-    time when the plan puts it there. Until then it is at home; so nobody may have come there meanwhile who needs the
+    time when the plan puts it there. Until then it is at home; so those who have come there meanwhile must not need the
     room that it takes.
 
     Args:
@@ -38,7 +46,7 @@ class Journal:
         self._now = 0
         self._left: dict[int, int] = {}
         self._latest: dict[int, tuple[int, int]] = {}
-        self._arrivals: dict[int, int] = {}
+        self._arrivals: dict[int, list[_Arrival]] = {}
 
     @property
     def length(self) -> int:
@@ -47,7 +55,7 @@ class Journal:
 
     def allows(self, members: Sequence[int]) -> bool:
         """Whether these may be moved, or moved once more."""
-        return self._affordable(members) and all(self._home_is_untouched(member) for member in members)
+        return self._affordable(members) and all(self._can_wait(home, those) for home, those in self._gone(members))
 
     def affordable(self, members: Sequence[int]) -> list[int]:
         """The first of these, as many as may be moved."""
@@ -64,9 +72,11 @@ class Journal:
         """They have been moved to ``host``."""
         self._now += 1
         self._chosen.update(self._new(members))
-        self._arrivals[host] = self._now
+        for home, those in self._gone(members):
+            self._wait(home, those)
+        self._arrivals.setdefault(host, []).append(_Arrival(self._now, self._state.free[host]))
         for member in members:
-            self._left.setdefault(member, self._now)
+            self._left[member] = self._now
             self._latest[member] = (self._now, host)
 
     def steps(self) -> list[Step]:
@@ -83,6 +93,32 @@ class Journal:
     def _new(self, members: Sequence[int]) -> list[int]:
         return [member for member in members if member not in self._chosen and member not in self._forced]
 
-    def _home_is_untouched(self, member: int) -> bool:
-        home = self._state.cluster.instances[member].home
-        return home is None or member not in self._left or self._arrivals.get(home, 0) < self._left[member]
+    def _gone(self, members: Sequence[int]) -> list[tuple[int, list[int]]]:
+        """Those of them that have been moved before, by the host that they were on first."""
+        found: dict[int, list[int]] = {}
+        for member in members:
+            home = self._state.cluster.instances[member].home
+            if home is not None and member in self._left:
+                found.setdefault(home, []).append(member)
+        return list(found.items())
+
+    def _can_wait(self, home: int, members: Sequence[int]) -> bool:
+        """Whether these could have stayed at home until now."""
+        since = min(self._left[member] for member in members)
+        arrivals = [arrival for arrival in self._arrivals.get(home, ()) if arrival.time > since]
+        if not arrivals:
+            return True
+        rules = self._state.cluster.rules
+        if any(rules[number].hard for member in members for number in self._state.rules_of[member]):
+            return False
+        need = self._state.demand_of(members)
+        return all(left >= amount or not amount for arrival in arrivals for left, amount in zip(arrival.free, need))
+
+    def _wait(self, home: int, members: Sequence[int]) -> None:
+        """They stay at home until now, and take room there."""
+        need = self._state.demand_of(members)
+        since = min(self._left[member] for member in members)
+        self._arrivals[home] = [
+            arrival._replace(free=tuple(map(sub, arrival.free, need))) if arrival.time > since else arrival
+            for arrival in self._arrivals.get(home, ())
+        ]
