@@ -63,6 +63,8 @@ def main() -> None:
     from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storageuri import get_storage_driver
     from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import get_connection
     from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError
+    from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.converge import reconcile_instances
+    from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
 
     task = pickle.loads(sys.stdin.buffer.read())
     Runner.prefix = task["prefix"]
@@ -94,7 +96,7 @@ def main() -> None:
             for group in task["groups"]:
                 driver.define_security_group(group)
         elif task["operation"] == "task":
-            _reconcile(driver, task["params"])
+            _reconcile(reconcile_instances, Task, driver, task["params"])
         elif task["operation"] in ("storage", "firewall"):
             getattr(driver, task["method"])(*task["arguments"])
         else:
@@ -102,12 +104,9 @@ def main() -> None:
     print("done", flush=True)
 
 
-def _reconcile(driver: Any, params: dict[str, Any]) -> None:
+def _reconcile(reconcile_instances: Any, task_class: Any, driver: Any, params: dict[str, Any]) -> None:
     """A task of virt_instance, with a driver that is open already."""
-    from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.converge import reconcile_instances
-    from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.task import Task
-
-    reconcile_instances(Task({"instances": None, **params}, False, False, lambda: driver, lambda warning: None))
+    reconcile_instances(task_class({"instances": None, **params}, False, False, lambda: driver, lambda warning: None))
 
 
 def _churn(driver: Any, instance: Any, count: int) -> None:
