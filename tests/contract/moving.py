@@ -66,7 +66,7 @@ def migrate(
     """A task with these options."""
     given = task_params(source, destination, **params)
     with source.calls.recording() as calls:
-        return Move(_answer(given, options_of(source, destination, given), check, interrupted), calls)
+        return Move(answer(given, options_of(source, destination, given), check, interrupted), calls)
 
 
 def moved(source: Platform, destination: Platform, **params: Any) -> Move:
@@ -86,7 +86,13 @@ def options_of(source: Platform, destination: Platform, params: Mapping[str, Any
     return {"source": source.options(uri=params["uri"]), "dest": destination.options(uri=params["dest"])}
 
 
-def _answer(
+def answer_of(source: Platform, destination: Platform, **params: Any) -> dict[str, Any]:
+    """What a task with these options answers; nobody counts its calls, so that it can run beside another one."""
+    given = task_params(source, destination, **params)
+    return answer(given, options_of(source, destination, given))
+
+
+def answer(
     params: Mapping[str, Any],
     options: Mapping[str, Any],
     check: bool = False,
@@ -146,4 +152,4 @@ def main() -> None:
     Runner.prefix = task["prefix"]
     with ExitStack() as stack:
         stack.enter_context(at_moment(task["moment"], lambda: os.kill(os.getpid(), signal.SIGKILL)))
-        print(_answer(task["params"], task["options"]))
+        print(answer(task["params"], task["options"]))

@@ -29,6 +29,11 @@ _FROM_NONE = 0
 _LEVEL_ERROR = 2
 
 
+def writes(name: str) -> bool:
+    """Whether a call changes something at libvirt."""
+    return _READING.match(name) is None
+
+
 class LibvirtCalls(Calls):
     """Replaces libvirt-python's C modules by listeners, once for the whole process."""
 
@@ -61,7 +66,7 @@ class LibvirtCalls(Calls):
         with self._lock:
             if self._record is None:
                 return
-            self._record.append(Call(name, _READING.match(name) is None))
+            self._record.append(Call(name, writes(name)))
             if len(self._record) != self._fail_at:
                 return
         error = self._error(f"call {self._fail_at}, {name}, fails because the test says so")
