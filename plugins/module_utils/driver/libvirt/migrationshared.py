@@ -10,6 +10,7 @@ file was last changed do, which no copy has in common with its original to the n
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
 import time
 import uuid
@@ -38,6 +39,8 @@ _NETWORK_KINDS = ("netfs", "gluster", "rbd", "sheepdog", "iscsi", "iscsi-direct"
 _PLACE = ("host", "dir", "name", "device", "initiator/iqn")
 """What says where the data of such a pool is, below its <source>."""
 _PROBE = "anyvirt-probe-"
+_WAY_DIGITS = 12
+_ATTEMPTS = 3
 _OLD_PROBE_S = 600.0
 """A test file that is older was left by a process that was killed."""
 _REMEMBERED_S = 120.0
@@ -148,10 +151,14 @@ class SharedStorageMixin(LibvirtStorageDriver):
         return len(data)
 
     @contextmanager
-    def test_file(self, folder: str) -> Iterator[str | None]:
+    def test_file(self, folder: str, way: str) -> Iterator[str | None]:
         """A file that is in a folder while the block runs, and nowhere else in the world: its name; None where none can
-        be made."""
-        path = posixpath.join(folder, f"{_PROBE}{uuid.uuid4()}{PART_SUFFIX}")
+        be made.
+
+        Args:
+            way: Who looks for it: what others have left of the same way goes with it.
+        """
+        path = posixpath.join(folder, f"{_PROBE}{way}-{uuid.uuid4()}{PART_SUFFIX}")
         try:
             made = self._in_folder_of(path, _make_test)
         except HypervisorUnavailable:
@@ -162,13 +169,15 @@ class SharedStorageMixin(LibvirtStorageDriver):
             yield made
         finally:
             if made:
-                self._in_folder_of(path, self._remove_tests)
+                self._in_folder_of(path, lambda pool, _name: self._remove_tests(pool, way))
 
-    def _remove_tests(self, pool: libvirt.virStoragePool, name: str) -> None:
+    def _remove_tests(self, pool: libvirt.virStoragePool, way: str) -> None:
         """Remove a test file, and those that were left by processes that were killed."""
         for volume in pool.listAllVolumes(0):
-            found = volume.name()
-            if found == name or (found.startswith(_PROBE) and _age_s(_read_stamps(volume)) > _OLD_PROBE_S):
+            name = volume.name()
+            if not name.startswith(_PROBE):
+                continue
+            if name.startswith(f"{_PROBE}{way}-") or _age_s(_read_stamps(volume)) > _OLD_PROBE_S:
                 self.drop(volume)
 
     def _in_folder_of(self, path: str, look: Callable[[libvirt.virStoragePool, str], _T]) -> _T | None:
@@ -195,6 +204,8 @@ class SharedStorage:
         self._source = source
         self._destination = destination
         self._probing = probing
+        ends = f"{source.host_identity()} {destination.host_identity()}"
+        self._way = hashlib.sha256(ends.encode()).hexdigest()[:_WAY_DIGITS]
         self._probed: dict[tuple[str, str], str] = {}
 
     def sight(self, path: str, elsewhere: str | None = None) -> Sight:
@@ -254,11 +265,18 @@ class SharedStorage:
         return self._by_stamps(path, there) if self._probed[pair] == UNCLEAR else self._probed[pair]
 
     def _probe(self, folder: str, there: str) -> str:
-        with self._source.test_file(folder) as name:
-            if name is None:
-                return UNCLEAR
-            verdict = SHARED if self._destination.sees(posixpath.join(there, name)) else APART
-        self._destination.sees(posixpath.join(there, name))  # or its libvirt would go on listing the file
+        verdict = UNCLEAR
+        for _unused in range(_ATTEMPTS):
+            with self._source.test_file(folder, self._way) as name:
+                if name is None:
+                    break
+                if self._destination.sees(posixpath.join(there, name)):
+                    verdict = SHARED
+                elif self._source.sees(posixpath.join(folder, name)):  # or another task of the same way has removed it
+                    verdict = APART
+            if verdict != UNCLEAR:
+                break
+        self._destination.sees(posixpath.join(there, _PROBE))  # or its libvirt would go on listing the file
         return verdict
 
     def _by_stamps(self, path: str, there: str) -> str:
