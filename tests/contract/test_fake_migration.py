@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -287,6 +288,17 @@ def test_memory_is_kept_for_what_is_about_to_come(ends: Ends):
     assert ends.destination.list_instances() == ["one"]
 
 
+def test_what_a_failed_try_has_left_is_not_in_the_way_of_the_next(ends: Ends):
+    assert isinstance(ends.platform, FakePlatform)
+    assert isinstance(ends.partner, FakePlatform)
+    instance = running(ends)
+    begun(ends, instance, mode=LIVE)
+    pools = {"default": {"size": DISK_BYTES}}
+    limits = {"memory_mb": 150, "reserved_memory_mb": 0, "vcpus": 1, "vcpu_overcommit": 1, "pools": pools}
+    dial.write_host(str(ends.platform.folder), ends.partner.host, **limits)
+    planned(ends, instance, mode=LIVE)
+
+
 def test_a_host_that_restarts_starts_nothing_that_is_on_its_way(ends: Ends):
     assert isinstance(ends.platform, FakePlatform)
     assert isinstance(ends.partner, FakePlatform)
@@ -306,6 +318,22 @@ def test_nothing_else_may_change_it_meanwhile(ends: Ends):
             change(NAME)
     with pytest.raises(InstanceMigrating):
         ends.source.reboot(NAME, "hard")
+
+
+@pytest.mark.parametrize("mode", [LIVE, "cold"])
+def test_many_go_both_ways_at_once(ends: Ends, mode: str):
+    back = Ends(ends.partner, ends.destination, ends.source)
+    ways = [(ends, f"there{number}") for number in range(5)] + [(back, f"back{number}") for number in range(5)]
+    instances = {name: spawned(way, power_on=mode == LIVE, name=name) for way, name in ways}
+    with ThreadPoolExecutor(len(ways)) as pool:
+        done = [pool.submit(moved, way, instances[name], mode=mode) for way, name in ways]
+    assert all(future.result() for future in done)
+    assert ends.source.list_instances() == [f"back{number}" for number in range(5)]
+    assert ends.destination.list_instances() == [f"there{number}" for number in range(5)]
+    expected = "running" if mode == LIVE else "shutoff"
+    for way, name in ways:
+        assert state_of(way.destination, name) == expected
+        assert way.source.get_migrations() == way.destination.get_migrations() == {}
 
 
 # -- storage that both hosts see ---------------------------------------------------------------------------------------

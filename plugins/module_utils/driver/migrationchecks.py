@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from ..errors import IncompatibleCpu, Problem, Unsupported
 from ..model import migration as words
@@ -163,13 +164,22 @@ def version(text: str) -> tuple[int, ...]:
 
 
 def room_problems(
-    destination: ComputeDriver, instances: Mapping[str, Instance], plans: Mapping[str, MigrationPlan]
+    destination: ComputeDriver,
+    instances: Mapping[str, Instance],
+    plans: Mapping[str, MigrationPlan],
+    spare_mb: int = 0,
+    spare_room: Mapping[str, int] = MappingProxyType({}),
 ) -> Problems:
     """Memory and room in pools that the destination has not got for all of them together: whoever comes first, by
-    name, is served first. Memory counts for those that are to be active there."""
+    name, is served first. Memory counts for those that are to be active there.
+
+    Args:
+        spare_mb: MiB that are taken, but only by what earlier tries to move these have left there.
+        spare_room: The same of pools, in bytes.
+    """
     stats = destination.get_host_stats()
-    pools = {pool.name: pool.available_bytes for pool in stats.pools if pool.active}
-    free_mb, before = stats.memory_mb_free, 0
+    pools = {pool.name: pool.available_bytes + spare_room.get(pool.name, 0) for pool in stats.pools if pool.active}
+    free_mb, before = stats.memory_mb_free + spare_mb, 0
     found: Problems = {}
     for name, plan in sorted(plans.items()):
         problems = []
