@@ -61,8 +61,8 @@ def test_groups_that_were_taken_over_go_when_it_is_taken_back(ends: Ends):
     begun(ends, instance, mode=COLD)
     ends.destination.discard_migration(NAME)
     ends.source.discard_migration(NAME)
-    for driver in (ends.source, ends.destination):
-        assert driver.verify_filters() == []
+    assert ends.source.verify_filters() == [], "on the source"
+    assert ends.destination.verify_filters() == [], "on the destination"
     assert ends.source.security_group_uses(["open"])["open"].instances == (NAME,)
     if ends.platform.name == "fake":
         assert ends.destination.get_security_groups() == {}
