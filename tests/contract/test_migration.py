@@ -67,6 +67,7 @@ def test_an_instance_that_is_off_moves_with_its_disk(ends: Ends):
     assert ends.platform.snapshot() == empty
 
 
+@pytest.mark.thorough
 def test_a_running_instance_moves_cold_and_is_started_there(ends: Ends):
     instance = spawned(ends, power_on=True)
     moved(ends, instance, mode=COLD)
@@ -74,7 +75,8 @@ def test_a_running_instance_moves_cold_and_is_started_there(ends: Ends):
     assert is_gone(ends)
 
 
-@pytest.mark.parametrize("paused", [False, pytest.param(True, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("paused", [False, True])
 def test_a_running_instance_moves_live(ends: Ends, paused: bool):
     if LIVE not in ends.modes or (paused and not ends.platform.moves_paused):
         return  # what cannot is told so: test_migration_plans
@@ -123,6 +125,7 @@ def test_both_ends_tell_of_it_and_it_can_be_taken_back(ends: Ends):
     assert ends.source.get_instances([NAME])[NAME].migration is None
 
 
+@pytest.mark.thorough
 def test_one_that_was_cut_short_is_discarded_on_both_ends(ends: Ends):
     instance = spawned(ends, power_on=False)
     before = ends.pictures()
@@ -138,6 +141,7 @@ def test_one_that_was_cut_short_is_discarded_on_both_ends(ends: Ends):
     assert calls.lasting_writes == []
 
 
+@pytest.mark.thorough
 def test_what_is_on_its_way_is_not_moved_a_second_time(ends: Ends):
     instance = spawned(ends, power_on=False)
     plan = planned(ends, instance, mode=COLD)
@@ -148,6 +152,7 @@ def test_what_is_on_its_way_is_not_moved_a_second_time(ends: Ends):
         ends.source.begin_migration(again)
 
 
+@pytest.mark.thorough
 def test_what_is_not_there_cannot_begin(ends: Ends):
     instance = spawned(ends, power_on=False)
     plan = planned(ends, instance, mode=COLD)
@@ -159,6 +164,7 @@ def test_what_is_not_there_cannot_begin(ends: Ends):
 # -- the ends ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_ending_what_has_ended_does_nothing(ends: Ends):
     spawned(ends, power_on=False)
     before = ends.pictures()
@@ -172,7 +178,8 @@ def test_ending_what_has_ended_does_nothing(ends: Ends):
     assert ends.pictures() == before
 
 
-@pytest.mark.parametrize("delete_volumes", [OWN, NONE, pytest.param(ALL, marks=pytest.mark.thorough)])
+@pytest.mark.thorough
+@pytest.mark.parametrize("delete_volumes", [OWN, NONE, ALL])
 def test_copied_volumes_go_or_stay(ends: Ends, delete_volumes: str):
     if not ends.source.supports("image") or (delete_volumes == NONE and not ends.platform.leaves_sources):
         return
@@ -184,6 +191,7 @@ def test_copied_volumes_go_or_stay(ends: Ends, delete_volumes: str):
     assert ends.source.find_remains([NAME]) == set()
 
 
+@pytest.mark.thorough
 def test_a_definition_can_stay(ends: Ends):
     if not ends.platform.leaves_sources:
         return
@@ -206,6 +214,7 @@ def test_a_definition_can_stay(ends: Ends):
 # -- stopping it ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_live_migration_is_aborted_on_request(ends: Ends):
     if LIVE not in ends.modes or not ends.source.supports("migration_abort"):
         return
@@ -227,6 +236,7 @@ def test_a_live_migration_is_aborted_on_request(ends: Ends):
     assert ends.pictures() == before
 
 
+@pytest.mark.thorough
 def test_a_live_migration_that_takes_too_long_is_aborted(ends: Ends):
     features = ("migration_live", "migration_abort", "migration_bandwidth")
     if not all(ends.source.supports(feature) for feature in features):

@@ -59,11 +59,13 @@ def problems(ends: Ends, instance: Any, **wishes: Any) -> str:
     return "\n".join(found)
 
 
+@pytest.mark.thorough
 def test_looking_changes_nothing(ends: Ends):
     instance = spawned(ends, power_on=False)
     assert problems(ends, instance, mode=COLD) == ""
 
 
+@pytest.mark.thorough
 def test_the_plan_says_what_it_is_about(ends: Ends):
     instance = spawned(ends, power_on=False)
     plan = planned(ends, instance)
@@ -96,6 +98,7 @@ def test_all_problems_are_told_at_once(ends: Ends):
         assert "nothing" in told
 
 
+@pytest.mark.thorough
 def test_an_address_that_is_taken_there_is_a_problem(ends: Ends):
     instance = spawned(ends, power_on=False)
     ends.destination.spawn(ends.destination.complete(ends.partner.small("other", nics=instance.nics)), power_on=False)
@@ -103,6 +106,7 @@ def test_an_address_that_is_taken_there_is_a_problem(ends: Ends):
     assert str(nic.mac) in problems(ends, instance, mode=COLD)
 
 
+@pytest.mark.thorough
 def test_its_own_host_is_no_destination(ends: Ends):
     instance = spawned(ends, power_on=False)
     same = ends.platform.migration_driver()
@@ -110,6 +114,7 @@ def test_its_own_host_is_no_destination(ends: Ends):
     assert plan.problems
 
 
+@pytest.mark.thorough
 def test_memory_that_is_not_there_is_a_problem(ends: Ends):
     instance = spawned(ends, power_on=False)
     free_mb = ends.destination.get_host_stats().memory_mb_free
@@ -146,6 +151,7 @@ def test_what_is_suspended_is_told_to_be_resumed(ends: Ends):
     assert problems(ends, ends.source.get_instances([NAME])[NAME])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("feature", LIVE_WISHES)
 def test_wishes_that_are_not_fulfilled_are_problems(ends: Ends, feature: str):
     if LIVE not in ends.modes:
@@ -168,6 +174,7 @@ def _on_source(ends: Ends, instance: Any) -> Any:
     return replace(ends.source.get_instances([NAME])[NAME], power_state=1)
 
 
+@pytest.mark.thorough
 def test_storage_that_only_one_host_sees_is_not_shared(ends: Ends):
     if not ends.source.supports("image"):
         return
@@ -176,6 +183,7 @@ def test_storage_that_only_one_host_sees_is_not_shared(ends: Ends):
     assert problems(ends, instance, mode=COLD, storage=COPY) == ""
 
 
+@pytest.mark.thorough
 def test_a_volume_that_is_in_the_way_is_a_problem(ends: Ends):
     if not ends.source.supports("image"):
         return
@@ -189,6 +197,7 @@ def test_a_volume_that_is_in_the_way_is_a_problem(ends: Ends):
     assert str(disk.volume) in problems(ends, instance, mode=COLD)
 
 
+@pytest.mark.thorough
 @pytest.mark.on(*WITH_GROUPS)
 def test_groups_that_mean_something_else_there_are_a_problem(ends: Ends):
     ends.source.define_security_group(OPEN)
@@ -201,6 +210,7 @@ def test_groups_that_mean_something_else_there_are_a_problem(ends: Ends):
     assert problems(ends, instance, mode=COLD) == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.on("libvirt", "lxc", "xenapi")
 def test_a_driver_of_another_kind_is_refused(ends: Ends, tmp_path: Any):
     from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.migrationdriver import FakeMigrationDriver

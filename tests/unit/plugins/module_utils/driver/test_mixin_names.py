@@ -10,19 +10,26 @@ from collections import defaultdict
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.firewalldriver import FakeFirewallDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.migrationdriver import FakeMigrationDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.storagedriver import FakeStorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewall import FirewallDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewalldriver import LibvirtFirewallDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationdriver import (
+    LibvirtMigrationDriver,
+)
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.storagedriver import LibvirtStorageDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.migration import MigrationDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.firewalldriver import XenApiFirewallDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.migrationdriver import XenApiMigrationDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.storagedriver import XenApiStorageDriver
 
 STORAGE = (FakeStorageDriver, LibvirtStorageDriver, XenApiStorageDriver)
 FIREWALL = (FakeFirewallDriver, LibvirtFirewallDriver, XenApiFirewallDriver)
+MIGRATION = (FakeMigrationDriver, LibvirtMigrationDriver, XenApiMigrationDriver)
 
 
-@pytest.mark.parametrize("driver", [*STORAGE, *FIREWALL])
+@pytest.mark.parametrize("driver", [*STORAGE, *FIREWALL, *MIGRATION])
 def test_no_name_is_used_twice(driver):
     package = driver.__module__.rpartition(".")[0] + "."
     users = defaultdict(list)
@@ -36,7 +43,11 @@ def test_no_name_is_used_twice(driver):
 
 @pytest.mark.parametrize(
     ("driver", "contract"),
-    [*((driver, StorageDriver) for driver in STORAGE), *((driver, FirewallDriver) for driver in FIREWALL)],
+    [
+        *((driver, StorageDriver) for driver in (*STORAGE, *MIGRATION)),
+        *((driver, FirewallDriver) for driver in (*FIREWALL, *MIGRATION)),
+        *((driver, MigrationDriver) for driver in MIGRATION),
+    ],
 )
 def test_the_driver_comes_before_the_refusals(driver, contract):
     """What a mixin implements must not be hidden by the contract's own refusal."""
