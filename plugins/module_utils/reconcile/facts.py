@@ -141,7 +141,10 @@ def _instances(driver: ComputeDriver, subsets: Collection[str], patterns: Sequen
 
 
 def _config(instance: Instance, extras_option: str) -> dict[str, Any]:
-    return {**instance_as_dict(instance, extras_option), "pending": pending_as_dict(instance, extras_option)}
+    config = {**instance_as_dict(instance, extras_option), "pending": pending_as_dict(instance, extras_option)}
+    if instance.resize is not None:
+        config["resize"] = instance.resize.as_dict()
+    return config
 
 
 def _summary(info: InstanceInfo) -> dict[str, Any]:

@@ -72,8 +72,10 @@ def plain(value: Any) -> Any:
     """Plain data; of the model's objects only what is known."""
     if value is None or isinstance(value, (str, int, float)):
         return value
-    if isinstance(value, (Flavor, ResizeRecord)):
+    if isinstance(value, Flavor):
         return value.as_dict()
+    if isinstance(value, ResizeRecord):  # when it was done, and what is kept, is not known beforehand
+        return {key: item for key, item in value.as_dict().items() if key not in ("started_s", "kept")}
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
