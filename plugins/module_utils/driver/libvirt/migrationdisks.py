@@ -107,6 +107,19 @@ def is_incremental(plan: DiskPlan) -> bool:
     return any(copy.backing is not None and not copy.at_once for copy in plan.copies)
 
 
+def pending_disks(config: Domain, running: Domain) -> list[str]:
+    """What keeps a guest from being moved while it runs because its disks are others than configured: of what the
+    configuration names and what the guest has, only one can go along."""
+    here, now = (
+        {attribute_of(disk, "target", "dev"): source_of(disk) for disk in disk_elements(domain.root)}
+        for domain in (config, running)
+    )
+    differing = sorted(device or "" for device in {**here, **now} if here.get(device, "") != now.get(device, ""))
+    if not differing:
+        return []
+    return [f"its disks as it runs differ from those configured ({', '.join(differing)}); restart it or move it cold"]
+
+
 def redirect(domain: Domain, plan: DiskPlan) -> None:
     """Let a definition, and our record in it, name the disks as they are on the destination."""
     copies = {copy.device: copy for copy in plan.copies}

@@ -31,7 +31,7 @@ from .element import attribute_of, set_text
 from .errors import CPU_INCOMPATIBLE, NO_DOMAIN, NO_SUPPORT, code_of
 from .migrationcold import ColdCopyMixin
 from .migrationdevices import lost_writes, stationary_parts
-from .migrationdisks import DiskPlan, live_copies, redirect
+from .migrationdisks import DiskPlan, live_copies, pending_disks, redirect
 from .migrationjobs import MigrationJobsMixin
 from .migrationparameters import is_peer_to_peer
 from .migrationxen import live_problems
@@ -144,6 +144,7 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
         if running is not None:
             problems += [f"{problem}; move it cold" for problem in stationary_parts(running.root)]
             problems += lost_writes(running.root, frozenset(live_copies(private.disks)))
+            problems += pending_disks(private.config, running)
             problems += self._processor_problems(destination, running)
         return problems + self._filter_problems(destination, plan) + self._place_emulator(destination, private)
 

@@ -18,6 +18,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.mig
     DiskPlan,
     is_incremental,
     live_copies,
+    pending_disks,
     redirect,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationxen import live_problems
@@ -86,6 +87,16 @@ def test_a_definition_names_its_disks_as_they_are_on_the_destination():
         UsedVolume("vdb", "elsewhere", "data", "/there/data"),
         UsedVolume("vdd", "same", "shared", "/same/shared"),
     ]
+
+
+def test_disks_that_are_others_than_configured_keep_a_guest_from_moving_while_it_runs():
+    config, running = a_domain(), a_domain()
+    assert pending_disks(config, running) == []
+    devices = running.root.find("devices")
+    devices.remove(disk(running, "vdb"))
+    disk(running, "vdd").find("source").set("file", "/another")
+    (problem,) = pending_disks(config, running)
+    assert "(vdb, vdd)" in problem
 
 
 def test_what_nobody_writes_to_is_not_copied_by_the_hypervisor():
