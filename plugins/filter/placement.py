@@ -294,8 +294,8 @@ _value:
         - instance: db1
           source: node3
           by_wish: false
-          why: "none of 2 hosts takes it: 1 with too little memory (8192 MiB needed, at most 4096 MiB left), 1 with
-            others of the anti-affinity group databases"
+          why: "none of 2 hosts takes it: 1 with too little memory (8192 MiB needed), 1 with others of the
+            anti-affinity group databases"
           hosts:
             node1: "memory: needs 8192 MiB, 4096 MiB left"
             node2: has db2 of the anti-affinity group databases

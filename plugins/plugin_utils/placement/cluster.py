@@ -99,9 +99,7 @@ class Builder:
             if value is None:
                 self._reader.complain(f"instances.{sizes.name}.{option}", "is needed: no host has this instance")
         if sizes.pinned:
-            self._reader.complain(
-                f"instances.{sizes.name}.pinned", "cannot stay where it is: no host has this instance"
-            )
+            self._reader.complain(f"instances.{sizes.name}.pinned", "no host has this instance, so it cannot stay")
         found = Found(sizes.name, True, sizes.memory_mb or 0, sizes.vcpus or 0, {}, "", {})
         return _Entry(sizes.name, None, found, sizes, self._demand(found, sizes))
 

@@ -37,6 +37,8 @@ class Rearranger:
 
     def make_room(self, party: Party) -> int | None:
         """Have a host that can take the party, or None when moving one block does not help."""
+        if self._steps_left <= 0:
+            return None
         began = self._state.steps
         try:
             for host in self._willing(party):

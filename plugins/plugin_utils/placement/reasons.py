@@ -81,10 +81,8 @@ class Explainer:
             lacking = bisect_left(left, amount)
             if lacking:
                 resource = self._state.cluster.resources[number]
-                most = resource.amount(max(0, left[-1]))
-                found.append(
-                    f"{lacking} with too little {resource.name} ({resource.amount(amount)} needed, at most {most} left)"
-                )
+                most = f", at most {resource.amount(max(0, left[-1]))} left" if lacking == len(left) else ""
+                found.append(f"{lacking} with too little {resource.name} ({resource.amount(amount)} needed{most})")
         return found
 
     def _sorted_left(self, party: Party, number: int, hosts: Sequence[int]) -> list[int]:

@@ -35,12 +35,11 @@ class Shelf:
         state = self._state
         for row, room in zip(self._rows, self._room):
             state.steps += 1
-            if any(room[resource] < amount for resource, amount in need):
+            if not _holds(room, need):
                 continue
             for _load, host in row:
                 state.steps += 1
-                free = state.free[host]
-                if all(free[resource] >= amount for resource, amount in need):
+                if _holds(state.free[host], need):
                     yield host
 
     def update(self, host: int) -> None:
@@ -92,3 +91,11 @@ class Shelf:
         self._state.steps += len(row)
         free = self._state.free
         return tuple(map(max, zip(*[free[host] for _load, host in row]))) if row else ()
+
+
+def _holds(room: Sequence[int], need: Sequence[tuple[int, int]]) -> bool:
+    """Whether there is enough; asked most often of all, so it makes no generator."""
+    for resource, amount in need:  # noqa: SIM110
+        if room[resource] < amount:
+            return False
+    return True

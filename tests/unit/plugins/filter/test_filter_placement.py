@@ -1,0 +1,88 @@
+# Copyright (c) 2026 anyvirt contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The filter: what it refuses, in words that name the option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from placing import host_facts, instance_facts
+
+from ansible_collections.anyvirt.compute.plugins.filter.placement import FilterModule
+
+placement = FilterModule().filters()["placement"]
+HOSTS = {"a": host_facts(instance_facts("w1")), "b": host_facts()}
+
+
+def test_what_was_registered_is_taken_as_it_is() -> None:
+    registered = {name: {"changed": False, "ansible_facts": {"anyvirt": facts}} for name, facts in HOSTS.items()}
+    assert placement(registered, drain=["a"]) == placement(HOSTS, drain=["a"])
+
+
+def test_numbers_may_be_texts() -> None:
+    assert placement(HOSTS, max_moves="3", tolerance="12.5", rebalance=True)["complete"]
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"hosts": []}, "hosts: must be a dictionary, not list"),
+        ({"hosts": {}}, "hosts: there is none"),
+        ({"hosts": {"a": {"anyvirt": {"host": {}}}}}, "hosts: a: these are not facts of a host: gather the subsets"),
+        ({"hosts": {"a": {"host": {"vcpus": 1}, "instances": []}}}, "hosts: a: these are not facts of virt_facts"),
+        ({"drained": ["a"]}, "placement: there is no option drained; there are instances, groups"),
+        ({"drain": ["a", "c"]}, "drain: c is not among the hosts whose facts are given"),
+        ({"drain": {"a": 1}}, "drain: must be a list of names, not dict"),
+        ({"strategy": "heap"}, "strategy: must be one of spread, pack, not 'heap'"),
+        ({"rebalance": "maybe"}, "rebalance: must be true or false, not 'maybe'"),
+        ({"tolerance": -1}, "tolerance: must be a number, 0 or more, not -1"),
+        ({"max_moves": 1.5}, "max_moves: must be a whole number, 0 or more, not 1.5"),
+        ({"max_moves": True}, "max_moves: must be a whole number, 0 or more, not True"),
+        ({"explain": "all"}, "explain: must be a whole number"),
+        ({"ratios": {"cpu": 1}}, "ratios: there is no option cpu; there are vcpus, memory, disk"),
+        ({"ratios": {"vcpus": "many"}}, "ratios.vcpus: must be a number, 0 or more, not 'many'"),
+        ({"reserved": [1]}, "reserved: must be a dictionary, not list"),
+        ({"overrides": {"b": {"ratio": {}}}}, "overrides.b: there is no option ratio"),
+        (
+            {"overrides": {"b": {"ratios": {"memory": "x"}}}},
+            "overrides.b.ratios.memory: must be a number",
+        ),
+        ({"load": ["cpu"]}, "load: must be one of vcpus, memory, disk, not 'cpu'"),
+        ({"load": []}, "load: is empty"),
+        ({"instances": ["w1"]}, r"instances\[0\]: must be a dictionary, not 'w1'"),
+        ({"instances": "w1"}, "instances: must be a list of dictionaries, not 'w1'"),
+        ({"instances": [{"vcpus": 1}]}, r"instances\[0\]: has no name"),
+        ({"instances": [{"name": "w1"}, {"name": "w1"}]}, r"instances\[1\]: w1 is given twice"),
+        ({"instances": [{"name": "w1", "memory": 5}]}, r"instances\[0\]: there is no option memory"),
+        ({"instances": {"w1": {"disk_gb": "big"}}}, "instances.w1.disk_gb: must be a number"),
+        ({"instances": {"new": {"vcpus": 1}}}, "instances.new.memory_mb: is needed: no host has this instance"),
+        (
+            {"instances": {"new": {"vcpus": 1, "memory_mb": 1, "pinned": True}}},
+            "instances.new.pinned: no host has this instance, so it cannot stay",
+        ),
+        ({"groups": {"g": []}}, "groups: must be a list of dictionaries, not dict"),
+        ({"groups": [{"name": "g", "members": ["w1"]}]}, "groups.g.policy: must be one of affinity, anti_affinity"),
+        ({"groups": [{"policy": "affinity"}]}, "groups.group 1.members: names no instances"),
+        (
+            {"groups": [{"name": "g", "policy": "affinity", "members": ["w1"], "max_per_host": 2}]},
+            "groups.g.max_per_host: is for the policy anti_affinity only",
+        ),
+        (
+            {"groups": [{"name": "g", "policy": "anti_affinity", "members": ["w1"], "max_per_host": 0}]},
+            "groups.g.max_per_host: must be a whole number, 1 or more, not 0",
+        ),
+    ],
+)
+def test_bad_input_is_refused(options: dict[str, Any], complaint: str) -> None:
+    hosts = options.get("hosts", HOSTS)
+    with pytest.raises(AnsibleFilterError, match=complaint):
+        placement(hosts, **{key: value for key, value in options.items() if key != "hosts"})
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(AnsibleFilterError) as refused:
+        placement({"a": {}}, strategy="heap", drain=5)
+    assert str(refused.value).count(": ") >= 4
