@@ -310,6 +310,20 @@ def test_a_host_that_restarts_starts_nothing_that_is_on_its_way(ends: Ends):
     assert [state_of(driver, NAME) for driver in (ends.source, ends.destination)] == ["shutoff", "shutoff"]
 
 
+def test_a_host_that_loses_its_power_sends_nothing_any_more(ends: Ends):
+    assert isinstance(ends.platform, FakePlatform)
+    plan = begun(ends, running(ends), mode=LIVE, manager="source", bandwidth_mib_s=RATE // 4)
+
+    def cut(progress: MigrationProgress) -> None:
+        dial.restart_host(str(ends.platform.folder), ends.platform.host)
+
+    with pytest.raises(MigrationFailed):
+        migrated(ends, plan, cut)
+    time.sleep(0.5)
+    assert [state_of(driver, NAME) for driver in (ends.source, ends.destination)] == ["shutoff", "shutoff"]
+    assert ends.source.get_migrations()[NAME].progress is None
+
+
 def test_nothing_else_may_change_it_meanwhile(ends: Ends):
     instance = running(ends)
     begun(ends, instance, mode=LIVE)

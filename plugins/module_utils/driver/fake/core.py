@@ -35,6 +35,9 @@ _CHANGES = frozenset(
 )
 """Operations that are refused while an instance is being moved to another host."""
 
+_TAKEN_THERE = frozenset(("start", "force_off"))
+"""Operations that are refused while an instance has not wholly come from another host."""
+
 _POWER = frozenset(("start", "shutdown"))
 """The same, but one that is moved cold is stopped after its migration has begun, and started should it fail."""
 
@@ -108,7 +111,7 @@ class FakeCore(ComputeDriver):
         """Carry out an operation that changes something; whole when the block ends, not at all when it raises."""
         self._enter(operation, instance)
         with self._store.writing() as changes:  # pylint: disable=contextmanager-generator-missing-cleanup
-            if instance is not None and operation in _CHANGES | _POWER:
+            if instance is not None and operation in _CHANGES | _POWER | _TAKEN_THERE:
                 self._require_at_home(changes, operation, instance)
             yield changes
             filters.follow(changes, self.look_at)
@@ -122,11 +125,12 @@ class FakeCore(ComputeDriver):
             return
         migration = record["migration"]
         peer = migration["peer"]
-        if migration["phase"] == DEPARTED:
+        if migration["phase"] == DEPARTED and operation != "force_off":
             raise InstanceMigrating(f"instance {instance!r} lives on {peer}; what is here is only its definition")
-        if migration["direction"] == OUTGOING and (operation in _CHANGES or migration["mode"] == LIVE):
+        goes = migration["direction"] == OUTGOING
+        if goes and (operation in _CHANGES or (operation in _POWER and migration["mode"] == LIVE)):
             raise InstanceMigrating(f"instance {instance!r} is being moved to {peer}; run virt_migrate again")
-        if operation == "start" and "arrival" in self.look_at(record)[0]:
+        if operation in _TAKEN_THERE and "arrival" in self.look_at(record)[0]:
             raise InstanceMigrating(f"instance {instance!r} is still on {peer}; run virt_migrate again")
 
     def _step(self, operation: str) -> None:

@@ -25,7 +25,7 @@ from .datafiles import is_being_written
 from .faults import Guest
 from .guest import Look
 from .migrationcourse import Course, course
-from .store import JOBS, SUFFIX, Record
+from .store import JOBS, SUFFIX, Changes, Record
 
 ABORTED = "aborted"
 FAILED = "failed"
@@ -91,6 +91,14 @@ def read_job(folder: str, job_id: str) -> Job | None:
     except FileNotFoundError:
         return None
     return Job(folder, record)
+
+
+def end_job(changes: Changes, record: Record, folder: str) -> None:
+    """The instance, which is on its source, has lost its power: there is nothing more to be moved."""
+    if record.get("migration", {}).get("direction") == OUTGOING:
+        job = read_job(folder, record["migration"]["id"])
+        if job is not None and job.outcome is None:
+            changes.put(JOBS, record["migration"]["id"], {**job.record, "ended": FAILED, "ended_s": job.at_s})
 
 
 def with_job(record: Record, seen: Look, folder: str, guest: Guest) -> tuple[Record, Look]:

@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import NamedTuple
 from urllib.parse import quote
 
-from ...errors import AnyvirtError, MigrationFailed, Unsupported
-from ...model.migration import COLD, LIVE, MOVED, DiskMove, MigrationPlan, MigrationRecord, MigrationWishes
+from ...errors import AnyvirtError, HypervisorUnavailable, MigrationFailed, Unsupported
+from ...model.migration import COLD, DEPARTED, LIVE, MOVED, DiskMove, MigrationPlan, MigrationRecord, MigrationWishes
 from ..migration import MigrationDriver
 from ..migrationchecks import COPIED
 from ..uri import ConnectionOptions
@@ -93,10 +93,15 @@ class MigrationPartsMixin(CopyMixin, FirewallMixin, FakeStorageDriver, Migration
 
     def _settle_there(self, record: Record) -> None:
         """Have the destination write down that the instance has arrived, before what it was made from is removed."""
-        peer = self._peer_of(record) if record["migration"]["mode"] == LIVE else None
-        if peer is not None:
-            with peer:
-                peer.settle(record["name"])
+        if record["migration"]["mode"] != LIVE or record["migration"]["phase"] == DEPARTED:
+            return
+        peer = self._peer_of(record)
+        if peer is None:
+            raise HypervisorUnavailable(
+                f"{record['migration']['peer']}, which {record['name']!r} was moved to, is gone"
+            )
+        with peer:
+            peer.settle(record["name"])
 
     def _seen_there(self, record: Record) -> tuple[Record, Look] | None:
         """What the host at the other end has of the instance, if anything."""
@@ -123,8 +128,10 @@ def as_fake(driver: MigrationDriver) -> MigrationPartsMixin:
 def arriving_record(record: Record, plan: MigrationPlan, source_folder: str) -> Record:
     """The destination's record of an instance that is to come, but for its ``migration``."""
     config = mapped_config(record["config"], plan.wishes)
+    moved_away = {nic.get("mac") for nic in config.get("nics", []) if nic not in record["config"]["nics"]}
     arriving: Record = {
-        **{field: record[field] for field in ("name", "uuid", "unfinished", "leases")},
+        **{field: record[field] for field in ("name", "uuid", "unfinished")},
+        "leases": {mac: lease for mac, lease in record["leases"].items() if mac not in moved_away},
         "made_pools": [],
         "config": config,
         "running": None,

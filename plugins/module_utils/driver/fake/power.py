@@ -14,6 +14,7 @@ from ..base import ACPI, AGENT, HARD, SOFT
 from . import guest as guests
 from .addresses import AddressesMixin
 from .guest import Look
+from .migrationjobs import end_job
 from .records import felt
 from .storage import StorageMixin
 from .store import INSTANCES, Changes, Record
@@ -62,6 +63,7 @@ class PowerMixin(StorageMixin, AddressesMixin):
         with self._write("force_off", name) as changes:
             record, seen = self._instance(changes, name)
             if seen.state not in power_state.OFF:
+                end_job(changes, record, self.folder)
                 self._set_state(changes, {**record, "running": None}, seen, SHUTOFF)
 
     def reboot(self, name: str, method: str = SOFT, timeout_s: float = 120.0) -> None:
