@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 _POLL_S = 0.25
 """How often it is looked how far a migration is; its end is noticed at once."""
 
+_END_S = 20.0
+"""How long a migration that was aborted may take to end."""
+
 
 class LiveMigrationMixin(MigrationEndMixin, MigrationPlansMixin):
     """On the source: live migration."""
@@ -81,6 +84,7 @@ class _Run:
         self._wanted: str | None = None
         self._done: set[str] = set()
         self._is_cut_off = False
+        self._aborted_at: float | None = None
 
     def begin(self) -> None:
         """Have libvirt begin."""
@@ -128,14 +132,27 @@ class _Run:
         try:
             while not self._has_ended():
                 self._look()
+                self._require_patience()
+        except HypervisorUnavailable:
+            raise
         except BaseException:
             # An interrupt, say: it must not go on with nobody looking after it.
             with suppress(self._library.libvirtError):
                 self._handle.abortJob()
             if self._outcome is not None:
-                futures.wait([self._outcome])
+                futures.wait([self._outcome], _END_S)
             raise
         return self._judge()
+
+    def _require_patience(self) -> None:
+        """Raise where an aborted migration does not end: while disks are copied, QEMU waits for a host that it does not
+        reach any more until TCP gives up, which takes a quarter of an hour."""
+        if self._aborted_at is not None and time.monotonic() > self._aborted_at + _END_S:
+            raise HypervisorUnavailable(
+                f"the migration of instance {self._plan.name!r} was aborted, and its hypervisor has not ended it after "
+                f"{_END_S:g} s, as where the network between the hosts is cut; the guest runs on where it was. Run the "
+                "task again when that is mended"
+            )
 
     def _has_ended(self) -> bool:
         if self._outcome is not None:
@@ -176,6 +193,7 @@ class _Run:
         try:
             if what == words.ABORT:
                 self._handle.abortJob()
+                self._aborted_at = time.monotonic()
             elif what == words.PAUSE:
                 self._handle.suspend()
             else:
