@@ -110,9 +110,9 @@ class XenApiPlatform(Platform):
 
     @contextmanager
     def slow_migration(self) -> Iterator[None]:
-        self.server.faults.delay("point:memory", 30.0)
+        self.server.let_migrations_take(30.0)
         yield
-        self.server.faults.clear()
+        self.server.let_migrations_take(self.server.settings.migrate_s)
 
     def console(self, driver: ComputeDriver, name: str) -> bytes:
         return self.server.console_text(name).encode()

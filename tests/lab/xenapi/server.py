@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -190,6 +191,10 @@ class XenApiServer:
         return vm
 
     # -- trouble -------------------------------------------------------------------------------------------------------
+
+    def let_migrations_take(self, seconds: float) -> None:
+        """How long memory takes to move from now on, until the pool is reset."""
+        self.world.settings = replace(self.world.settings, migrate_s=seconds)
 
     def freeze(self) -> None:
         """Answer nothing until thawed; connections are still taken."""

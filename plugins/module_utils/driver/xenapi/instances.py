@@ -43,7 +43,7 @@ class InstancesMixin(ConnectionMixin):
         self.partner_identity: str | None = None
         self._known_identity: str | None = None
         self._seen: dict[str, Objects] | None = None
-        """All records of the classes that were read whole during one look; None outside of one."""
+        """What was read during one look, by class, with the condition that there was; None outside of one."""
 
     @contextmanager
     def one_look(self) -> Iterator[None]:
@@ -136,14 +136,13 @@ class InstancesMixin(ConnectionMixin):
 
     def fetch(self, kind: str, condition: str | None = None) -> Objects:
         """All records of a class, or those that fulfil a condition, in one call."""
-        if condition is not None:
-            found: Objects = self.call(f"{kind}.get_all_records_where", condition)
-        elif self._seen is None:
-            found = self.call(f"{kind}.get_all_records")
-        else:
-            if kind not in self._seen:
-                self._seen[kind] = self.call(f"{kind}.get_all_records")
-            found = self._seen[kind]
+        seen, key = self._seen, kind if condition is None else f"{kind} where {condition}"
+        found: Objects | None = None if seen is None else seen.get(key)
+        if found is None:
+            method = f"{kind}.get_all_records"
+            found = self.call(method) if condition is None else self.call(f"{method}_where", condition)
+            if seen is not None:
+                seen[key] = found
         self.labels.update({ref: record["name_label"] for ref, record in found.items() if "name_label" in record})
         return found
 

@@ -14,7 +14,7 @@ import time
 from functools import partial
 from typing import Any
 
-from ...errors import HypervisorUnavailable, InstanceMigrating, InvalidUri, MigrationFailed
+from ...errors import HypervisorUnavailable, InstanceMigrating, InstanceNotFound, InvalidUri, MigrationFailed
 from ...model import power_state
 from ...model.migration import ABORT, COLD, LIVE, MigrationPlan, MigrationProgress, MigrationResult
 from ...undo import Undo, UndoStack
@@ -26,6 +26,7 @@ from .guests import NOT_YET
 from .migrationdisks import is_nobodys
 from .migrationjobs import BETWEEN, WITHIN, Job, MigrationJobsMixin, job_of
 from .migrationplan import Route
+from .migrationscope import MigrationScopeMixin
 from .records import Object, state_of
 from .storage import GONE, MARKED_ALREADY
 from .transport import TransportError
@@ -64,8 +65,8 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
     def accept_instance(self, source: MigrationDriver, plan: MigrationPlan) -> Undo:
         """As the contract says: the server makes all that is to be there by itself, but for security groups."""
         route: Route = plan.private
-        if self.shares_pool or not route.groups:
-            return _nothing
+        if self.shares_pool and isinstance(source, MigrationMoveMixin):
+            return partial(source.bind_again, route, plan.name)
         here, there = self.get_security_groups(), source.get_security_groups()
         with UndoStack() as done:
             for group in route.groups:
@@ -80,7 +81,12 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
         """As the contract says."""
         there = self.facing(destination)
         began = time.monotonic()
-        ref, vm = self.lookup(plan.name)
+        try:
+            ref, vm = self.lookup(plan.name)
+        except InstanceNotFound:
+            if not self._has_left(plan, there):
+                raise
+            return MigrationResult()
         travel = read_travel(vm)
         if travel is None:
             raise MigrationFailed(f"instance {plan.name!r} is not being moved: begin_migration has not been called")
@@ -102,6 +108,12 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
             raise MigrationFailed(f"the migration of instance {plan.name!r} has ended, and it has not arrived")
         self._settle(travel, ref, there)
         return MigrationResult(total_ms=round((time.monotonic() - began) * 1000))
+
+    @staticmethod
+    def _has_left(plan: MigrationPlan, there: MigrationScopeMixin) -> bool:
+        """Whether a migration that was to be followed has brought it to the destination before anybody looked."""
+        record = there.get_instances([plan.name]).get(plan.name)
+        return record is not None and record.migration is not None and record.migration.id == plan.record.id
 
     # -- moving -----------------------------------------------------------------------------------------------------
 
@@ -192,25 +204,23 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
         Raises:
             MigrationFailed: it has arrived.
         """
-        vm, there = self._record_of(route.ref), self.partner
-        travel = route.travel
-        if there is not None and travel.within and vm is not None and state_of(vm) not in power_state.ACTIVE:
-            if there.own_host() in (vm["affinity"], self.homes({route.ref: vm})[route.ref]):
-                self._bind_again(route, name)
-        elif vm is None and self.partner_vm(travel.vm) is not None:
+        vm, travel = self._record_of(route.ref), route.travel
+        if self._is_there(vm, route.ref) if travel.within else vm is None and self.partner_vm(travel.vm) is not None:
             raise MigrationFailed(f"instance {name!r} is on the destination already; run the task again, which ends it")
         self.remove_copies(travel)
         self.end_record(route.ref, name)
 
-    def _bind_again(self, route: Route, name: str) -> None:
-        """Bind a VM that is off to the host that it was bound to, if that still has its disks."""
-        with self.guard(f"bind instance {name!r} to its host again", name):
-            self.call("VM.set_affinity", route.ref, route.affinity)
-        vm, own = self._record_of(route.ref), self.own_host()
-        if vm is None or (own is not None and self.homes({route.ref: vm})[route.ref] not in (own, None)):
-            raise MigrationFailed(
-                f"the disks of instance {name!r} are on the destination already; run the task again, which ends it"
-            )
+    def bind_again(self, route: Route, name: str) -> None:
+        """Bind a VM that is off to the host that it was bound to before; of no use where that has its disks no more."""
+        vm = self._record_of(route.ref)
+        if vm is not None and self._is_there(vm, route.ref) and state_of(vm) not in power_state.ACTIVE:
+            with self.guard(f"bind instance {name!r} to its host again", name):
+                self.call("VM.set_affinity", route.ref, route.affinity)
+
+    def _is_there(self, vm: Object | None, ref: str) -> bool:
+        """Whether a VM of this pool belongs to the destination's host."""
+        there = None if self.partner is None else self.partner.own_host()
+        return vm is not None and there is not None and self.homes({ref: vm})[ref] == there
 
     def remove_copies(self, travel: Travel) -> list[str]:
         """Remove copies that a migration has left at the destination when the way there was cut off: disks of the names
@@ -244,7 +254,3 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
             except self.api.library.Failure as failure:
                 if code_of(failure) != GONE:
                     raise
-
-
-def _nothing() -> None:
-    """Nothing was done."""
