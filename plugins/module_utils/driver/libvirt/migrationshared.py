@@ -63,7 +63,7 @@ class Sight(NamedTuple):
     path: str
 
 
-class _Stamps(NamedTuple):
+class Stamps(NamedTuple):
     """When a file was changed, to the nanosecond, and how long it is."""
 
     changed: str
@@ -118,7 +118,7 @@ class SharedStorageMixin(LibvirtStorageDriver):
             with self.guard(f"look up the volume {key!r}"):
                 raise
 
-    def stamps(self, path: str) -> _Stamps | None:
+    def stamps(self, path: str) -> Stamps | None:
         """Of the file at a path; None when there is none."""
         return self._in_folder_of(path, lambda pool, name: _read_stamps(pool.storageVolLookupByName(name)))
 
@@ -298,13 +298,13 @@ def _make_test(pool: libvirt.virStoragePool, name: str) -> str:
     return str(pool.createXML(volume_document(name, 1, "raw"), 0).name())
 
 
-def _read_stamps(volume: libvirt.virStorageVol) -> _Stamps:
+def _read_stamps(volume: libvirt.virStorageVol) -> Stamps:
     root = from_libvirt(volume.XMLDesc(0))
     changed, modified = (root.findtext(f"target/timestamps/{part}", "") for part in ("ctime", "mtime"))
-    return _Stamps(changed, modified, root.findtext("physical", ""))
+    return Stamps(changed, modified, root.findtext("physical", ""))
 
 
-def _age_s(stamps: _Stamps) -> float:
+def _age_s(stamps: Stamps) -> float:
     return time.time() - float(stamps.changed or time.time())
 
 
