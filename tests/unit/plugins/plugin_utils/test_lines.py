@@ -38,6 +38,7 @@ def words(*states: State) -> str:
         ([state(5, 0, 0)], "web1: disk  0 B"),
         ([state(5, 0), state(6, 101 * MIB)], "web1: disk  100%  100.0 MiB of 100.0 MiB  101.0 MiB/s  0s left"),
         ([State(5, [Report("pages", 3, 4, "pages")])], "web1: pages   75%  3 pages of 4 pages"),
+        ([State(5, [Report("move", 3, 4, note="pass\n2")])], "web1: move   75%  3 B of 4 B  pass 2"),
     ],
 )
 def test_a_line(states: list[State], expected: str) -> None:

@@ -110,7 +110,10 @@ def test_a_shorter_state_over_a_longer_one() -> None:
 
 
 def test_a_state_has_a_largest_size() -> None:
-    many = [Report("\U0001f600" * 1000, 1 << 60, 1 << 61) for _number in range(channel.MAX_REPORTS)]
+    many = [
+        Report("\U0001f600" * 1000, 1 << 60, 1 << 61, note="\U0001f600" * 1000)
+        for _number in range(channel.MAX_REPORTS)
+    ]
     assert len(encode(State(1.0, many))) <= channel.MAX_BYTES
 
 
