@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.migration import MigrationDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import COLD, LIVE
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import Drift
 from contract.migration_helpers import NAME, Ends, begun, both_ends, overseer, spawned
 from contract.platforms.base import Platform
 from contract.secgroup_helpers import OPEN, own_nic
@@ -28,6 +30,12 @@ def filtered(ends: Ends, *, power_on: bool) -> None:
     spawned(ends, power_on=power_on, nics=[own_nic(ends.platform, 1)], security_groups=["open"], project="blue")
 
 
+def drifts(driver: MigrationDriver) -> list[Drift]:
+    """Where a host's filters are not as declared. The drivers of a test run their tools on one host, so what these see
+    for all of a host's filters together is the other one's."""
+    return [drift for drift in driver.verify_filters() if drift.subject != "rules that lead to libvirt's chains"]
+
+
 @pytest.mark.parametrize("mode", [LIVE, COLD])
 def test_filters_are_there_before_the_guest_is(ends: Ends, mode: str):
     if mode not in ends.modes:
@@ -46,8 +54,7 @@ def test_filters_are_there_before_the_guest_is(ends: Ends, mode: str):
     ends.destination.finish_destination(NAME)
     ends.source.finish_source(NAME)
     assert ends.destination.instance_filter_exists(NAME)
-    for driver in (ends.source, ends.destination):
-        assert driver.verify_filters() == []
+    assert drifts(ends.source) == drifts(ends.destination) == []
     there = ends.destination.get_instances([NAME])[NAME]
     assert (there.security_groups, there.project, there.firewall) == (["open"], "blue", instance.firewall)
     assert there.nics == instance.nics
@@ -61,8 +68,7 @@ def test_groups_that_were_taken_over_go_when_it_is_taken_back(ends: Ends):
     begun(ends, instance, mode=COLD)
     ends.destination.discard_migration(NAME)
     ends.source.discard_migration(NAME)
-    assert ends.source.verify_filters() == [], "on the source"
-    assert ends.destination.verify_filters() == [], "on the destination"
+    assert drifts(ends.source) == drifts(ends.destination) == []
     assert ends.source.security_group_uses(["open"])["open"].instances == (NAME,)
     if ends.platform.name == "fake":
         assert ends.destination.get_security_groups() == {}
@@ -79,4 +85,4 @@ def test_groups_that_others_are_in_by_then_stay(ends: Ends):
     spawned(back, power_on=False, name="other", nics=[own_nic(ends.partner, 2)], security_groups=["open"])
     ends.destination.discard_migration(NAME)
     assert ends.destination.get_security_groups()["open"] == OPEN
-    assert ends.destination.verify_filters() == []
+    assert drifts(ends.destination) == []
