@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.engines import EnginesMixin
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.tools import Runner
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import LIVE
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import (
@@ -18,6 +16,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup imp
     Rule,
     SecurityGroup,
 )
+from contract.host_runners import run_on_hosts
 from contract.migration_helpers import NAME, Ends, begin, both_ends, moved, overseer, plan_of, planned, spawned
 from contract.platforms.base import Platform, Snapshot
 
@@ -28,22 +27,10 @@ WEB = SecurityGroup("web", (Rule(INGRESS, TCP, group="databases", port_min=80, p
 ENGINES = ("nwfilter", "nftables", "iptables")
 
 
-class HostRunner(Runner):
-    """Runs tools on the host that a driver is connected to."""
-
-    def __init__(self, process: int) -> None:
-        self.prefix = ("nsenter", f"--net=/proc/{process}/ns/net")  # type: ignore[misc]
-
-
 @pytest.fixture
 def ends(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Ends:
     """Both hosts; what is run on a driver's own host is run there."""
-    processes = {host.uri: host.lab.machine.init_pid for host in (platform, platform.partner())}  # type: ignore[attr-defined]
-
-    def runner(self: EnginesMixin) -> Runner:
-        return HostRunner(processes[self.options.uri.replace("lxc", "qemu", 1)])
-
-    monkeypatch.setattr(EnginesMixin, "runner", runner)
+    run_on_hosts(monkeypatch, platform, platform.partner())
     ends = both_ends(platform)
     for group in (DATABASES, WEB):
         ends.source.define_security_group(group)

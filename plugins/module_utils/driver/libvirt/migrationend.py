@@ -73,19 +73,17 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         if keep_definition and not moving.passing:
             return self._keep_departed(name, handle, config, moving)
         doomed = self.volumes_left_behind(config, moving.migration.volumes, delete_volumes)
+        self._end_guest(name, handle)
+        # Before the definition, whose record tells the next run of them if this one does not come to its end.
+        removed = self.delete_all(doomed)
         with UndoStack() as done:
-            note = self.note_removal(name, doomed, done) if doomed else None
-            self._end_guest(name, handle)
             self.drop_filters(config, (), done)
             if self.has_console_log(config):
                 self.remove_console_log(name)
             self.undefine(name, handle)
         self.forget(name)
         self.refresh_members_of(config)
-        removed = [f"instance {name}", *self.delete_all(doomed)]
-        if note is not None:
-            self.drop_note(name, note)
-        return removed
+        return [f"instance {name}", *removed]
 
     def _require_gone(self, name: str, handle: libvirt.virDomain) -> None:
         """Raise where the guest runs here. One that the migration has stopped, and that nobody ended since the last
