@@ -181,3 +181,26 @@ def test_what_is_wrong_with_a_shared_option_is_told_once():
         "instances[0].vcpus",
         "instances[1].vcpus",
     ]
+
+
+@pytest.mark.parametrize("size", [{"flavor": "small"}, {"memory_mb": 64}, {"max_vcpus": 2}, {"root_gb": 2}])
+def test_a_resize_that_can_be_taken_back(size: dict[str, Any]):
+    wanted = read(name="a", revertible=True, confirm_window=60, **size)
+    assert (wanted.revertible, wanted.confirm_window_s) == (True, 60.0)
+
+
+@pytest.mark.parametrize(
+    ("params", "wrong"),
+    [
+        ({"revertible": True}, "revertible"),
+        ({"revertible": True, "description": "no size"}, "revertible"),
+        ({"revertible": "perhaps", "memory_mb": 64}, "revertible"),
+        ({"confirm_window": 60, "memory_mb": 64}, "confirm_window"),
+        ({"confirm_window": 60, "revertible": False, "memory_mb": 64}, "confirm_window"),
+        ({"confirm_window": 0, "revertible": True, "memory_mb": 64}, "confirm_window"),
+        ({"confirm_window": "soon", "revertible": True, "memory_mb": 64}, "confirm_window"),
+        ({"state": "resize_confirmed", "wait": {"for": "address"}}, "wait.for"),
+    ],
+)
+def test_what_makes_no_sense_of_a_resize(params: dict[str, Any], wrong: str):
+    assert complaints(name="a", **params) == [wrong]
