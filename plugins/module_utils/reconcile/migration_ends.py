@@ -82,20 +82,34 @@ def identify(ends: Ends) -> None:
         raise InvalidInput([Problem("dest", "is the same host as uri, by another address")])
 
 
-def names_of(ends: Ends, wanted: WantedMoves) -> list[str]:
-    """The instances that a task is about."""
+def survey(ends: Ends, wanted: WantedMoves) -> tuple[list[str], Seen]:
+    """The instances that a task is about, and what both ends show of them."""
     if wanted.everything is None:
-        return [move.name for move in wanted.moves]
-    found = {
+        names = [move.name for move in wanted.moves]
+        return names, look(ends, names)
+    with ends.source.one_look():
+        instances, migrations = ends.source.get_instances(), ends.source.get_migrations()
+    present = {
         name
-        for name, instance in ends.source.get_instances().items()
+        for name, instance in instances.items()
         if instance.migration is None or instance.migration.phase != DEPARTED
     }
-    for name, migration in ends.destination.get_migrations().items():
-        record = migration.record
-        if record is not None and record.direction == INCOMING and record.peer == ends.here:
-            found.add(name)  # it has arrived, and nothing is left of it on the source but work that was cut short
-    return sorted(found - wanted.exclude)
+    names = sorted((present | _arriving(ends)) - wanted.exclude)
+    seen = Seen(source=_ends_of(ends.here, names, instances, migrations))
+    if names:
+        seen.destination = _look_at(ends.destination, ends.there, names, seen.failed)
+    return names, seen
+
+
+def _arriving(ends: Ends) -> set[str]:
+    """What has arrived from the source, where nothing of it is left but work that was cut short."""
+    return {
+        name
+        for name, migration in ends.destination.get_migrations().items()
+        if migration.record is not None
+        and migration.record.direction == INCOMING
+        and migration.record.peer == ends.here
+    }
 
 
 def look(ends: Ends, names: Sequence[str]) -> Seen:

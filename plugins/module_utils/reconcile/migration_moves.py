@@ -9,10 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from ..driver.base import FORCED, NONE
-from ..driver.migration import MigrationDriver
+from ..driver.base import NONE
 from ..driver.oversight import Oversight
-from ..errors import AnyvirtError, MigrationAborted, TimeoutExpired
+from ..errors import AnyvirtError, MigrationAborted
 from ..model import power_state
 from ..model.migration import COLD, DiskMove, MigrationPlan, MigrationProgress, MigrationRecord, MigrationResult
 from ..model.units import MIB, format_size
@@ -36,13 +35,12 @@ from .migration_situation import (
     Situation,
     situation_of,
 )
+from .migration_stop import Stopping, in_words
 from .plan import NothingTakenBack, Step
-from .power import Power
 
 _SETTLE_S = 10.0
 """How long a job that has failed may need until it is gone."""
 _LOOK_EACH_S = 0.25
-_ASK_AGAIN_S = 10.0
 _COPIED = ("copy", "incremental")
 
 
@@ -130,7 +128,7 @@ class Mover:
         def do_if_wanted() -> Undo | None:
             reason = self._interrupted()
             if reason is not None:
-                raise MigrationAborted(f"the migration of {self._name!r} was {_as_end(reason)}")
+                raise MigrationAborted(f"the migration of {self._name!r} was {in_words(reason)}")
             return do()
 
         return Step(say, do_if_wanted, final)
@@ -158,7 +156,7 @@ class Mover:
         state = self._item.source.instance.power_state if self._item.source.instance is not None else None
         if state is None or state in power_state.OFF or state == power_state.SUSPENDED:
             return []  # saved memory moves as it is where the driver can do that, and is a problem elsewhere
-        power = _Stopping(self._ends.source, self._item, self._interrupted)
+        power = Stopping(self._ends.source, self._item, self._interrupted)
         steps = power.steps(state, STOPPED)
         for step in steps:
             step.do = self._timed(step.do)
@@ -323,37 +321,6 @@ class Mover:
             time.sleep(_LOOK_EACH_S)
 
 
-class _Stopping(Power):
-    """Stops an instance, and stops waiting for that when nobody wants it any more."""
-
-    def __init__(self, driver: MigrationDriver, item: Item, interrupted: Callable[[], str | None]) -> None:
-        super().__init__(driver, item.name, item.wanted.shutdown)
-        self._item = item
-        self._interrupted = interrupted
-
-    def power_off(self, method: str) -> None:
-        if method == FORCED:
-            super().power_off(method)
-            return
-        began_s = asked_s = time.monotonic()
-        self.driver.request_shutdown(self.name, method)
-        while True:
-            try:
-                self.driver.wait_for_state(self.name, power_state.OFF, 1.0)
-                return
-            except TimeoutExpired:
-                now_s = time.monotonic()
-                reason = self._interrupted()
-                if reason is not None:
-                    self._item.warnings.append(f"{self.name}: it was asked to shut down, and may still do so")
-                    raise MigrationAborted(f"the migration of {self.name!r} was {_as_end(reason)}") from None
-                if now_s - began_s >= self.shutdown.timeout_s:
-                    raise
-                if now_s - asked_s >= _ASK_AGAIN_S:
-                    asked_s = now_s
-                    self.driver.request_shutdown(self.name, method)
-
-
 def early(situation: Situation) -> list[Clearing]:
     """What of it comes before the plan."""
     if situation.what != HERE:
@@ -374,10 +341,6 @@ def abandon(ends: Ends, name: str, record: MigrationRecord, start: bool) -> list
     if start:
         ends.source.power_on(name, paused=record.paused)
     return removed
-
-
-def _as_end(reason: str) -> str:
-    return reason if reason.startswith("interrupted") else f"given up, since {reason}"
 
 
 def _unsettled(error: AnyvirtError, name: str) -> AnyvirtError:

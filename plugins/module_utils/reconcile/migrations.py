@@ -20,13 +20,13 @@ from ..model.migration import COLD, LIVE, MigrationWishes
 from .instances import compared
 from .interrupts import in_background
 from .migration_abort import abort_all
-from .migration_ends import Ends, Seen, connect, identify, look, names_of
+from .migration_ends import Ends, Seen, connect, identify, look, survey
 from .migration_item import Item
 from .migration_members import Members
 from .migration_moves import Mover, abandon, early
 from .migration_options import ABORTED, STATUS, WantedMove, WantedMoves, read_moves
 from .migration_results import moved_result, status_result
-from .migration_situation import HERE, situation_of
+from .migration_situation import DISCARD, HERE, SOURCE, Clearing, situation_of
 from .task import Task
 from .workers import run_chains
 
@@ -74,8 +74,7 @@ def _migrate(ends: Ends, items: Sequence[Item], wanted: WantedMoves, task: Task)
 
 
 def _situations(ends: Ends, wanted: WantedMoves) -> list[Item]:
-    names = names_of(ends, wanted)
-    seen = look(ends, names)
+    names, seen = survey(ends, wanted)
     everything = wanted.everything
     moves = wanted.moves if everything is None else [replace(everything, name=name) for name in names]
     return [_situation(move, seen) for move in moves]
@@ -124,17 +123,16 @@ def _plan_moves(ends: Ends, items: Sequence[Item], only_tell: bool, probing: boo
 
 
 def _give_back(ends: Ends, items: Sequence[Item]) -> None:
-    """Those that an earlier, cold migration has stopped, and that cannot be moved now, run on the source again."""
+    """Those that an earlier migration still has in its hold, and that cannot be moved now, are on the source as they
+    were before it."""
     for item in items:
         record = item.source.record
-        if item.error is None or not item.situation.start or record is None or item.situation.what != HERE:
+        if item.error is None or record is None or Clearing(SOURCE, DISCARD) not in item.situation.clear:
             continue
         try:
-            item.removed += abandon(ends, item.name, record, start=True)
+            item.removed += abandon(ends, item.name, record, item.situation.start)
         except AnyvirtError as error:
-            item.warnings.append(
-                f"{item.name}: it is off since an earlier migration, and could not be started: {error}"
-            )
+            item.warnings.append(f"{item.name}: what an earlier migration left could not be taken back: {error}")
 
 
 def _wishes_of(item: Item) -> MigrationWishes:
@@ -185,10 +183,8 @@ def _refusal(item: Item) -> AnyvirtError | None:
     instance = item.source.instance
     if item.situation.what != HERE or instance is None:
         return None
-    if instance.unfinished:
-        item.problems.append("its creation was interrupted; remove it, or create it again, first")
-    if instance.resize is not None:
-        item.problems.append("a resize of it is still to be confirmed or reverted; do that first, with virt_instance")
+    if item.situation.start and item.migration is not None and item.migration.mode == LIVE:
+        item.problems.append("a cold migration that was cut short has stopped it; use mode auto or cold")
     if instance.locked and not item.wanted.override_lock:
         lock = "it is locked against changes; override_lock: true goes past it"
         item.problems.append(lock)

@@ -222,6 +222,33 @@ def test_a_failure_after_arrival_is_mended_by_the_next_run(
     assert (on("fake1", "web1"), on("second", "web1")) == (None, "running")
 
 
+def test_a_guest_that_does_not_stop_stays(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    dial(folder, guests={"web1": {"ignores_acpi": True}})
+    failed = migrate_module(name="web1", mode="cold", shutdown={"timeout": 0.5})
+    assert kind(failed) == "timeout"
+    assert "after 0.5 s" in failed["msg"]
+    assert (on("fake1", "web1"), on("second", "web1")) == ("running", None)
+    forced = {"timeout": 0.5, "force_after_timeout": True}
+    assert migrate_module(name="web1", mode="cold", shutdown=forced)["changed"]
+    assert on("second", "web1") == "running"
+
+
+def test_what_cannot_go_on_after_it_was_cut_short_is_given_back(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    dial(folder, faults=[{"operation": name, "error": "hypervisor_unavailable"} for name in _FROM_NOW_ON])
+    assert migrate_module(name="web1", mode="cold")["error"]["not_undone"]
+    dial(folder)
+    write_host(folder, "second", pools={"other": {"size": "10G"}})
+    failed = migrate_module(name="web1")
+    assert kind(failed) == "migration_impossible"
+    assert (on("fake1", "web1"), on("second", "web1")) == ("running", None)
+
+
 def test_a_destination_that_is_gone_stops_the_rest(
     instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
 ) -> None:
