@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import NamedTuple
 
 from bench import firewall, hosts, playbooks, storage
 from bench.hosts import Hypervisor
+from bench.running import execute
 
 GOALS = {"facts": "1.50 x ping", "nothing to change": "1.50 x ping", "define": "1.30 x (ping + direct)"}
 
@@ -91,14 +91,6 @@ class Bench:
         direct_s, direct_calls = self.measure(self.direct("facts", count))
         seconds, calls = self.measure(self.playbook(f"facts-{count}", playbooks.facts(), "ok=1"))
         return Row("facts", count, seconds, ping_s, direct_s, calls, direct_calls)
-
-
-def execute(command: list[str]) -> str:
-    """Its output; a failure ends the bench, since a figure of a failed run means nothing."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        sys.exit(f"bench: {' '.join(command)} failed:\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def converging(bench: Bench, counts: list[int]) -> Iterator[Row]:

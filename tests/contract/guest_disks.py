@@ -72,10 +72,17 @@ class GuestDisks:
 
     def run(self, *arguments: str) -> str:
         """What ``/bin/disk`` prints; it has to go well."""
-        started = self.start(*arguments)
+        return self._output("/bin/disk", *arguments)
+
+    def boots(self) -> int:
+        """How often it was started from its root disk."""
+        return int(self._output("/bin/cat", "/disk/boots"))
+
+    def _output(self, program: str, *arguments: str) -> str:
+        started = self._start(program, *arguments)
         deadline = time.monotonic() + 30
         while not (status := self._ask("guest-exec-status", pid=started))["exited"]:
-            assert time.monotonic() < deadline, f"disk {' '.join(arguments)} goes on"
+            assert time.monotonic() < deadline, f"{program} {' '.join(arguments)} goes on"
             time.sleep(0.05)
         assert status["exitcode"] == 0, (arguments, status)
         return base64.b64decode(status.get("out-data", "")).decode().strip()
@@ -88,7 +95,10 @@ class GuestDisks:
 
     def start(self, *arguments: str) -> int:
         """Start ``/bin/disk`` in the guest; its id there."""
-        return int(self._ask("guest-exec", path="/bin/disk", arg=list(arguments), **{"capture-output": True})["pid"])
+        return self._start("/bin/disk", *arguments)
+
+    def _start(self, program: str, *arguments: str) -> int:
+        return int(self._ask("guest-exec", path=program, arg=list(arguments), **{"capture-output": True})["pid"])
 
     def _ask(self, command: str, **arguments: Any) -> dict[str, Any]:
         order = json.dumps({"execute": command, "arguments": arguments})

@@ -15,7 +15,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.oversight i
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import MigrationProgress
 
-_SENDING = {"sending": 1.0, "half": 50.0, "most": 85.0}
+SENDING = {"sending": 1.0, "half": 40.0, "most": 70.0}
 """So many percent have been sent."""
 _BEFORE, _AFTER = "before", "after"
 _CALLS = {
@@ -57,8 +57,8 @@ def at_moment(moment: str, action: Callable[[], object], kind: str = "qemu:///sy
         kind: An address of the kind of hypervisor.
     """
     once = Once(action)
-    if moment in _SENDING:
-        with _when_sent(_SENDING[moment], once):
+    if moment in SENDING:
+        with _when_sent(SENDING[moment], once):
             yield once
         return
     when, method = _CALLS[moment]

@@ -13,8 +13,10 @@ from contextlib import ExitStack, closing
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.nicfilter import is_nic_filter
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from contract.helpers import eventually
-from contract.moments import AFTER, MOMENTS, at_moment
+from contract.moments import AFTER, MOMENTS, SENDING, at_moment
 from contract.moving import Move, migrate, migrate_and_die
 from contract.moving_guests import MovingGuest, kept
 from contract.moving_hosts import MovingHosts
@@ -23,8 +25,8 @@ from contract.platforms.libvirt_qemu import QemuPlatform
 
 pytestmark = pytest.mark.on("libvirt")
 
-SLOW = {"bandwidth": 60}
-"""So that there is time for mischief."""
+SLOW = {"bandwidth": 20}
+"""So that there is time for mischief while it is sent."""
 SOME = ("begun", "accepted", "half", "moved", "finishing")
 _SETTLED_S = 15.0
 
@@ -37,7 +39,9 @@ def hosts(host: QemuPlatform) -> Iterator[MovingHosts]:
 
 @pytest.fixture(scope="module")
 def kept_guest(hosts: MovingHosts) -> Iterator[MovingGuest]:
-    with kept(MovingGuest(hosts, "faulty", hosts.platforms[0].pool)) as found:
+    pool = hosts.platforms[0].pool
+    disks = [Disk(role="root", size_bytes=16 * MIB, pool=pool), Disk(size_bytes=8 * MIB, pool=pool)]
+    with kept(MovingGuest(hosts, "faulty", pool, disks=disks)) as found:
         yield found
 
 
@@ -70,7 +74,7 @@ class Trial:
 
     def migrate(self, **over: object) -> Move:
         """The task that is run again and again."""
-        return migrate(self.source, self.destination, name=self.name, **{**SLOW, **over})
+        return migrate(self.source, self.destination, name=self.name, **over)
 
     def runs(self, has_left: bool) -> bool:
         """Whether it comes to run where it began, or where it is to go, and there is no other process of it."""
@@ -115,10 +119,15 @@ def _outline(picture: Snapshot) -> dict[str, object]:
     }
 
 
+def pace(moment: str) -> dict[str, int]:
+    """How fast it is to go until that moment."""
+    return SLOW if moment in SENDING else {}
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_the_destinations_daemon_is_killed(trial: Trial, moment: str):
     with at_moment(moment, trial.destination.kill_service) as fault:
-        first = trial.migrate()
+        first = trial.migrate(**pace(moment))
     assert fault.is_done
     trial.destination.restart_service()
     assert first.kind is not None or moment in AFTER, first.result
@@ -129,7 +138,7 @@ def test_the_destinations_daemon_is_killed(trial: Trial, moment: str):
 @pytest.mark.parametrize("moment", SOME)
 def test_the_sources_daemon_is_killed(trial: Trial, moment: str):
     with at_moment(moment, trial.source.kill_service) as fault:
-        first = trial.migrate()
+        first = trial.migrate(**pace(moment))
     assert fault.is_done
     trial.source.restart_service()
     assert first.kind is not None, first.result
@@ -139,7 +148,7 @@ def test_the_sources_daemon_is_killed(trial: Trial, moment: str):
 
 @pytest.mark.parametrize("moment", SOME)
 def test_the_module_is_killed(trial: Trial, moment: str):
-    migrate_and_die(trial.source, trial.destination, moment, name=trial.name, **SLOW)
+    migrate_and_die(trial.source, trial.destination, moment, name=trial.name, **pace(moment))
     assert trial.runs(has_left=moment in AFTER)
     trial.converges()
 
@@ -147,7 +156,7 @@ def test_the_module_is_killed(trial: Trial, moment: str):
 def test_the_play_is_interrupted(trial: Trial):
     reasons = []
     with at_moment("half", lambda: reasons.append("interrupted by SIGINT")) as fault:
-        first = trial.migrate(interrupted=lambda: reasons[0] if reasons else None)
+        first = trial.migrate(**SLOW, interrupted=lambda: reasons[0] if reasons else None)
     assert fault.is_done
     assert first.kind == "migration_aborted", first.result
     assert trial.runs(has_left=False)
@@ -157,7 +166,7 @@ def test_the_play_is_interrupted(trial: Trial):
 
 def test_the_guests_process_on_the_destination_dies(trial: Trial):
     with at_moment("half", lambda: trial.destination.crash(trial.name)) as fault:
-        first = trial.migrate()
+        first = trial.migrate(**SLOW)
     assert fault.is_done
     assert first.kind == "migration_failed", first.result
     assert trial.runs(has_left=False)
@@ -174,7 +183,7 @@ def test_the_network_between_the_hosts_is_cut_for_a_moment(trial: Trial):
         mending.start()
 
     with at_moment("half", cut) as fault:
-        first = trial.migrate()
+        first = trial.migrate(**SLOW)
     mending.join()
     assert fault.is_done
     assert first.kind is None, first.result
@@ -184,7 +193,7 @@ def test_the_network_between_the_hosts_is_cut_for_a_moment(trial: Trial):
 def test_the_network_between_the_hosts_is_cut(trial: Trial):
     cables = trial.destination.lab
     with at_moment("half", cables.cut_cable) as fault:
-        first = trial.migrate(dest=trial.destination.lab.tcp_uri)
+        first = trial.migrate(**SLOW, dest=trial.destination.lab.tcp_uri)
     assert fault.is_done
     assert first.kind is not None, first.result
     assert trial.runs(has_left=False)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import libvirt
 import libvirt_qemu
@@ -18,7 +19,7 @@ from contract.guest_disks import GuestDisks
 from contract.helpers import eventually
 from contract.moving import Move, migrate, moved
 from contract.moving_guests import ALLOWED, FORBIDDEN, MovingGuest, kept, shared_pool
-from contract.moving_hosts import SHARED_POOL, TOLERANCE_S, MovingHosts
+from contract.moving_hosts import SHARED_POOL, TOLERANCE_S, MovingHosts, wait_for_work
 from contract.platforms.libvirt_qemu import QemuPlatform
 
 pytestmark = pytest.mark.on("libvirt")
@@ -64,6 +65,38 @@ def test_it_goes_there_while_it_runs(guest: MovingGuest, platform: QemuPlatform)
     assert _noted(guest) == "before"
     _has_moved(guest, before, start)
     _stays(move, source, destination, guest)
+
+
+def test_it_goes_there_off(guest: MovingGuest, platform: QemuPlatform):
+    hosts, start = guest.hosts, guest.here
+    source, destination = guest.source, guest.destination
+    before, boots = hosts.pictures(), _disks(guest).boots()
+    _note(guest, "cold")
+    with guest.knocked() as knocks:
+        knocks.goes_on(ALLOWED, start)
+        move = moved(source, destination, name=guest.name, mode="cold", shutdown={"timeout": 60})
+        wait_for_work(hosts, guest.name, 1 - start)
+        knocks.goes_on(ALLOWED, 1 - start)
+    assert guest.here == 1 - start
+    assert _disks(guest).boots() == boots + 1
+    assert _noted(guest) == "cold"
+    assert _downtime_ms(move) > 0
+    assert knocks.on(FORBIDDEN) == []
+    _has_moved(guest, before, start)
+    _stays(move, source, destination, guest)
+
+
+def test_a_locked_one_stays(guest: MovingGuest, platform: QemuPlatform):
+    source, destination = guest.source, guest.destination
+    driver = source.firewall_driver()
+    current = driver.get_instances([guest.name])[guest.name]
+    undo = driver.update_instance(current, replace(current, locked=True), {"locked"}, {"locked"})
+    before = guest.hosts.pictures()
+    assert migrate(source, destination, name=guest.name).kind == "instance_locked"
+    assert guest.hosts.pictures() == before
+    past_it = migrate(source, destination, check=True, name=guest.name, override_lock=True)
+    assert (past_it.kind, past_it.changed) == (None, True)
+    undo()
 
 
 def _downtime_ms(move: Move) -> int:
