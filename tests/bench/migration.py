@@ -158,14 +158,14 @@ def _ping_s() -> float:
 def print_table(rows: Iterator[Row]) -> None:
     """One line as soon as it is measured."""
     print(
-        f"{'writes':>9} {'virsh s':>8} {'module s':>9} {'ping s':>7} | "
-        f"{'virsh ms':>9} {'module ms':>10} {'ratio':>6} | {'virsh down ms':>14} {'module down ms':>15} | {'overhead s':>10}"
+        "   writes   virsh s  module s  ping s |  virsh ms  module ms  ratio | virsh stands ms  module stands ms | "
+        "overhead s"
     )
     for row in rows:
         print(
-            f"{row.rate:>4} MiB/s {row.virsh.seconds:>8.2f} {row.module.seconds:>9.2f} {row.ping_s:>7.2f} | "
+            f"{row.rate:>3} MiB/s {row.virsh.seconds:>9.2f} {row.module.seconds:>9.2f} {row.ping_s:>7.2f} | "
             f"{row.virsh.total_ms:>9} {row.module.total_ms:>10} {row.ratio:>6.2f} | "
-            f"{row.virsh.downtime_ms:>14} {row.module.downtime_ms:>15} | {row.overhead_s:>10.2f}",
+            f"{row.virsh.downtime_ms:>15} {row.module.downtime_ms:>17} | {row.overhead_s:>10.2f}",
             flush=True,
         )
     print(f"ratio: the migration itself, as libvirt tells it for both; the goal is {GOAL}")
