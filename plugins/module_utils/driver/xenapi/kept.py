@@ -20,15 +20,11 @@ from .metadata import Record, foreign_keys, read_record, read_volume_record, wit
 from .query import any_of
 from .records import Object, Objects
 from .storage import StorageMixin
+from .vmfields import MOVED
 
 RESIZE = "anyvirt-resize"
 """The key; its value is the id of the instance's record, and the disk's device."""
 
-_SEAT = (
-    *("userdevice", "bootable", "mode", "type", "unpluggable", "empty"),
-    *("other_config", "qos_algorithm_type", "qos_algorithm_params"),
-)
-"""What of a VBD its successor is made from."""
 _COPYING = ("VDI.snapshot", "VDI.clone")
 
 Seat = dict[str, Any]
@@ -56,7 +52,7 @@ class KeptStatesMixin(StorageMixin):
             raise VolumeInUse(
                 f"disk {device} of instance {name!r} cannot be resized so that it can be taken back: others have it too"
             )
-        return vdi, {field: vbd[field] for field in _SEAT}
+        return vdi, {field: vbd[field] for field in MOVED}
 
     def keep_state(self, vdi: Object, owner: str, device: str) -> None:
         """Take a snapshot of the virtual disk of an instance that is off."""

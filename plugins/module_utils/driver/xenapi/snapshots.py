@@ -26,8 +26,9 @@ from .metadata import (
 from .places import Found
 from .shelves import adopted
 from .storage import Made
+from .vmfields import MOVED
 from .volumemaking import VolumeMakingMixin
-from .volumes import MOVED, Place
+from .volumes import Place
 
 
 class SnapshotsMixin(VolumeMakingMixin):

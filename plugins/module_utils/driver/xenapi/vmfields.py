@@ -112,6 +112,13 @@ def with_topology(platform: dict[str, str], cpu: Cpu) -> dict[str, str]:
     return {**platform, CORES: str(cpu.cores)} if cpu.cores else platform
 
 
+MOVED = (
+    *("userdevice", "bootable", "mode", "type", "unpluggable", "empty"),
+    *("other_config", "qos_algorithm_type", "qos_algorithm_params"),
+)
+"""What of a VBD its successor is made from."""
+
+
 def new_vbd(vm: str, disk: Disk, vdi: str | None, bootable: bool) -> Fields:
     """The record with which a disk or CD drive is attached."""
     read_only = bool(disk.read_only)

@@ -33,14 +33,10 @@ from .pools import PoolsMixin, Repository, nothing, require_active
 from .records import Object, Objects, device_uses, state_of
 from .shelves import Contents, Shelf, adopted, to_volume, uuids_of
 from .storage import GONE, MARKED_ALREADY
+from .vmfields import MOVED
 
 _MAKING = ("VDI.create", "VDI.clone", "VDI.snapshot", "VDI.copy")
 _IN_USE = "VDI_IN_USE"
-MOVED = (
-    *("userdevice", "bootable", "mode", "type", "unpluggable", "empty"),
-    *("other_config", "qos_algorithm_type", "qos_algorithm_params"),
-)
-"""What of a VBD its successor is made from."""
 
 
 @dataclass
