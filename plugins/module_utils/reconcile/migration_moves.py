@@ -36,7 +36,7 @@ from .migration_situation import (
     situation_of,
 )
 from .migration_stop import Stopping, in_words
-from .plan import NothingTakenBack, Step
+from .plan import NothingTakenBack, Step, ours
 
 _SETTLE_S = 10.0
 """How long a job that has failed may need until it is gone."""
@@ -202,9 +202,10 @@ class Mover:
             )
             try:
                 result = driver.migrate_instance(self._ends.destination, plan, oversight)
-            except AnyvirtError as error:
+            except Exception as failure:
+                error = self._interruption(ours(failure))
                 if plan.mode == COLD or not self._arrived_after_all(error):
-                    raise self._interruption(error) from error
+                    raise error from failure
                 result = MigrationResult()
             finally:
                 self._item.warnings += oversight.warnings
@@ -245,9 +246,10 @@ class Mover:
         def start() -> Undo:
             try:
                 destination.power_on(name, paused=paused)
-            except AnyvirtError as error:
+            except Exception as failure:
+                error = ours(failure)
                 if not self._arrived_after_all(error):
-                    raise
+                    raise error from failure
             if self._stopped_s is not None:
                 stood_still_ms = round((time.monotonic() - self._stopped_s) * 1000)
                 result = self._item.result or MigrationResult()

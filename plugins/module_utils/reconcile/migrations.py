@@ -13,7 +13,14 @@ from typing import Any
 
 from ..driver.migrationchecks import mapped
 from ..driver.migrationuri import get_migration_driver
-from ..errors import AnyvirtError, HypervisorUnavailable, InstanceLocked, MigrationAborted, MigrationImpossible
+from ..errors import (
+    AnyvirtError,
+    HypervisorUnavailable,
+    InstanceLocked,
+    InstanceNotFound,
+    MigrationAborted,
+    MigrationImpossible,
+)
 from ..model import power_state
 from ..model.instance import Instance
 from ..model.migration import COLD, LIVE, MigrationWishes
@@ -154,6 +161,7 @@ def _plan_together(ends: Ends, items: Sequence[Item], wishes: MigrationWishes, p
     for item in items:
         plan = plans.get(item.name)
         if plan is None:
+            item.error = item.error or InstanceNotFound(item.name)  # it went meanwhile
             continue
         item.migration = plan
         item.problems += plan.problems

@@ -83,9 +83,16 @@ class Plan:
             error.step = step.say
             raise
         except Exception as error:  # a bug, and all the same what was done has to be undone and reported
-            unexpected = UnexpectedError(f"something went wrong that should not: {type(error).__name__}: {error}")
+            unexpected = ours(error)
             unexpected.step = step.say
             raise unexpected from error
+
+
+def ours(error: Exception) -> AnyvirtError:
+    """The error, or what it comes to where it is a bug's."""
+    if isinstance(error, AnyvirtError):
+        return error
+    return UnexpectedError(f"something went wrong that should not: {type(error).__name__}: {error}")
 
 
 def _cannot() -> None:

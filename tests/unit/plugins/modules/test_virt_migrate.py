@@ -249,6 +249,37 @@ def test_what_cannot_go_on_after_it_was_cut_short_is_given_back(
     assert (on("fake1", "web1"), on("second", "web1")) == ("running", None)
 
 
+def test_nothing_is_taken_back_while_nobody_can_tell_where_it_is(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    instance_module(name="web2", memory_mb=64, state="running")
+    gone = {"error": "hypervisor_unavailable"}
+    silent = {"operation": "migrations", "host": "fake1", "skip": 1, **gone}
+    dial(folder, faults=[{"operation": "migration_switch", "instance": "web1", **gone}, silent])
+    failed = migrate_module(instances=["web1", "web2"])
+    assert kind(failed) == "hypervisor_unavailable"
+    assert "nothing was taken back" in failed["msg"]
+    assert failed["instances"][0]["error"]["rolled_back"] is False
+    assert "not tried" in failed["instances"][1]["msg"]
+    dial(folder)
+    assert migrate_module(name="web1", state="status")["instance"]["status"]["phase"] == "cut_short"
+    assert migrate_module(instances=["web1", "web2"])["changed"]
+    assert [on("second", name) for name in ("web1", "web2")] == ["running", "running"]
+
+
+def test_an_answer_that_is_lost_is_no_failure(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    lost = {"operation": "start", "host": "second", "when": "after", "error": "hypervisor_unavailable"}
+    dial(folder, faults=[lost])
+    moved = migrate_module(name="web1", mode="cold")
+    assert not moved.get("failed"), moved["msg"]
+    assert "although this went wrong" in moved["instance"]["warnings"][0]
+    assert (on("fake1", "web1"), on("second", "web1")) == (None, "running")
+
+
 def test_a_destination_that_is_gone_stops_the_rest(
     instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
 ) -> None:

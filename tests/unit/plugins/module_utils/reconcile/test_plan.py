@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError, UnexpectedError
-from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.plan import Plan, Step
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.plan import NothingTakenBack, Plan, Step
 from ansible_collections.anyvirt.compute.plugins.module_utils.undo import Undo
 
 
@@ -60,6 +60,32 @@ def test_a_bug_is_undone_and_told_too():
         Plan(steps(log, "b", ZeroDivisionError("oops"))).run()
     assert log == ["a", "una"]
     assert caught.value.step == "b"
+
+
+def test_what_is_final_is_not_undone():
+    log: list[str] = []
+    plan = Plan([*steps(log), *steps(log, "b")])
+    plan.steps[1].final = True
+    with pytest.raises(AnyvirtError) as caught:
+        plan.run()
+    assert log == ["a", "b", "c", "a", "una", "unc"]
+    assert caught.value.undone == ["undo: a", "undo: c"]
+
+
+def test_a_failure_right_after_what_is_final_has_changed_something():
+    plan = Plan(steps([], "b"))
+    plan.steps[0].final = True
+    with pytest.raises(AnyvirtError) as caught:
+        plan.run()
+    assert (caught.value.rolled_back, caught.value.undone) == (False, [])
+
+
+def test_a_step_can_ask_for_nothing_to_be_undone():
+    log: list[str] = []
+    with pytest.raises(AnyvirtError, match="who knows") as caught:
+        Plan(steps(log, "c", NothingTakenBack(AnyvirtError("who knows")))).run()
+    assert log == ["a", "b"]
+    assert (caught.value.step, caught.value.rolled_back, caught.value.undone) == ("c", False, [])
 
 
 def test_an_interrupt_is_undone():
