@@ -121,7 +121,7 @@ class Builder:
         if entry.arrives:
             keeps.append("is on its way here from a host that is not among these")
         bound = entry.bound
-        if bound is not None and entry.home not in self._drained:
+        if bound is not None and entry.home not in self._drained and not self._options.wishes.rebalance:
             keeps.append(f"is on its way to {self._hosts[bound].name}")
         allowed = entry.sizes.hosts
         return Instance(

@@ -13,7 +13,7 @@ from .blocks import Blocks
 from .consolidate import Consolidator
 from .journal import Journal, Step
 from .mend import Mender
-from .model import PACK, SPREAD, Cluster, Wishes
+from .model import PACK, SPREAD, Cluster, Instance, Wishes
 from .moving import Mover, Stay
 from .state import State
 from .waves import Move, schedule
@@ -38,7 +38,7 @@ def make_plan(cluster: Cluster, wishes: Wishes) -> Plan:
     """Find places for all instances that are new or on hosts that are to be empty; with ``wishes.rebalance`` also mend
     what breaks rules, and then even out the load or empty hosts, as the strategy has it."""
     blocks = Blocks(cluster)
-    leaving = [member for member, instance in enumerate(cluster.instances) if _has_to_go(cluster, instance.home)]
+    leaving = [member for member, instance in enumerate(cluster.instances) if _has_to_go(cluster, instance)]
     draft, stays = _settled(cluster, blocks, wishes, leaving, ())
     if any(stay.parties for stay in stays):
         draft, stays = _the_other_way(cluster, blocks, wishes, leaving, draft, stays)
@@ -92,8 +92,11 @@ def _is_at_home(state: State, member: int) -> bool:
     return state.where[member] == state.cluster.instances[member].home
 
 
-def _has_to_go(cluster: Cluster, home: int | None) -> bool:
-    return home is None or cluster.hosts[home].drained
+def _has_to_go(cluster: Cluster, instance: Instance) -> bool:
+    """Whether it is new, on a host that is to be empty, or on its way already."""
+    if instance.home is None or cluster.hosts[instance.home].drained:
+        return True
+    return instance.bound is not None and not instance.keeps
 
 
 class _Improver:

@@ -144,13 +144,14 @@ class TestMigrationsUnderWay:
         assert ways(answer) == ["w1 a c"]
         assert answer["hosts"]["c"]["after"]["memory_mb"] == 8192
 
-    def test_elsewhere_it_is_left_alone(self) -> None:
+    def test_elsewhere_it_is_finished_when_rebalancing(self) -> None:
         hosts = {
             "a": host_facts(GUEST("w1", 12 * 1024, migration=OUT), GUEST("w2", 1024)),
             "b": host_facts(GUEST("w1", 12 * 1024, state="shutoff", migration=IN)),
             "c": host_facts(),
         }
-        assert "w1 a c" not in ways(place(hosts, {"rebalance": True}))
+        assert place(hosts, {})["moves"] == []
+        assert ways(place(hosts, {"rebalance": True, "tolerance": 100})) == ["w1 a b"]
 
     def test_one_that_comes_from_elsewhere_takes_room_and_stays(self) -> None:
         hosts = {"a": host_facts(GUEST("w1", 12 * 1024, migration=IN)), "b": host_facts()}
