@@ -21,6 +21,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk, Instance
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import (
     COLD,
+    LIVE,
     MigrationPlan,
     MigrationWishes,
 )
@@ -28,6 +29,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.content import Segment
 from contract.driver_moves import NAME, Two, two_hosts
+from contract.helpers import state_of
 from contract.platforms.libvirt_qemu import HostedPlatform, QemuPlatform
 from contract.storage_helpers import SIZE, cached, created, discs
 
@@ -168,6 +170,27 @@ def test_a_cold_copy_has_all_that_was_there(two: Two):
     assert left == {"base", "raw-disk", "deep-disk"}, "what was its own has gone with it"
     two.destination.power_on(NAME)
     two.there.wait_ready(two.destination, NAME)
+
+
+@pytest.mark.parametrize("has_image", [True, False])
+def test_a_guest_that_runs_takes_along_what_is_not_there(two: Two, has_image: bool):
+    cached(two.here, two.source, "base")
+    there = cached(two.there, two.destination, "same-under-another-name") if has_image else None
+    make(two, Disk(role="root", image="base", pool=two.here.pool), cloud_init=CloudInit("a", "b", "c"))
+    root = two.source.get_instances([NAME])[NAME].disks[0]
+    key = VolumeKey(two.here.pool, root.volume)
+    two.here.storage.fill(key, 9, 3 * MIB, MIB)
+    content = two.here.storage.data(key)
+    two.source.power_on(NAME)
+    plan = two.planned(MigrationWishes(mode=LIVE))
+    assert how(plan) == {"vda": "incremental" if has_image else "copy", "hda": "remade"}
+    two.move(plan)
+    assert state_of(two.destination, NAME) == "running"
+    volume = two.destination.get_volumes([key])[key]
+    assert (volume.backing, volume.unfinished) == (str(there.key) if there else None, False)
+    assert {found.name for found in two.source.list_volumes(two.here.pool)} == {"base"}
+    two.destination.power_off(NAME)
+    assert two.there.storage.data(key) == content
 
 
 def test_what_the_destination_has_no_image_for_is_copied_whole(two: Two):

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import AUTO, COLD, LIVE, MigrationWishes
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import VolumeKey
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import LVM, Pool, VolumeKey
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from contract.driver_moves import NAME, Two, two_hosts
 from contract.helpers import eventually, state_of
@@ -51,7 +53,21 @@ def test_a_pvh_guest_moves_while_it_runs(two: Two):
     assert eventually(lambda: b"still-42" in there.console(two.destination, NAME), 30)
 
 
-def test_a_pv_guest_is_refused_while_it_runs_and_moves_with_its_disk_when_it_is_off(two: Two):
+@pytest.fixture
+def lvm(two: Two) -> Iterator[str]:
+    """A pool of the destination that is a volume group."""
+    assert isinstance(two.there, XenPlatform)
+    run = two.there.lab.run
+    device = run("truncate -s 64M /srv/lvm.img && losetup -f --show /srv/lvm.img").strip()
+    two.destination.create_pool(Pool("lvm", kind=LVM, volume_group="vg", devices=[device]))
+    two.destination.start_pool("lvm")
+    yield "lvm"
+    two.there.cleanup()  # nothing may use the group any more
+    run(f"vgremove -ff -y vg 2>/dev/null; losetup -d {device}; rm -f /srv/lvm.img")
+
+
+def test_a_pv_guest_is_refused_while_it_runs_and_moves_with_its_disk_when_it_is_off(two: Two, lvm: str):
+    """Its disk is a file, and becomes a device."""
     here, there = two.here, two.there
     assert isinstance(here, XenPlatform)
     disks = [Disk(size_bytes=8 * MIB, pool=here.pool)]
@@ -62,10 +78,13 @@ def test_a_pv_guest_is_refused_while_it_runs_and_moves_with_its_disk_when_it_is_
     assert two.planned(MigrationWishes(mode=AUTO)).mode == COLD
     assert two.pictures() == before
     two.source.power_off(NAME)
+    wishes = MigrationWishes(mode=COLD, pools={here.pool: lvm})
     key = VolumeKey(here.pool, two.source.get_instances([NAME])[NAME].disks[0].volume)
     here.storage.fill(key, 7, MIB, 2 * MIB)
-    two.move(two.planned())
-    assert there.storage.data(key) == bytes(MIB) + bytes([7]) * 2 * MIB + bytes(5 * MIB)
+    two.move(two.planned(wishes))
+    assert there.storage.data(VolumeKey(lvm, key.name)) == bytes(MIB) + bytes([7]) * 2 * MIB + bytes(5 * MIB)
     assert key not in two.source.get_volumes([key])
+    (disk,) = two.destination.get_instances([NAME])[NAME].disks or []
+    assert (disk.pool, disk.path, disk.format) == (lvm, f"/dev/vg/{key.name}", "raw")
     two.destination.power_on(NAME)
     assert b"disks=[ xvda" in there.wait_ready(two.destination, NAME)
