@@ -72,6 +72,8 @@ options:
       - V(status) changes nothing, and tells how far each migration is, e.g. one that was started with C(async).
       - V(aborted) ends a migration that goes on, and clears up after one that was cut short. The source has the
         instance as before. Where none goes on it does nothing.
+      - V(status) and V(aborted) do without a destination that does not answer. Then only an instance that the source
+        runs is taken back; one that it does not run may run there.
     type: str
     choices: [migrated, status, aborted]
     default: migrated

@@ -9,13 +9,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import AnyvirtError, InstanceMigrating, MigrationFailed
+from ..errors import HypervisorUnavailable, InstanceMigrating, MigrationFailed
 from ..model.migration import COLD, INCOMING, OUTGOING, MigrationRecord
-from .migration_ends import Ends, look_at_one
+from .migration_ends import Ends, look_at_both
 from .migration_item import Item
 from .migration_moves import abandon
 from .migration_results import aborted_result
-from .migration_situation import ARRIVED, DISCARD, HERE, MOVING, REFUSED, End, situation_of
+from .migration_situation import ARRIVED, DISCARD, HERE, MOVING, REFUSED, situation_of
 from .plan import Step
 from .task import Task
 from .workers import run_chains
@@ -41,6 +41,12 @@ def _plan(ends: Ends, item: Item) -> None:
     if what == MOVING and record is not None:
         moving = record
         item.plan.steps.append(Step(f"abort the migration of {name}", lambda: _abort(ends, item, moving), final=True))
+    elif _was_cut_short(item) and ends.silent is not None and not item.source.executes:
+        item.error = HypervisorUnavailable(
+            f"the destination cannot be asked, and instance {name!r}, which does not run on the source, may run there: "
+            f"{ends.silent}. When you know that it does not, start it on the source with the hypervisor's own tools, "
+            "and run the task again"
+        )
     elif _was_cut_short(item) or _is_given_up(item):
         item.error = None
         say = f"clear up what a migration of {name} that was cut short left"
@@ -70,19 +76,19 @@ def _is_given_up(item: Item) -> bool:
 def _abort(ends: Ends, item: Item, record: MigrationRecord) -> None:
     """End the job. Another run that waits for it clears up; where there is none, it is done here."""
     if not ends.source.abort_migration(item.name):
-        source, destination = _look(ends, item.name)
+        source, destination = look_at_both(ends, item.name)
         if situation_of(item.name, source, destination).what == ARRIVED:
             raise MigrationFailed(f"instance {item.name!r} was on the destination before it could be aborted")
     deadline_s = time.monotonic() + _OTHERS_S
     while True:
-        source, destination = _look(ends, item.name)
+        source, destination = look_at_both(ends, item.name)
         if source.record is None and destination.instance is None:
             return
         if time.monotonic() >= deadline_s:
             break
         time.sleep(_LOOK_EACH_S)
     found = situation_of(item.name, source, destination)
-    if found.what != HERE:
+    if found.what != HERE or (ends.silent is not None and not source.executes):
         raise found.error or MigrationFailed(
             f"the migration of {item.name!r} did not end within {_OTHERS_S:g} s of being aborted"
         )
@@ -94,11 +100,3 @@ def _give_up(ends: Ends, item: Item) -> None:
     if record is not None:
         started = record.mode == COLD and record.start and not item.source.is_active
         item.removed += abandon(ends, item.name, record, started)
-
-
-def _look(ends: Ends, name: str) -> tuple[End, End]:
-    try:
-        return look_at_one(ends.source, ends.here, name), look_at_one(ends.destination, ends.there, name)
-    except AnyvirtError as error:
-        error.rolled_back = False
-        raise

@@ -6,14 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from ..driver.base import ComputeDriver
 from ..driver.migration import MigrationDriver
 from ..driver.uri import check_uri
-from ..errors import AnyvirtError, InvalidInput, Problem
+from ..errors import AnyvirtError, HypervisorUnavailable, InvalidInput, Problem
 from ..model.instance import Instance
-from ..model.migration import DEPARTED, INCOMING, Migration
+from ..model.migration import DEPARTED, INCOMING, OUTGOING, Migration
 from .migration_options import WantedMoves
 from .migration_situation import End
 from .reading import read_instances
@@ -22,12 +23,18 @@ from .task import Task
 
 @dataclass
 class Ends:
-    """The two hosts. ``here`` and ``there`` are their identities."""
+    """The two hosts.
+
+    Attributes:
+        here, there: Their identities.
+        silent: Why the destination cannot be asked, where a task does without.
+    """
 
     source: MigrationDriver
     destination: MigrationDriver
     here: str = ""
     there: str = ""
+    silent: HypervisorUnavailable | None = None
 
     @property
     def from_uri(self) -> str:
@@ -70,12 +77,25 @@ def _migration_driver(driver: ComputeDriver) -> MigrationDriver:
     return driver
 
 
-def identify(ends: Ends) -> None:
-    """Find out who the opened ends are.
+def open_ends(ends: Ends, opened: ExitStack, needs_both: bool) -> None:
+    """Open both, and find out who they are.
+
+    Args:
+        opened: Closes them.
+        needs_both: Nothing can be done without the destination.
 
     Raises:
         InvalidInput: they are one host.
     """
+    opened.enter_context(ends.source)
+    try:
+        opened.enter_context(ends.destination)
+    except HypervisorUnavailable as error:
+        if needs_both:
+            raise
+        ends.silent = error
+        ends.here = ends.source.host_identity()
+        return
     ends.source.face(ends.destination)
     ends.here, ends.there = ends.source.host_identity(), ends.destination.host_identity()
     if ends.here == ends.there:
@@ -96,13 +116,14 @@ def survey(ends: Ends, wanted: WantedMoves) -> tuple[list[str], Seen]:
     }
     names = sorted((present | _arriving(ends)) - wanted.exclude)
     seen = Seen(source=_ends_of(ends.here, names, instances, migrations))
-    if names:
-        seen.destination = _look_at(ends.destination, ends.there, names, seen.failed)
+    _look_there(ends, names, seen)
     return names, seen
 
 
 def _arriving(ends: Ends) -> set[str]:
     """What has arrived from the source, where nothing of it is left but work that was cut short."""
+    if ends.silent is not None:
+        return set()
     return {
         name
         for name, migration in ends.destination.get_migrations().items()
@@ -118,8 +139,18 @@ def look(ends: Ends, names: Sequence[str]) -> Seen:
     seen = Seen()
     if names:
         seen.source = _look_at(ends.source, ends.here, names, seen.failed)
-        seen.destination = _look_at(ends.destination, ends.there, names, seen.failed)
+    _look_there(ends, names, seen)
     return seen
+
+
+def _look_there(ends: Ends, names: Sequence[str], seen: Seen) -> None:
+    """Add what the destination shows. One that cannot be asked shows nothing, and is whoever the source's record says
+    that it is."""
+    if ends.silent is not None:
+        for name, source in seen.source.items():
+            seen.destination[name] = End(source.record.peer if source.goes(OUTGOING) and source.record else "")
+    elif names:
+        seen.destination = _look_at(ends.destination, ends.there, names, seen.failed)
 
 
 def _look_at(
@@ -141,3 +172,9 @@ def _ends_of(
 def look_at_one(driver: MigrationDriver, host: str, name: str) -> End:
     """What one end shows of one instance."""
     return _look_at(driver, host, [name], {})[name]
+
+
+def look_at_both(ends: Ends, name: str) -> tuple[End, End]:
+    """What both ends show of one instance."""
+    seen = look(ends, [name])
+    return seen.source[name], seen.destination[name]

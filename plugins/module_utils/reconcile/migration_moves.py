@@ -177,11 +177,11 @@ class Mover:
             return undo
         paused = self._item.situation.paused
 
-        def undo_and_start() -> None:
-            undo()
+        def start_and_undo() -> None:
             self._ends.source.power_on(self._name, paused=paused)
+            undo()
 
-        return undo_and_start
+        return start_and_undo
 
     def _migrate(self, plan: MigrationPlan) -> Undo:
         """Move it. Where it fails so that nobody can tell what became of it, both ends are looked at before anything
@@ -339,10 +339,10 @@ def abandon(ends: Ends, name: str, record: MigrationRecord, start: bool) -> list
     Returns:
         What was removed, in words.
     """
-    removed = [*ends.destination.discard_migration(name), *ends.source.discard_migration(name)]
-    if start:
+    removed = [] if ends.silent is not None else ends.destination.discard_migration(name)
+    if start:  # before the note that it is to be started is gone
         ends.source.power_on(name, paused=record.paused)
-    return removed
+    return [*removed, *ends.source.discard_migration(name)]
 
 
 def _unsettled(error: AnyvirtError, name: str) -> AnyvirtError:

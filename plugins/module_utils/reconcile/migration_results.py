@@ -60,8 +60,14 @@ def aborted_result(items: Sequence[Item], changed: dict[str, bool], task: Task) 
     return _outcome(results, items, task)
 
 
-def status_result(items: Sequence[Item], task: Task) -> dict[str, Any]:
-    """The result of a task that asks how far migrations are."""
+def status_result(items: Sequence[Item], task: Task, silent: AnyvirtError | None) -> dict[str, Any]:
+    """The result of a task that asks how far migrations are.
+
+    Args:
+        silent: Why the destination could not be asked.
+    """
+    if silent is not None:
+        task.warn(f"the destination cannot be asked, so this is what the source knows: {silent}")
     results = [{"name": item.name, "changed": False, "status": _status_as_dict(item)} for item in items]
     one = task.params.get("name") is not None
     return outcome_of(results, [None] * len(results), "instance", one, False)

@@ -27,11 +27,11 @@ from ..model.migration import COLD, LIVE, MigrationWishes
 from .instances import compared
 from .interrupts import in_background
 from .migration_abort import abort_all
-from .migration_ends import Ends, Seen, connect, identify, look, survey
+from .migration_ends import Ends, Seen, connect, look, open_ends, survey
 from .migration_item import Item
 from .migration_members import Members
 from .migration_moves import Mover, abandon, early
-from .migration_options import ABORTED, STATUS, WantedMove, WantedMoves, read_moves
+from .migration_options import ABORTED, MIGRATED, STATUS, WantedMove, WantedMoves, read_moves
 from .migration_results import moved_result, status_result
 from .migration_situation import DISCARD, HERE, SOURCE, Clearing, situation_of
 from .task import Task
@@ -45,12 +45,10 @@ def migrate_instances(task: Task) -> dict[str, Any]:
     wanted = read_moves(task.params)
     ends = connect(task)
     with ExitStack() as opened:
-        opened.enter_context(ends.source)
-        opened.enter_context(ends.destination)
-        identify(ends)
+        open_ends(ends, opened, needs_both=wanted.state == MIGRATED)
         items = _situations(ends, wanted)
         if wanted.state == STATUS:
-            return status_result(items, task)
+            return status_result(items, task, ends.silent)
         if wanted.state == ABORTED:
             return abort_all(ends, items, task)
         return _migrate(ends, items, wanted, task)

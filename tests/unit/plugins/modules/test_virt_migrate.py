@@ -378,4 +378,21 @@ def test_status_and_abort_of_what_was_cut_short(
     assert migrate_module(name="web1", state="status")["instance"]["status"]["phase"] == "none"
 
 
+def test_a_destination_that_never_comes_back(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**WEB1)
+    gone = {"host": "second", "error": "hypervisor_unavailable"}
+    dial(folder, faults=[{"operation": "migration_accept", **gone}, {"operation": "migration_discard", **HERE}])
+    assert migrate_module(name="web1")["error"]["not_undone"]
+    dial(folder)
+    silent = {"name": "web1", "dest": f"fake://{folder}/faults.json/is-no-folder"}
+    assert kind(migrate_module(**silent)) == "hypervisor_unavailable"
+    assert migrate_module(**silent, state="status")["instance"]["status"]["phase"] == "cut_short"
+    assert migrate_module(**silent, state="aborted")["changed"]
+    assert migrate_module(**silent, state="status")["instance"]["status"]["phase"] == "none"
+    assert on("fake1", "web1") == "running"
+
+
+HERE = {"host": "fake1", "error": "hypervisor_unavailable"}
 _FROM_NOW_ON = ("migration_start", "migration_discard", "start")
