@@ -76,6 +76,8 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         self._end_guest(name, handle)
         # Before the definition, whose record tells the next run of them if this one does not come to its end.
         removed = self.delete_all(doomed)
+        for pool, _slash, volume in (key.partition("/") for key in moving.migration.volumes):
+            self.remove_companions(pool, volume)  # whose volume somebody deleted who was killed then
         with UndoStack() as done:
             self.drop_filters(config, (), done)
             if self.has_console_log(config):

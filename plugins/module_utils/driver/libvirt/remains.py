@@ -53,7 +53,7 @@ class RemainsMixin(SecretsMixin, UsesMixin, RecordsMixin):
             noted = self._read_note(note)
             removed += self.delete_all(self.unneeded(self.existing(noted), but=name))
             for pool, volume in noted:
-                self._remove_companions(pool, volume)
+                self.remove_companions(pool, volume)
             self.drop_note(name, note)
         return removed
 
@@ -66,10 +66,10 @@ class RemainsMixin(SecretsMixin, UsesMixin, RecordsMixin):
         """Delete volumes; what was removed, in words."""
         for volume in volumes:
             self.remove_volume(volume.pool, volume.name)
-            self._remove_companions(volume.pool, volume.name)
+            self.remove_companions(volume.pool, volume.name)
         return [f"volume {volume.pool}/{volume.name}" for volume in volumes]
 
-    def _remove_companions(self, pool: str, name: str) -> None:
+    def remove_companions(self, pool: str, name: str) -> None:
         """Remove what was kept for a volume, once that is gone: its records and the passphrase of an encrypted one."""
         with self.guard(f"remove the record of the volume {name!r} in the storage pool {pool!r}"):
             try:
