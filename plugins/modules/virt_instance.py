@@ -285,8 +285,7 @@ options:
             that it can be taken back. The old sizes, and the old state of disks that grow, are kept until
             O(state=resize_confirmed) or O(state=resize_reverted). When it is not given, V(false).
           - The instance has to be off, or O(apply=restart) has to allow that it is stopped for it.
-          - Until then it gets no other sizes, and is not moved to another host. What was kept goes with an instance that is
-            removed.
+          - Until then it gets no other sizes, and is not moved to another host. Its removal removes what was kept, too.
           - It says nothing about a new instance.
           - Disks that do not grow are not kept, and lose nothing when it is taken back. Other changes of the same task
             stay, disks that it adds among them.
