@@ -15,9 +15,9 @@ description:
     that hosts become empty (O(drain)) or are used evenly (O(rebalance)), and where new instances (O(instances)) find
     room.
   - It only computes. M(anyvirt.compute.virt_migrate) moves; the role anyvirt.compute.placement does both.
-  - A host has C((total - reserved) * ratio) of each resource, as in OpenStack's placement service, and an instance
-    takes what it was declared with. Disks count where the facts have the subset C(config), or O(instances[].disk_gb)
-    says it.
+  - Of each resource a host has its total without what is reserved, times a ratio, as in OpenStack's placement service,
+    and an instance takes what it was declared with. Disks count where the facts have the subset C(config), or
+    O(instances[].disk_gb) says it.
   - Only what has to move is moved, unless O(rebalance) asks for more. The same input always has the same answer.
   - An instance goes to hosts of the same driver, hypervisor and architecture only, and while it runs to none with an
     older hypervisor. What else keeps it from going, M(anyvirt.compute.virt_migrate) finds out.
