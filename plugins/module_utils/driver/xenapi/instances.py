@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -42,16 +43,16 @@ class InstancesMixin(ConnectionMixin):
         self.remaining: Callable[[Object], bool] | None = None
         self.partner_identity: str | None = None
         self._known_identity: str | None = None
-        self._seen: dict[str, Objects] | None = None
-        """What was read during one look, by class, with the condition that there was; None outside of one."""
+        self._looks = threading.local()
+        """``seen``: what this thread has read during one look, by class, with the condition that there was."""
 
     @contextmanager
     def one_look(self) -> Iterator[None]:
-        self._seen = {}
+        self._looks.seen = {}
         try:
             yield
         finally:
-            self._seen = None
+            self._looks.seen = None
 
     def list_instances(self) -> list[str]:
         with self.guard("list the instances"):
@@ -136,7 +137,7 @@ class InstancesMixin(ConnectionMixin):
 
     def fetch(self, kind: str, condition: str | None = None) -> Objects:
         """All records of a class, or those that fulfil a condition, in one call."""
-        seen, key = self._seen, kind if condition is None else f"{kind} where {condition}"
+        seen, key = self._seen(), kind if condition is None else f"{kind} where {condition}"
         found: Objects | None = None if seen is None else seen.get(key)
         if found is None:
             method = f"{kind}.get_all_records"
@@ -213,7 +214,12 @@ class InstancesMixin(ConnectionMixin):
 
     def _narrowed(self, kind: str, field: str, values: Collection[str]) -> str | None:
         """The condition for reading no more than is wanted; None where all have been read or are to be read."""
-        return None if self._seen is not None and kind in self._seen else any_of(field, values)
+        return None if kind in (self._seen() or ()) else any_of(field, values)
+
+    def _seen(self) -> dict[str, Objects] | None:
+        """What this thread has read during its look; None outside of one."""
+        seen: dict[str, Objects] | None = getattr(self._looks, "seen", None)
+        return seen
 
     def _read_instance(self, ref: str, vm: Object, survey: Survey) -> Instance:
         instance = to_instance(ref, vm, survey)

@@ -17,7 +17,7 @@ from ...model.migration import COPY, SHARED, DiskMove, MigrationWishes
 from .devices import device_name
 from .metadata import foreign_keys, read_volume_record, with_record
 from .places import is_disk
-from .records import NULL, Object, Objects
+from .records import Object, Objects
 from .travels import read_travel
 
 if TYPE_CHECKING:
@@ -97,7 +97,8 @@ def read_disks(source: MigrationScopeMixin, vms: Mapping[str, Object]) -> DiskFa
         refs = [ref for vm in vms.values() for ref in vm["VBDs"]]
         snapshots = [ref for vm in vms.values() for ref in vm["snapshots"]]
         vbds = source.fetch_refs("VBD", refs)
-        vdis = source.fetch_refs("VDI", {vbd["VDI"] for vbd in vbds.values()} - {NULL})
+        saved = {vm["suspend_VDI"] for vm in vms.values()}
+        vdis = source.fetch_refs("VDI", {vbd["VDI"] for vbd in vbds.values()} | saved)
         srs = source.fetch("SR")
         of_snapshots = {vbd["VDI"] for those in source.fetch_devices("VBD", snapshots).values() for vbd in those}
     return DiskFacts(vbds, vdis, srs, frozenset(of_snapshots))
@@ -128,6 +129,9 @@ class DiskPlanner:
                 self._plan_medium(plan, vbd, vdi)
             else:
                 self._plan_disk(plan, vm, vbd, ref, vdi)
+        saved = self._facts.vdis.get(vm["suspend_VDI"])
+        if saved is not None and self._within and not plan.is_moved and not self._is_seen(saved["SR"]):
+            plan.problems.append("its saved memory is where the destination does not see it; resume it first")
         if not plan.is_moved:
             plan.media.clear()
         for place in sorted(plan.media, key=int):
