@@ -25,9 +25,10 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration im
     MigrationPlan,
     MigrationWishes,
 )
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import DIR, Pool, VolumeKey
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import DIR, Encryption, Pool, VolumeKey
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.content import Segment
+from ansible_collections.anyvirt.compute.plugins.module_utils.undo import UndoStack
 from contract.driver_moves import NAME, Two, two_hosts
 from contract.helpers import state_of
 from contract.platforms.libvirt_qemu import HostedPlatform, QemuPlatform
@@ -344,3 +345,22 @@ def test_the_firmwares_variables_come_along(two: Two):
     assert not here.exists()
     two.destination.destroy(NAME, "all")
     assert not there.exists()
+
+
+def test_an_encrypted_disk_needs_its_passphrase_there(two: Two):
+    secret = Encryption(passphrase="open sesame")
+    volume = created(two.here, two.source, "locked", format="raw", encryption=secret)
+    make(two, Disk(volume=volume.name, pool=volume.pool))
+    (problem,) = two.planned().problems
+    assert "passphrase" in problem
+    assert volume.path is not None
+    with UndoStack() as done:
+        two.destination.keep_secret("the volume", volume.path, secret.passphrase, done)
+    content = two.here.lab.outer_path(volume.path).read_bytes()
+    two.move(two.planned())
+    assert two.there.lab.outer_path(volume.path).read_bytes() == content
+    (disk,) = two.destination.get_instances([NAME])[NAME].disks or []
+    assert disk.encrypted
+    assert two.destination.get_volumes([volume.key])[volume.key].encrypted
+    two.destination.power_on(NAME)
+    assert state_of(two.destination, NAME) == "running"
