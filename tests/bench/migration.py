@@ -115,7 +115,7 @@ def _running_guest(host: LibvirtHost, guest: Guest, rate: int, memory_mb: int) -
     with get_connection(ConnectionOptions(host.uri)) as driver:
         driver.spawn(driver.complete(instance), power_on=True)
     log = host.outer_path(f"/var/log/libvirt/qemu/{NAME}.anyvirt-console.log")
-    wait_for_line(log, "ANYVIRT WORK" if rate else "ANYVIRT TICK 3 ")
+    wait_for_line(log, "ANYVIRT WORK" if rate else "ANYVIRT TICK 3 ", 180)
     yield
 
 

@@ -30,6 +30,7 @@ TOLERANCE_S = 0.25
 """How much longer than its downtime a guest may seem to stand still: it has to be given a processor again, and its line
 has to reach the log."""
 SHARED_POOL = "shared"
+_BOOT_TIMEOUT_S = 180.0
 _MARK_OF_PROCESS = b"guest=%s,"
 
 
@@ -146,4 +147,4 @@ def two_disks(platform: QemuPlatform, pool: str) -> list[Disk]:
 
 def wait_for_work(hosts: MovingHosts, name: str, where: int) -> None:
     """Wait until a guest that was just started counts."""
-    wait_for_line(hosts.logs(name)[where], "ANYVIRT TICK 3 ")
+    wait_for_line(hosts.logs(name)[where], "ANYVIRT TICK 3 ", _BOOT_TIMEOUT_S)

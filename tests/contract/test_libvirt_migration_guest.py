@@ -15,8 +15,10 @@ import libvirt
 import libvirt_qemu
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.nicfilter import is_nic_filter
 from contract.guest_disks import GuestDisks
 from contract.helpers import eventually
+from contract.moments import at_moment
 from contract.moving import Move, migrate, moved
 from contract.moving_guests import ALLOWED, FORBIDDEN, MovingGuest, kept, shared_pool
 from contract.moving_hosts import SHARED_POOL, TOLERANCE_S, MovingHosts, wait_for_work
@@ -86,6 +88,20 @@ def test_it_goes_there_off(guest: MovingGuest, platform: QemuPlatform):
     _stays(move, source, destination, guest)
 
 
+def test_filters_of_a_try_that_failed_go(guest: MovingGuest, platform: QemuPlatform):
+    start, source, destination = guest.here, guest.source, guest.destination
+    with at_moment("accepted", destination.kill_service) as fault:
+        first = migrate(source, destination, name=guest.name)
+    assert fault.is_done
+    assert first.kind is not None
+    destination.restart_service()
+    assert migrate(source, destination, name=guest.name, state="aborted").kind is None
+    assert guest.here == start
+    left = guest.hosts.pictures()[1 - start]
+    assert not [name for name in left["filters"] if is_nic_filter(name)]
+    assert left["bindings"] == 0
+
+
 def test_a_locked_one_stays(guest: MovingGuest, platform: QemuPlatform):
     source, destination = guest.source, guest.destination
     driver = source.firewall_driver()
@@ -118,7 +134,7 @@ def _has_moved(guest: MovingGuest, before: list, start: int) -> None:
     assert set(has_become["pools"][guest.pool]) == set(was["pools"][guest.pool])
     if guest.pool != SHARED_POOL:
         assert set(after[start]["pools"][guest.pool]) == set(before[1 - start]["pools"][guest.pool])
-    assert not [name for name in after[start]["filters"] if "one" in name]
+    assert not [name for name in after[start]["filters"] if is_nic_filter(name)]
 
 
 def _stays(move: Move, source: QemuPlatform, destination: QemuPlatform, guest: MovingGuest) -> None:

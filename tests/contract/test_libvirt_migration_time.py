@@ -36,7 +36,7 @@ def hosts(host: QemuPlatform) -> Iterator[MovingHosts]:
 def guest(hosts: MovingHosts) -> Iterator[MovingGuest]:
     busy = MovingGuest(hosts, "busy", hosts.platforms[0].pool, "DIRTY_MIB_S=20", disks=[])
     with kept(busy) as found:
-        wait_for_line(hosts.logs("busy")[0], "ANYVIRT WORK")
+        wait_for_line(hosts.logs("busy")[0], "ANYVIRT WORK", 180)
         yield found
 
 
