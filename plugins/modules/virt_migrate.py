@@ -268,8 +268,8 @@ notes:
     the controller; a module on another host notices that its connection is gone, by SIGHUP or by the pipe that nobody
     reads. In each case the migrations that go on are aborted and taken back, and no more are begun. The guests run on
     the source. Those that have arrived meanwhile are finished on the destination. What became of it is in the system's
-    log. With C(async), the task is on its own; O(state=aborted) ends it. A module that is killed with SIGKILL cannot do
-    any of this; run the task again, or with O(state=aborted).
+    log. With C(async), the task is on its own; O(state=aborted) ends it. A module that is killed with SIGKILL, as the
+    time limit of C(async) does it, cannot do any of this; run the task again, or with O(state=aborted).
   - While it runs, the terminal shows for each instance how far it is, how much is left, how fast it goes, and how long
     the guest would stand still now.
   - Rules of security groups about the members of a group hold for members on both hosts during and after the migration.

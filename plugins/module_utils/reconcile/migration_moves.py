@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..driver.base import NONE
 from ..driver.oversight import Oversight
 from ..errors import AnyvirtError, MigrationAborted
 from ..model import power_state
+from ..model.instance import Instance
 from ..model.migration import COLD, DiskMove, MigrationPlan, MigrationProgress, MigrationRecord, MigrationResult
 from ..model.units import MIB, format_size
 from ..transfer.progress import Meter
@@ -79,10 +81,13 @@ class Mover:
             steps += self._move(item.migration_plan)
         else:
             clear = [self._clear(clearing) for clearing in situation.clear]
-            start = [self._start_there(final=True, paused=situation.paused)] if situation.start else []
-            steps += [*start, *clear] if situation.what == ARRIVED else [*clear, *start]
-            if situation.what != ARRIVED and item.source.instance is not None and item.wanted.wishes.undefine_source:
-                steps += [self._finish_source()]  # the definition that was kept before
+            start = [replace(self._start_there(situation.paused), final=True)] if situation.start else []
+            if situation.what == ARRIVED:
+                steps += [*(self._resize(item.destination.instance) if start else []), *start, *clear]
+                return
+            steps += [*clear, *start]
+            if item.source.instance is not None and item.wanted.wishes.undefine_source:
+                steps.append(self._finish_source())  # the definition that was kept before
 
     # -- the whole way ----------------------------------------------------------------------------------------------
 
@@ -94,15 +99,11 @@ class Mover:
             *(self._stop() if plan.mode == COLD else []),
             self._step(f"prepare {name} on the destination", lambda: destination.accept_instance(source, plan)),
         ]
-        cold = plan.mode == COLD
-        resize = self._resize() if self._item.wanted.resize is not None else []
-        last = not resize and not (cold and record.start)
-        steps.append(self._step(_say_move(plan), lambda: self._migrate(plan), final=last))
-        steps += resize
-        if cold and record.start:
-            steps.append(self._start_there(final=True, paused=record.paused))
-        elif resize:
-            steps[-1].final = True
+        steps.append(self._step(_say_move(plan), lambda: self._migrate(plan)))
+        steps += self._resize(self._item.source.instance)
+        if plan.mode == COLD and record.start:
+            steps.append(self._start_there(paused=record.paused))
+        steps[-1].final = True
         return [*steps, self._finish_destination(), self._finish_source()]
 
     def _follow(self) -> list[Step]:
@@ -111,18 +112,18 @@ class Mover:
         if record is None:
             raise TypeError(f"{name!r} has a job and no record")
         plan = MigrationPlan(name, record.mode, self._item.wanted.wishes, record)
-        start = record.mode == COLD and record.start
         steps = [
             self._step(f"take over the migration of {name} that is going on", lambda: lambda: self._abandon(record)),
-            self._step(f"wait until {name} is on the destination", lambda: self._migrate(plan), final=not start),
+            self._step(f"wait until {name} is on the destination", lambda: self._migrate(plan)),
         ]
-        if start:
-            steps.append(self._start_there(final=True, paused=record.paused))
+        if record.mode == COLD and record.start:
+            steps.append(self._start_there(paused=record.paused))
+        steps[-1].final = True
         return [*steps, self._finish_destination(), self._finish_source()]
 
     # -- steps ------------------------------------------------------------------------------------------------------
 
-    def _step(self, say: str, do: Callable[[], Undo | None], final: bool = False) -> Step:
+    def _step(self, say: str, do: Callable[[], Undo | None]) -> Step:
         """A step before the point of no return, which is not begun when nobody wants it any more."""
 
         def do_if_wanted() -> Undo | None:
@@ -131,7 +132,7 @@ class Mover:
                 raise MigrationAborted(f"the migration of {self._name!r} was {in_words(reason)}")
             return do()
 
-        return Step(say, do_if_wanted, final)
+        return Step(say, do_if_wanted)
 
     def _clear(self, clearing: Clearing) -> Step:
         driver = self._ends.destination if clearing.end == DESTINATION else self._ends.source
@@ -220,9 +221,9 @@ class Mover:
             return MigrationAborted(f"{error} ({reason})")
         return error
 
-    def _resize(self) -> list[Step]:
+    def _resize(self, instance: Instance | None) -> list[Step]:
         """Its new size, given to it where it is off and not yet started."""
-        wanted, instance = self._item.wanted.resize, self._item.source.instance
+        wanted = self._item.wanted.resize
         destination, name = self._ends.destination, self._name
         if wanted is None or instance is None:
             return []
@@ -240,7 +241,7 @@ class Mover:
         words = ", ".join(f"{change.option} {change.new}" for change in changes)
         return [self._step(f"resize {name} on the destination: {words}", resize)]
 
-    def _start_there(self, final: bool, paused: bool) -> Step:
+    def _start_there(self, paused: bool) -> Step:
         destination, name = self._ends.destination, self._name
 
         def start() -> Undo:
@@ -256,7 +257,7 @@ class Mover:
                 self._item.result = result._replace(downtime_ms=stood_still_ms)
             return lambda: destination.force_off(name)
 
-        return self._step(f"start {name} on the destination{' paused' if paused else ''}", start, final)
+        return self._step(f"start {name} on the destination{' paused' if paused else ''}", start)
 
     def _finish_destination(self) -> Step:
         name, driver = self._name, self._ends.destination

@@ -82,6 +82,17 @@ def test_the_next_run_mends_it(
     assert {path: (folder / "hosts" / path).read_bytes() for path in files(folder)} == before
 
 
+@pytest.mark.parametrize("operation", ["migration_start", "migration_switch", "start"])
+def test_its_new_size_is_not_forgotten(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, at_home: list[str], operation: str
+) -> None:
+    task = {"name": "web1", "mode": "cold", "resize": {"memory_mb": 128}}
+    assert run_killed(folder, {"operation": operation, "when": "before"}, lambda: migrate_module(**task))
+    mended = migrate_module(**task)
+    assert mended["instance"]["after"]["memory_mb"] == 128
+    assert mended["instance"]["power_state"] == "running"
+
+
 @pytest.mark.parametrize("operation", ["shutdown", "migration_accept", "migration_copy", "migration_start"])
 def test_or_it_is_given_up(
     instance_module: RunModule, migrate_module: RunModule, folder: Path, at_home: list[str], operation: str
