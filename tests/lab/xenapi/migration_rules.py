@@ -40,7 +40,7 @@ def check_moves_within(db: Database, vm: Ref, host: Ref, *, disks: bool) -> None
     if source != NULL:
         if _platform(db, host) < _platform(db, source):
             raise Failure("NOT_SUPPORTED_DURING_UPGRADE")
-        _check_cpu(db, vm, db, host)
+        check_cpu(db, vm, db, host)
     if source != NULL or db.get("VM", vm, "power_state") != "Halted":
         placement.assert_can_boot(db, vm, host, disks=disks)
     else:
@@ -61,7 +61,7 @@ def _check_leaves_pool(motion: Motion) -> None:
     record = db.view("VM", vm)
     placement.assert_host_takes(remote.db, remote.host, record["VCPUs_max"])
     if record["power_state"] != "Halted":
-        _check_cpu(db, vm, remote.db, remote.host)
+        check_cpu(db, vm, remote.db, remote.host)
     if record["power_state"] in ("Running", "Paused"):
         placement.assert_room(remote.db, remote.host, {**record, "resident_on": NULL})
     for network in set(motion.networks.values()):
@@ -82,7 +82,7 @@ def _check_unique(motion: Motion) -> None:
         raise Failure("DUPLICATE_MAC_SEED", seed)
 
 
-def _check_cpu(db: Database, vm: Ref, there: Database, host: Ref) -> None:
+def check_cpu(db: Database, vm: Ref, there: Database, host: Ref) -> None:
     """Raise VM_INCOMPATIBLE_WITH_THIS_HOST where the guest knows of more than the host's processor has."""
     source = db.get("VM", vm, "resident_on")
     if source == NULL:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lab.xenapi import placement, vm_boot, vm_devices
+from lab.xenapi import migration_rules, placement, vm_boot, vm_devices
 from lab.xenapi.data_sources import as_records, value_of
 from lab.xenapi.database import Ref
+from lab.xenapi.datamodel import NULL
 from lab.xenapi.failures import Failure
 from lab.xenapi.measures import vm_values
 from lab.xenapi.operations import operation
@@ -21,6 +22,8 @@ def assert_can_boot_here(call: Call, vm: Ref, host: Ref) -> None:
     with call.db.lock:
         vm_boot.assert_bootable(call.world, vm)
         placement.assert_can_boot(call.db, vm, host)
+        if call.db.get("VM", vm, "resident_on") != NULL:
+            migration_rules.check_cpu(call.db, vm, call.db, host)
 
 
 @message("VM.get_possible_hosts")
