@@ -12,6 +12,7 @@ import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.capabilities import support
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError
+from ansible_collections.anyvirt.compute.plugins.module_utils.model import power_state
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import (
     COLD,
     COPY,
@@ -20,8 +21,8 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration im
     MigrationWishes,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import SecurityGroup
-from contract.helpers import bring_to
-from contract.migration_helpers import NAME, Ends, both_ends, plan_of, planned, spawned
+from contract.helpers import bring_to, where_supported
+from contract.migration_helpers import NAME, Ends, both_ends, overseer, plan_of, planned, spawned
 from contract.platforms.base import Platform
 from contract.secgroup_helpers import OPEN
 from contract.secgroup_helpers import WHERE as WITH_GROUPS
@@ -224,3 +225,24 @@ def test_a_driver_of_another_kind_is_refused(ends: Ends, tmp_path: Any):
         except AnyvirtError:
             return
     assert plan.problems
+
+
+@pytest.mark.on("lxc")
+def test_going_live_all_the_same_is_refused(ends: Ends):
+    """Whoever does not look at the plan's problems gets an error, and both hosts stay as they are."""
+    assert LIVE not in ends.modes
+    instance = spawned(ends, power_on=True)
+    before = ends.pictures()
+    plan = plan_of(ends, instance, mode=LIVE)
+    with where_supported(ends.source, "migration_live"):
+        undo_begin = ends.source.begin_migration(plan)
+        try:
+            undo_accept = ends.destination.accept_instance(ends.source, plan)
+            try:
+                ends.source.migrate_instance(ends.destination, plan, overseer(plan))
+            finally:
+                undo_accept()
+        finally:
+            undo_begin()
+    assert ends.pictures() == before
+    assert ends.source.get_info(NAME).state == power_state.RUNNING

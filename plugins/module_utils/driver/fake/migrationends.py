@@ -40,6 +40,7 @@ class MigrationEndsMixin(MigrationPartsMixin):
     # -- before -----------------------------------------------------------------------------------------------------
 
     def begin_migration(self, plan: MigrationPlan) -> Undo:
+        self.require(f"migration_{plan.mode}")
         name = plan.name
         with self._write("migration_begin", name) as changes:
             record, seen = self._instance(changes, name)

@@ -25,6 +25,7 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
     """begin_migration and accept_instance."""
 
     def begin_migration(self, plan: MigrationPlan) -> Undo:
+        self.require(f"migration_{plan.mode}")
         name, private = plan.name, _private(plan)
         handle, config = self.lookup(name), self.fresh_document(name)
         if config.record.moving is not None:

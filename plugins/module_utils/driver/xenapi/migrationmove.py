@@ -49,6 +49,7 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
         Raises:
             InstanceMigrating: somebody else has begun to move it.
         """
+        self.require(f"migration_{plan.mode}")
         route: Route = plan.private
         name, ref = plan.name, route.ref
         with self.guard(f"begin to move instance {name!r}", name):
