@@ -117,10 +117,12 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
 
     def _plan_folder(self, trip: _Trip, path: str, plan: DiskPlan) -> None:
         """A folder of the host is never copied."""
-        verdict = trip.storage.looks(path.rstrip("/"))
-        if verdict == APART:
+        folder = path.rstrip("/")
+        if not folder:
+            return
+        if not trip.destination.sees(folder):
             plan.problems.append(f"there is no folder {path!r} on the destination, which it needs; copy it there first")
-        elif verdict == UNCLEAR:
+        elif trip.storage.looks(folder) != SHARED:
             plan.warnings.append(
                 f"the folder {path!r} of the destination is another one; what the instance needs has to be in there"
             )
@@ -176,8 +178,13 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             self._plan_copy(trip, disk, key, view, plan, is_seed)
 
     def _view(self, trip: _Trip, pool: str) -> PoolView | None:
+        """A pool of the destination, with all that is in it by now; looked through once."""
         if pool not in trip.views:
-            trip.views[pool] = trip.destination.look(pool)
+            view = trip.destination.look(pool)
+            if view is not None:
+                trip.destination.look_again(view.handle)
+                view = trip.destination.look(pool)
+            trip.views[pool] = view
         return trip.views[pool]
 
     # -- what stays -------------------------------------------------------------------------------------------------
@@ -239,7 +246,7 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             backing=backing,
             is_flattened=facts.backing is not None and backing is None,
             at_once=is_seed,
-            remembered={} if is_seed else self._remembered_of(key, view, facts.format if has_format else RAW),
+            remembered={} if is_seed else self._remembered_of(found, view, facts.format if has_format else RAW),
             encrypted=facts.encrypted,
         )
         plan.problems += [f"disk {disk.device}: {problem}" for problem in self._copy_problems(trip, disk, found, copy)]
@@ -281,8 +288,6 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
 
     def _is_taken(self, trip: _Trip, view: PoolView, name: str) -> bool:
         """What an unfinished work has left does not count: it is cleared away before."""
-        if name not in view.volumes and name + VOLUME_SUFFIX not in view.volumes:
-            trip.views[view.name] = view = trip.destination.look(view.name, [name]) or view
         volume = trip.destination.describe(view, name)
         return volume is not None and not volume.unfinished
 
@@ -297,10 +302,9 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             facts = facts._replace(format=RAW, size_bytes=self.length_of(handle), backing=None)
         return Found(view, handle, facts)
 
-    def _remembered_of(self, key: VolumeKey, there: PoolView, volume_format: str) -> Payload:
+    def _remembered_of(self, found: Found, there: PoolView, volume_format: str) -> Payload:
         """What the record beside the new volume is to say."""
-        here = self.look(key.pool)
-        record = None if here is None else here.volumes.get(key.name + VOLUME_SUFFIX)
+        record = found.view.volumes.get(found.facts.name + VOLUME_SUFFIX)
         payload = dict((None if record is None else self.read_record(record)) or {})
         for part in ("unfinished", "format"):
             payload.pop(part, None)
