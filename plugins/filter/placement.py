@@ -202,7 +202,7 @@ options:
   explain:
     description:
       - For an instance that finds no room, at most so many hosts are listed, each with its reason; of more hosts those
-        that come closest to having room.
+        with the most room.
     type: int
     default: 20
 seealso:

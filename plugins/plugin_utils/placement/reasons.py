@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from heapq import nsmallest
+from itertools import islice
+from typing import Any
 
 from .moving import Stay
 from .search import Party, objection
@@ -24,7 +26,12 @@ class Explainer:
     def __init__(self, state: State, most: int) -> None:
         self._state = state
         self._most = most
-        self._left: dict[tuple[tuple[str, ...], int], list[int]] = {}
+        self._open: dict[tuple[str, ...], list[int]] = {}
+        for host, entry in enumerate(state.cluster.hosts):
+            if not entry.closed:
+                self._open.setdefault(entry.kind, []).append(host)
+        self._versions: dict[tuple[str, ...] | None, tuple[int, ...]] = {}
+        self._by_room: dict[tuple[tuple[str, ...] | None, int], list[int]] = {}
 
     def why(self, stay: Stay) -> str:
         """In one line."""
@@ -37,10 +44,23 @@ class Explainer:
         """What each host has against it: of many hosts those that have the most room."""
         if not stay.parties:
             return {}
-        hosts = list(range(len(self._state.cluster.hosts)))
-        if len(hosts) > self._most:
-            hosts = sorted(nsmallest(self._most, hosts, key=lambda host: self._distance(stay.parties, host)))
-        return {self._state.cluster.hosts[host].name: self._objection(stay, host) for host in hosts}
+        return {
+            self._state.cluster.hosts[host].name: self._objection(stay, host) for host in self._nearest(stay.parties)
+        }
+
+    def _nearest(self, parties: Sequence[Party]) -> list[int]:
+        """As many hosts as are to be named. Each of what is needed is looked for where the most of it is."""
+        everywhere = range(len(self._state.cluster.hosts))
+        if len(everywhere) <= self._most:
+            return list(everywhere)
+        found: set[int] = set()
+        for party in parties:
+            found.update(party.allowed or ())
+            for number, _amount in party.need:
+                found.update(self._hosts_by_room(party.kind, number)[-self._most :] if self._most else ())
+        if len(found) < self._most:
+            found.update(islice((host for host in everywhere if host not in found), self._most - len(found)))
+        return sorted(nsmallest(self._most, found, key=lambda host: self._distance(parties, host)))
 
     def _objection(self, stay: Stay, host: int) -> str:
         kind = self._state.cluster.hosts[host].kind
@@ -54,21 +74,20 @@ class Explainer:
         """How far a host is from having room; those that are no choice at all come last."""
         entry = self._state.cluster.hosts[host]
         party = min(parties, key=lambda party: party.kind != entry.kind)
-        possible = not entry.closed and entry.kind == party.kind and (party.allowed is None or host in party.allowed)
         free = self._state.free[host]
         missing = max(((amount - free[number]) / amount for number, amount in party.need), default=0.0)
-        return not possible, missing, host
+        return not self._is_choice(party, host), missing, host
 
     def _summary(self, party: Party) -> str:
         cluster = self._state.cluster
         if party.kind is None:
             return "these have to be together, and are on hosts of different kinds"
-        hosts = [host for host, entry in enumerate(cluster.hosts) if entry.kind == party.kind and not entry.closed]
+        hosts = self._open.get(party.kind, [])
         if party.allowed is not None:
             hosts = [host for host in hosts if host in party.allowed]
         if not hosts:
             return f"no host {'of those that may have it ' if party.allowed is not None else ''}takes instances"
-        parts = [*self._shortages(party, hosts), *self._rules(party, hosts), *self._refusals(party, hosts)]
+        parts = [*self._shortages(party, hosts), *self._rules(party), *self._refusals(party, hosts)]
         which = f"none of {len(hosts)} hosts" if len(hosts) > 1 else f"{cluster.hosts[hosts[0]].name} does not take it"
         if len(hosts) > 1:
             which += " takes it"
@@ -77,37 +96,66 @@ class Explainer:
     def _shortages(self, party: Party, hosts: Sequence[int]) -> list[str]:
         found = []
         for number, amount in party.need:
-            left = self._sorted_left(party, number, hosts)
-            lacking = bisect_left(left, amount)
+            ordered = _Left(self._state, number, self._hosts_by_room(party.kind, number))
+            if party.allowed is not None:
+                ordered = _Left(self._state, number, [host for host in ordered.hosts if host in party.allowed])
+            lacking = bisect_left(ordered, amount)
             if lacking:
                 resource = self._state.cluster.resources[number]
-                most = f", at most {resource.amount(max(0, left[-1]))} left" if lacking == len(left) else ""
+                most = f", at most {resource.amount(max(0, ordered[-1]))} left" if lacking == len(hosts) else ""
                 found.append(f"{lacking} with too little {resource.name} ({resource.amount(amount)} needed{most})")
         return found
 
-    def _sorted_left(self, party: Party, number: int, hosts: Sequence[int]) -> list[int]:
-        """What the hosts have left of a resource; remembered where all hosts of a kind come into question."""
-        if party.allowed is not None or party.kind is None:
-            return sorted(self._state.free[host][number] for host in hosts)
-        key = (party.kind, number)
-        if key not in self._left:
-            self._left[key] = sorted(self._state.free[host][number] for host in hosts)
-        return self._left[key]
+    def _hosts_by_room(self, kind: tuple[str, ...] | None, number: int) -> list[int]:
+        """The open hosts of a kind, those with the most of a resource left at the end."""
+        if (kind, number) not in self._by_room:
+            free = self._state.free
+            hosts = self._open.get(kind, []) if kind is not None else []
+            self._by_room[kind, number] = sorted(hosts, key=lambda host: (free[host][number], -host))
+        return self._by_room[kind, number]
 
-    def _rules(self, party: Party, hosts: Sequence[int]) -> list[str]:
+    def _rules(self, party: Party) -> list[str]:
         found = []
-        choice: Mapping[int, None] = dict.fromkeys(hosts)
         for number, count in party.rules:
             rule = self._state.cluster.rules[number]
             if rule.hard and not rule.together:
                 counts = self._state.counts[number]
-                full = sum(1 for host, there in counts.items() if host in choice and there + count > rule.most)
+                full = sum(
+                    1 for host, there in counts.items() if there + count > rule.most and self._is_choice(party, host)
+                )
                 if full:
                     found.append(f"{full} with others of {rule.name}")
         return found
 
+    def _is_choice(self, party: Party, host: int) -> bool:
+        entry = self._state.cluster.hosts[host]
+        return not entry.closed and entry.kind == party.kind and (party.allowed is None or host in party.allowed)
+
     def _refusals(self, party: Party, hosts: Sequence[int]) -> list[str]:
-        older = sum(1 for host in hosts if self._state.cluster.hosts[host].version < party.version)
-        refusing = sum(1 for host in hosts if host in party.refusing)
+        older = 0
+        if party.version and self._oldest(party.kind) < party.version:
+            older = sum(1 for host in hosts if self._state.cluster.hosts[host].version < party.version)
+        refusing = sum(1 for host in hosts if host in party.refusing) if party.refusing else 0
         found = [f"{older} with an older hypervisor"] if older else []
         return [*found, f"{refusing} that refused it"] if refusing else found
+
+    def _oldest(self, kind: tuple[str, ...] | None) -> tuple[int, ...]:
+        if kind not in self._versions:
+            hosts = self._open.get(kind, []) if kind is not None else []
+            self._versions[kind] = min((self._state.cluster.hosts[host].version for host in hosts), default=())
+        return self._versions[kind]
+
+
+class _Left(Sequence[int]):
+    """What hosts have left of a resource, without a list of it for each question."""
+
+    def __init__(self, state: State, number: int, hosts: Sequence[int]) -> None:
+        self.hosts = hosts
+        self._free = state.free
+        self._number = number
+
+    def __len__(self) -> int:
+        return len(self.hosts)
+
+    def __getitem__(self, position: Any) -> Any:
+        return self._free[self.hosts[position]][self._number]

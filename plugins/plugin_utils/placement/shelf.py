@@ -49,10 +49,6 @@ class Shelf:
         self._remove(old)
         self._insert(new)
 
-    def most(self) -> tuple[int, ...]:
-        """The most that any of them has left, of each resource."""
-        return tuple(map(max, zip(*self._room)))
-
     def _remove(self, rank: tuple[float, int]) -> None:
         number = self._row_of(rank)
         row = self._rows[number]

@@ -102,11 +102,6 @@ class State:
         """Sorts hosts as ``preferred`` does."""
         return self._sign * self.load[host], host
 
-    def roomiest(self, kind: tuple[str, ...]) -> tuple[int, ...]:
-        """The most that any open host of a kind has left, of each resource."""
-        shelf = self._shelves.get(kind)
-        return (0,) * len(self.cluster.resources) if shelf is None else shelf.most()
-
     def _make_shelves(self) -> dict[tuple[str, ...], Shelf]:
         hosts: dict[tuple[str, ...], list[int]] = {}
         for number, host in enumerate(self.cluster.hosts):
