@@ -13,7 +13,7 @@ from typing import Any
 import libvirt
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.volumesnapshots import Scratch
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.scratchdomains import InternalSnapshots
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AlreadyExists,
@@ -175,7 +175,7 @@ def test_no_passing_domain_stays_of_a_copy_of_a_snapshot(
     with monkeypatch.context() as killed:  # nothing is cleaned up
         for method in ("_end", "drop"):
             killed.setattr(type(storage), method, lambda *_arguments: None)
-        killed.setattr(Scratch, "revert", _interrupted)
+        killed.setattr(InternalSnapshots, "revert", _interrupted)
         with pytest.raises(KeyboardInterrupt):
             storage.create_volume(wanted_copy)
     storage.delete_volume(wanted_copy.key)

@@ -75,15 +75,16 @@ class KeepingMixin(UsesMixin, ScratchDomainsMixin):
         else:
             self._copy(disk, posixpath.basename(disk.path or ""), kept, what)
 
-    def bring_back_disk(self, disk: Disk, kept: str) -> None:
-        """Make a disk of an instance that is off what it was.
-
-        Raises:
-            SnapshotNotFound: what was kept is gone.
-        """
-        what = f"bring back what was on disk {disk.device}"
+    def require_kept(self, disk: Disk, kept: str) -> None:
+        """Raise SnapshotNotFound when what was kept of a disk is gone."""
         if not self._is_kept(disk, kept):
-            raise SnapshotNotFound(f"cannot {what}: {kept!r} is gone, in which it was kept")
+            raise SnapshotNotFound(
+                f"cannot bring back what was on disk {disk.device}: {kept!r} is gone, in which it was kept"
+            )
+
+    def bring_back_disk(self, disk: Disk, kept: str) -> None:
+        """Make a disk of an instance that is off what it was."""
+        what = f"bring back what was on disk {disk.device}"
         if kept == SNAPSHOT:
             with self.scratch_domain(disk.path or "", what) as scratch:
                 scratch.revert(SNAPSHOT)

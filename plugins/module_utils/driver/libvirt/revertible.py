@@ -75,8 +75,9 @@ class RevertibleMixin(UpdateMixin):
         self._require_off(name, "given its old sizes back")
         had = _old_state(domain, record)
         kept = list(kept_disks(domain, record))
-        for disk, _kept in kept:
+        for disk, state in kept:
             self.require_alone(name, disk)
+            self.require_kept(disk, state)
         self.note_resize(handle, replace(record, phase=REVERTING))
         try:
             for disk, state in kept:

@@ -9,7 +9,7 @@ is copied, and what bears it is found again by whoever comes after a killed run:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -62,22 +62,29 @@ class KeptStatesMixin(StorageMixin):
             self.run_task("VDI.snapshot", ref, {})
             self.call("VDI.remove_from_other_config", ref, RESIZE)
 
+    def require_kept(self, name: str, owner: str, devices: Collection[str]) -> None:
+        """Raise SnapshotNotFound when what was kept of one of these disks is gone."""
+        marks = {vdi["other_config"][RESIZE] for vdi in self.kept_states(owner).values() if vdi["is_a_snapshot"]}
+        for device in devices:
+            if f"{owner}/{device}" not in marks:
+                raise SnapshotNotFound(
+                    f"cannot bring back what was on disk {device} of instance {name!r}: its snapshot is gone"
+                )
+
     def bring_back_state(self, ref: str, name: str, device: str, grown: str, seat: Mapping[str, Any]) -> None:
         """Let an instance that is off have a clone of what was kept of a disk, in the place of the disk.
 
         Args:
             grown: The uuid of the virtual disk that was resized.
             seat: What its VBD was made from.
-
-        Raises:
-            SnapshotNotFound: what was kept is gone.
         """
         with self.guard(f"bring back what was on disk {device} of instance {name!r}", name):
             owner = (read_record(self.call("VM.get_record", ref)) or Record()).id
             vbd = self._vbd_of(ref, name, device)
             now = None if vbd is None else self._vdi(vbd["VDI"])
             if vbd is None or (now is not None and now["uuid"] == grown):
-                clone = self._clone_kept(name, owner, device, grown)
+                self.require_kept(name, owner, [device])
+                clone = self._clone_kept(owner, device, grown)
                 if vbd is not None:
                     self.call("VBD.destroy", self._ref_of(ref, vbd))
                 self.call("VBD.create", {**seat, "VM": ref, "VDI": clone})
@@ -107,7 +114,7 @@ class KeptStatesMixin(StorageMixin):
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def _clone_kept(self, name: str, owner: str, device: str, grown: str) -> str:
+    def _clone_kept(self, owner: str, device: str, grown: str) -> str:
         """A clone of what was kept of a disk, with the name and the record of the disk; its reference."""
         self.settle(*_COPYING)
         mine = {
@@ -118,11 +125,7 @@ class KeptStatesMixin(StorageMixin):
         for ref, vdi in mine.items():
             if not vdi["is_a_snapshot"] and not vdi["VBDs"]:
                 self.delete_vdi(ref, vdi["name_label"])
-        snapshot = next((ref for ref, vdi in mine.items() if vdi["is_a_snapshot"]), None)
-        if snapshot is None:
-            raise SnapshotNotFound(
-                f"cannot bring back what was on disk {device} of instance {name!r}: its snapshot is gone"
-            )
+        snapshot = next(ref for ref, vdi in mine.items() if vdi["is_a_snapshot"])
         old = next((vdi for vdi in self.fetch("VDI", any_of("uuid", [grown])).values() if vdi["uuid"] == grown), None)
         clone = str(self.run_task("VDI.clone", snapshot, {}))
         if old is not None:

@@ -79,6 +79,8 @@ class RevertibleMixin(UpdateMixin, KeptStatesMixin):
         if record is None or resize is None or resize.is_over:
             return
         _require_off(vm, "given its old sizes back")
+        if resize.kept and resize.phase != REVERTING:
+            self.require_kept(name, record.id, [device for device, _grown in resize.kept])
         self._set_phase(ref, REVERTING)
         try:
             seats: dict[str, Seat] = record.resize.get(_SEATS, {})
