@@ -124,6 +124,23 @@ def test_check_mode_writes_nothing(ends: tuple[XenApiPlatform, XenApiPlatform]):
     assert moved(here, there, name="web1").one["steps"] == foretold.one["steps"]
 
 
+def test_a_filtered_one_within_a_pool(hosts: tuple[XenApiHost, XenApiHost]):
+    """Its interface is locked at each moment, and no group is about two hosts of one pool."""
+    here, there = hosts
+    source = here.migration_driver()
+    source.define_security_group(OPEN)
+    nics = [here.nic(addresses=["10.88.0.9"])]
+    here.spawned(source, "web1", power_on=True, nics=nics, security_groups=[OPEN.name])
+    [vif] = here.server.db.refs("VIF")
+    seen = set()
+    here.server.let_migrations_take(0.8)
+    moved(here, there, name="web1", interrupted=lambda: seen.add(here.server.db.get("VIF", vif, "locking_mode")))
+    assert seen == {"locked"}
+    assert there.migration_driver().verify_filters() == []
+    again = moved(here, there, name="web1")
+    assert (again.changed, written(again.calls)) == (False, [])
+
+
 def test_disks_on_local_storage_move_along(hosts: tuple[XenApiHost, XenApiHost]):
     here, there = hosts
     disks = [Disk(size_bytes=8 * MIB, pool="Local storage"), Disk(size_bytes=4 * MIB, pool="shared")]

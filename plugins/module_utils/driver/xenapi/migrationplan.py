@@ -16,7 +16,6 @@ from ...errors import AnyvirtError, InvalidUri, Unsupported
 from ...model import power_state
 from ...model.instance import Instance, Nic
 from ...model.migration import COLD, LIVE, MigrationPlan, MigrationWishes
-from ...model.units import MIB
 from .. import migrationchecks as checks
 from ..migration import MigrationDriver
 from .errors import code_of
@@ -24,8 +23,9 @@ from .guests import NOT_YET
 from .instances import choose
 from .metadata import BY_BRIDGE, KEY
 from .migrationdisks import DiskPlan, DiskPlanner, read_disks
+from .migrationhosts import Receivers
 from .migrationscope import MigrationScopeMixin
-from .records import NULL, Object, Objects, state_of
+from .records import NULL, Object, state_of
 from .travels import Travel
 
 _NOT_COLD = frozenset({"VM_INCOMPATIBLE_WITH_THIS_HOST", "VM_HOST_INCOMPATIBLE_VERSION_MIGRATE"})
@@ -144,7 +144,7 @@ class _Planner:
         self._facts = read_disks(source, vms)
         with source.guard("read the network interfaces of instances"):
             self._vifs = source.fetch_refs("VIF", [vif for vm in vms.values() for vif in vm["VIFs"]])
-        self._hosts = _Hosts(destination)
+        self._hosts = Receivers(destination)
         self._host_problems: dict[str, list[str]] = {}
 
     def plans(self) -> dict[str, MigrationPlan]:
@@ -277,44 +277,6 @@ class _Planner:
                 plan.warnings.append("its guest has not said yet that it can be moved: it may still be booting")
             elif not (plan.mode == COLD and code in _NOT_COLD) and not (code == _NO_MEMORY and not plan.record.start):
                 plan.problems.append(str(error))
-
-
-class _Hosts:
-    """The hosts that can take VMs at one end."""
-
-    def __init__(self, destination: MigrationScopeMixin) -> None:
-        self._destination = destination
-        own = destination.own_host()
-        with destination.guard("read the hosts"):
-            hosts = destination.fetch("host")
-            metrics = destination.fetch("host_metrics")
-            self._pifs = destination.fetch("PIF")
-        mine: Objects = {ref: host for ref, host in hosts.items() if own in (None, ref)}
-        ready = {ref: host for ref, host in mine.items() if _is_ready(host, metrics)}
-        self._free = {ref: int(metrics[host["metrics"]]["memory_free"]) for ref, host in ready.items()}
-        self._first = next(iter(mine))
-        names = ", ".join(sorted(host["name_label"] for host in mine.values()))
-        self.problems = [] if ready else [f"on the destination no host takes instances: {names} disabled or not there"]
-
-    def take(self, instance: Instance) -> str:
-        """The host for one more: that with most memory left."""
-        if not self._free:
-            return self._first
-        host = max(self._free, key=lambda ref: (self._free[ref], ref))
-        if instance.power_state in power_state.ACTIVE:
-            self._free[host] -= (instance.memory_mb or 0) * MIB
-        return host
-
-    def network(self, host: str) -> str:
-        """The network on which a host receives VMs: that of its management interface."""
-        for pif in self._pifs.values():
-            if pif["host"] == host and pif["management"]:
-                return str(pif["network"])
-        return NULL
-
-
-def _is_ready(host: Object, metrics: Objects) -> bool:
-    return bool(host["enabled"]) and host["metrics"] in metrics and bool(metrics[host["metrics"]]["live"])
 
 
 def _strange_wishes(wishes: MigrationWishes) -> Iterator[str]:
