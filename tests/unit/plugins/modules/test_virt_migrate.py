@@ -183,6 +183,20 @@ def test_those_without_problems_go(
     assert migrate_module(all=True, exclude=["stays"])["instances"] == []
 
 
+def test_many_are_looked_at_as_one_is(instance_module: RunModule, migrate_module: RunModule, folder: Path) -> None:
+    calls = []
+    for count in (1, 12):
+        names = [f"web{number}" for number in range(count)]
+        instance_module(instances=[{"name": name, "memory_mb": 64} for name in names])
+        dial(folder, log_calls=True)
+        assert len(migrate_module(all=True, _ansible_check_mode=True)["instances"]) == count
+        dial(folder)
+        log = folder / "calls.log"
+        calls.append([json.loads(line)["operation"] for line in log.read_text().splitlines()])
+        log.unlink()
+    assert calls[0] == calls[1]
+
+
 def test_a_failure_before_arrival_is_taken_back(
     instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
 ) -> None:
