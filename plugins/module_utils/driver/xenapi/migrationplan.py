@@ -207,10 +207,8 @@ class _Planner:
         state = instance.power_state
         if mode == LIVE and state == power_state.PAUSED:
             yield "it is paused, and XenServer moves only guests that run; unpause it first, or use mode cold"
-        elif not (mode == COLD and state == power_state.SUSPENDED):
-            yield from checks.state_problems(instance, mode)
-        if instance.resize is not None:
-            yield "a resize of it waits to be confirmed or reverted; do that first"
+        saved = mode == COLD and state == power_state.SUSPENDED  # which moves as what is off does
+        yield from checks.state_problems(replace(instance, power_state=power_state.SHUTOFF) if saved else instance, mode)
         for option, what in _DEVICES.items():
             if vm.get(option):
                 yield f"it has {what} of its host; take it away first"
