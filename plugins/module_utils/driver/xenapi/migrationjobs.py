@@ -138,7 +138,9 @@ class MigrationJobsMixin(MigrationPlanMixin):
                 if job.task not in operations:
                     return
                 if oversight is not None:
-                    oversight.heed(progress_of(job, None))
+                    wanted = oversight.heed(progress_of(job, None))
+                    if wanted is not None:
+                        oversight.warnings.append(f"{name}: nobody but who began its migration can end it; it goes on")
                 elif time.monotonic() > end:
                     raise HypervisorError(f"the migration of instance {name!r} does not end; look at it again later")
                 time.sleep(_LOOK_S)

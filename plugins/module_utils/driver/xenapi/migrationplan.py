@@ -207,8 +207,9 @@ class _Planner:
         state = instance.power_state
         if mode == LIVE and state == power_state.PAUSED:
             yield "it is paused, and XenServer moves only guests that run; unpause it first, or use mode cold"
-        saved = mode == COLD and state == power_state.SUSPENDED  # which moves as what is off does
-        yield from checks.state_problems(replace(instance, power_state=power_state.SHUTOFF) if saved else instance, mode)
+        if mode == COLD and state == power_state.SUSPENDED:
+            instance = replace(instance, power_state=power_state.SHUTOFF)  # it moves as what is off does
+        yield from checks.state_problems(instance, mode)
         for option, what in _DEVICES.items():
             if vm.get(option):
                 yield f"it has {what} of its host; take it away first"
