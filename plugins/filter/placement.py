@@ -278,6 +278,15 @@ _value:
       description: The same for new instances; their C(source) is null.
       type: list
       elements: dict
+    routes:
+      description: The moves, those together that go from one host to the same other one in a wave.
+      type: list
+      elements: dict
+      sample:
+        - wave: 1
+          source: node3
+          destination: node1
+          instances: [web1, web2]
     waves:
       description:
         - How many waves there are. All moves of a wave fit beside each other, while the room that they leave is not

@@ -28,6 +28,7 @@ def report(plan: Plan, explain: int, warnings: list[str]) -> dict[str, Any]:
     return {
         "moves": moves,
         "new": new,
+        "routes": _routes(moves),
         "stays": stays,
         "waves": max((move.wave for move in plan.moves), default=0),
         "complete": not stays,
@@ -105,6 +106,17 @@ def _amount(resource: Resource, number: int) -> tuple[str, Any]:
     if resource.name.startswith(DISK):
         return f"{name}_gb", round(number / _MIB_PER_GIB, 2)
     return (f"{name}_mb", number) if resource.unit else (name, number)
+
+
+def _routes(moves: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The moves with those together that go from one host to the same other one in a wave."""
+    found: dict[tuple[int, str, str], list[str]] = {}
+    for move in moves:
+        found.setdefault((move["wave"], move["source"], move["destination"]), []).append(move["instance"])
+    return [
+        {"wave": wave, "source": source, "destination": destination, "instances": names}
+        for (wave, source, destination), names in found.items()
+    ]
 
 
 def _summary(moves: list[Any], new: list[Any], stays: list[Any]) -> list[str]:

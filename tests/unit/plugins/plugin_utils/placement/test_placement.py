@@ -34,6 +34,10 @@ class TestDrain:
         assert answer["complete"]
         assert answer["waves"] == 1
         assert answer["hosts"]["a"]["after"]["instances"] == 0
+        assert answer["routes"] == [
+            {"wave": 1, "source": "a", "destination": "b", "instances": ["w1", "w3"]},
+            {"wave": 1, "source": "a", "destination": "c", "instances": ["w2"]},
+        ]
         assert answer["summary"] == ["w1: a -> b", "w3: a -> b", "w2: a -> c"]
 
     def test_pack_fills_the_fullest_that_has_room(self) -> None:
