@@ -182,6 +182,38 @@ def test_cold_of_one_that_runs(ends: tuple[XenApiPlatform, XenApiPlatform]):
     assert not moved(here, there, name="web1", mode="cold").changed
 
 
+def test_what_is_suspended_within_a_pool(hosts: tuple[XenApiHost, XenApiHost]):
+    here, there = hosts
+    source = here.migration_driver()
+    here.spawned(source, "web1", power_on=True, disks=[Disk(size_bytes=8 * MIB)])
+    source.suspend("web1")
+    assert moved(here, there, name="web1").one["mode"] == "cold"
+    there.migration_driver().resume("web1")
+    assert host_of(there, "web1") == "xen2"
+
+
+@pytest.mark.parametrize("bound", ["xen2", None])
+@pytest.mark.parametrize("fails", [False, True])
+def test_cold_of_one_that_runs_elsewhere_than_it_is_bound_to(
+    hosts: tuple[XenApiHost, XenApiHost], bound: str | None, fails: bool
+):
+    here, there = hosts
+    here.spawned(here.migration_driver(), "web1", power_on=True, disks=[Disk(size_bytes=8 * MIB)])
+    with here.session() as api:
+        [vm] = api.VM.get_by_name_label("web1")
+        target = "OpaqueRef:NULL" if bound is None else api.host.get_by_name_label(bound)[0]
+        api.VM.set_affinity(vm, target)
+    before = here.snapshot()
+    if fails:
+        here.server.faults.fail("VM.start_on", "INTERNAL_ERROR", "as asked")
+        assert migrate(here, there, name="web1", mode="cold").kind is not None
+        here.server.faults.clear()
+        assert (host_of(here, "web1"), here.snapshot() == before) == ("xen1", True)
+    assert moved(here, there, name="web1", mode="cold").one["power_state"] == "running"
+    assert host_of(there, "web1") == "xen2"
+    assert not moved(here, there, name="web1", mode="cold").changed
+
+
 def test_from_anywhere_in_the_pool(platform: XenApiPlatform, hosts: tuple[XenApiHost, XenApiHost]):
     """The source is the whole pool, of which the destination is a part."""
     here, there = hosts

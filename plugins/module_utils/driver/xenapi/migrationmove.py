@@ -27,7 +27,7 @@ from .migrationdisks import is_nobodys
 from .migrationjobs import BETWEEN, WITHIN, Job, MigrationJobsMixin, job_of
 from .migrationplan import Route
 from .migrationscope import MigrationScopeMixin
-from .records import Object, state_of
+from .records import NULL, Object, state_of
 from .storage import GONE, MARKED_ALREADY
 from .transport import TransportError
 from .travels import TRAVEL, Travel, read_travel, travel_text
@@ -61,6 +61,9 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
                 raise InstanceMigrating(
                     f"instance {name!r} is being moved by somebody else, or that was cut short; run the task again"
                 ) from failure
+            if plan.mode == COLD and self._is_bound_there(route):
+                # Or it would count as moved as soon as it is off.
+                self.call("VM.set_affinity", ref, route.resident)
         return partial(self._take_back, route, name)
 
     def accept_instance(self, source: MigrationDriver, plan: MigrationPlan) -> Undo:
@@ -186,9 +189,9 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
         return bool(self.partner is not None and vm["resident_on"] == self.partner.own_host())
 
     def _are_disks_seen(self, vm: Object) -> bool:
-        """Whether the destination's host sees all disks of a VM that is off."""
+        """Whether the destination's host sees all disks of a VM that does not run."""
         partner = self.partner
-        if partner is None or state_of(vm) not in power_state.OFF:
+        if partner is None or state_of(vm) in power_state.ACTIVE:
             return False
         with self.guard("see where the disks are"):
             vbds = self.fetch_refs("VBD", vm["VBDs"])
@@ -210,13 +213,23 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
             raise MigrationFailed(f"instance {name!r} is on the destination already; run the task again, which ends it")
         self.remove_copies(travel)
         self.end_record(route.ref, name)
+        if travel.mode == COLD and self._is_bound_there(route):
+            with self.guard(f"bind instance {name!r} to its host again", name):
+                self.call("VM.set_affinity", route.ref, route.affinity)
+
+    def _is_bound_there(self, route: Route) -> bool:
+        """Whether a VM that runs was bound to the destination's host before."""
+        there = None if self.partner is None else self.partner.own_host()
+        return route.travel.within and route.resident != NULL and route.affinity == there
 
     def bind_again(self, route: Route, name: str) -> None:
         """Bind a VM that is off to the host that it was bound to before; of no use where that has its disks no more."""
         vm = self._record_of(route.ref)
         if vm is not None and self._is_there(vm, route.ref) and state_of(vm) not in power_state.ACTIVE:
             with self.guard(f"bind instance {name!r} to its host again", name):
-                self.call("VM.set_affinity", route.ref, route.affinity)
+                self.call(
+                    "VM.set_affinity", route.ref, route.resident if self._is_bound_there(route) else route.affinity
+                )
 
     def _is_there(self, vm: Object | None, ref: str) -> bool:
         """Whether a VM of this pool belongs to the destination's host."""

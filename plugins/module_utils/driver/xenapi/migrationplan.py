@@ -53,6 +53,7 @@ class Route:
         compress: Its memory is compressed.
         groups: Its security groups.
         affinity: The host that it was bound to, or none.
+        resident: The host that it runs on, or none.
         travel: What is kept with it.
     """
 
@@ -65,6 +66,7 @@ class Route:
     compress: bool = False
     groups: list[str] = field(default_factory=list)
     affinity: str = NULL
+    resident: str = NULL
 
 
 class MigrationPlanMixin(MigrationScopeMixin):
@@ -191,7 +193,7 @@ class _Planner:
             *disks.problems,
         ]
         route = Route(ref, host, self._hosts.network(host), disks, travel, {}, wishes.compression)
-        route.affinity = vm["affinity"] or NULL
+        route.affinity, route.resident = vm["affinity"] or NULL, vm["resident_on"]
         route.groups = list(instance.security_groups or [])
         if not self._within:
             route.vif_map = self._vif_map(vm)

@@ -4,8 +4,9 @@
 """Which instances each end of a migration shows, where one end is a host of a pool.
 
 A VM that is active is where its host is. One that is off is where it is to start: at the host of its affinity, or at
-the only one that has its disks, which counts more while it moves. One that can start anywhere belongs to no host; a
-source that is asked for it by its name has it all the same, since otherwise nobody could move it.
+the only one that has its disks. While it moves it stays the source's until it is bound to the destination, or its disks
+are there. One that can start anywhere belongs to no host; a source that is asked for it by its name has it all the
+same, since otherwise nobody could move it.
 """
 
 from __future__ import annotations
@@ -129,9 +130,12 @@ class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
         unsure = []
         for ref, vm in vms.items():
             is_active = state_of(vm) in power_state.ACTIVE
+            travel = None if is_active else read_travel(vm)
             home = vm["resident_on"] if is_active else vm["affinity"]
+            if travel is not None and travel.within and home in hosts and hosts[home]["uuid"] != travel.destination:
+                home = next((one for one, host in hosts.items() if host["uuid"] == travel.source), NULL)
             homes[ref] = home if home in hosts else None
-            if homes[ref] is None or (not is_active and read_travel(vm) is not None):
+            if homes[ref] is None or travel is not None:
                 unsure.append(ref)
         for ref, possible in self._hosts_with_disks(unsure).items():
             if homes[ref] not in possible:
