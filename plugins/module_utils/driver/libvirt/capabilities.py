@@ -38,7 +38,14 @@ _STORAGE: Capabilities = {
     "images": Support(True, "in pools of files"),
 }
 
-_QEMU_MIGRATION: Capabilities = dict.fromkeys(MIGRATION_FEATURES, YES)
+_QEMU_MIGRATION: Capabilities = {
+    **dict.fromkeys(MIGRATION_FEATURES, YES),
+    "migration_live": Support(True, "without devices of the host, and to a host that has the guest's processor"),
+    "migration_post_copy": Support(True, "where the destination's kernel lets QEMU use userfaultfd"),
+    "migration_tls": Support(True, "where QEMU has certificates on both hosts"),
+    "migration_by_source": Support(True, "where the source's daemon reaches the destination's, see peer_uri"),
+    "migration_tunnelled": Support(True, "driven by the source, and without copied disks"),
+}
 
 _QEMU: Capabilities = {
     **dict.fromkeys(FEATURES, YES),

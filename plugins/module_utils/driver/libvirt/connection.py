@@ -65,6 +65,7 @@ class LibvirtBase(ComputeDriver):
     def __init__(self, options: ConnectionOptions) -> None:
         super().__init__(options)
         self.libvirt: Any = None
+        self.most_workers: int | None = None
         self._conn: libvirt.virConnect | None = None
         self._capabilities_xml: str | None = None
 
@@ -83,7 +84,7 @@ class LibvirtBase(ComputeDriver):
     @property
     def max_workers(self) -> int | None:
         # libvirt's Xen driver (version 9.0) was seen to crash when two domains were started at once.
-        return 1 if self.kind == "xen" else None
+        return 1 if self.kind == "xen" else self.most_workers
 
     def open(self) -> None:
         if self._conn is not None:

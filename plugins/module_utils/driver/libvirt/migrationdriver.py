@@ -5,11 +5,20 @@
 
 from __future__ import annotations
 
+from ..uri import ConnectionOptions
 from .filterchecks import FilterChecksMixin
 from .migrationlive import LiveMigrationMixin
 from .migrationstart import MigrationStartMixin
 from .storagedriver import LibvirtStorageDriver
 
+_MOST_WORKERS = 4
+"""libvirt's daemons serve five calls of a connection at once by default, and each migration is a call that lasts until
+its end: one is left to look how far they are, and to abort them."""
+
 
 class LibvirtMigrationDriver(LiveMigrationMixin, MigrationStartMixin, FilterChecksMixin, LibvirtStorageDriver):
     """``qemu:``, ``lxc:`` and ``xen:`` URIs, with migration."""
+
+    def __init__(self, options: ConnectionOptions) -> None:
+        super().__init__(options)
+        self.most_workers = _MOST_WORKERS

@@ -10,14 +10,14 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...errors import HypervisorError, InstanceDuplicated, SecurityGroupInUse
+from ...errors import HypervisorError, InstanceDuplicated, InstanceMigrating, SecurityGroupInUse
 from ...model import power_state
 from ...model.migration import DEPARTED, INCOMING, MOVED, OUTGOING
 from ...undo import UndoStack
 from .destroy import DestroyMixin
 from .domain import Domain
 from .migrationcold import ColdCopyMixin
-from .migrationjobs import BY_FAILED_POST_COPY, PAUSED, MigrationJobsMixin
+from .migrationjobs import BY_FAILED_POST_COPY, HALVED, PAUSED, MigrationJobsMixin
 from .migrationrecord import MovingRecord
 from .recordkeeping import keep_record
 from .secgroups import SecurityGroupsMixin
@@ -92,6 +92,9 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         answer was lost, is only what is left of it."""
         with self.guard(f"read the state of instance {name!r}", name):
             state = to_power_state(handle.state()[0])
+            is_moving = bool(handle.isActive()) and self.progress_of(handle) is not None
+        if is_moving:
+            raise InstanceMigrating(f"instance {name!r} has not left yet: its migration still goes on")
         if state in power_state.EXECUTING:
             raise InstanceDuplicated(f"instance {name!r} runs on the host that it was moved away from")
 
@@ -126,8 +129,9 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
 
     def _discard_arrival(self, name: str, handle: libvirt.virDomain, config: Domain, moving: MovingRecord) -> list[str]:
         with self.guard(f"read the state of instance {name!r}", name):
-            if to_power_state(handle.state()[0]) in power_state.EXECUTING:
-                raise InstanceDuplicated(f"instance {name!r} runs on the host that it is being moved to")
+            state, reason = handle.state()
+        if to_power_state(state) in power_state.EXECUTING or (state, reason) in HALVED:
+            raise InstanceDuplicated(f"instance {name!r} runs on the host that it is being moved to")
         self._end_guest(name, handle)
         removed = self.discard_arriving_volumes(moving.migration.volumes, moving.migration.id)
         with UndoStack() as done:

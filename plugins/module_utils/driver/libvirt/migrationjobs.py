@@ -26,6 +26,8 @@ SHUTOFF = 5
 BY_USER = 1
 BY_POST_COPY = 12
 BY_FAILED_POST_COPY = 13
+HALVED = ((1, 10), (1, 11), (PAUSED, BY_POST_COPY), (PAUSED, BY_FAILED_POST_COPY))
+"""States and reasons of a domain of whose memory each host has a part."""
 
 
 class MigrationJobsMixin(InstancesMixin):

@@ -9,10 +9,12 @@ import threading
 import time
 from concurrent import futures
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ...errors import (
     AnyvirtError,
+    HypervisorError,
     HypervisorUnavailable,
     InstanceDuplicated,
     InstanceNotFound,
@@ -26,8 +28,9 @@ from ..migration import MigrationDriver
 from ..oversight import Oversight
 from .domain import Domain
 from .errors import NO_DOMAIN, OPERATION_ABORTED, OPERATION_INVALID, code_of, translate
+from .migrationdisks import DiskPlan
 from .migrationend import MigrationEndMixin
-from .migrationjobs import SHUTOFF, read_result
+from .migrationjobs import BY_FAILED_POST_COPY, PAUSED, SHUTOFF, read_result
 from .migrationparameters import is_peer_to_peer, live_flags, live_parameters
 from .migrationplan import LibvirtPlan, MigrationPlansMixin
 from .states import to_power_state
@@ -56,9 +59,12 @@ class LiveMigrationMixin(MigrationEndMixin, MigrationPlansMixin):
             return result
         handle = self.lookup(plan.name)
         with self.guard(f"look at the migration of instance {plan.name!r}", plan.name):
+            has_broken = is_broken_post_copy(handle)
             goes_on = bool(handle.isActive()) and self.progress_of(handle) is not None
         run = _Run(self, destination, plan, oversight, handle)
-        if not goes_on and plan.private is not None:
+        if has_broken:
+            run.resume()
+        elif not goes_on and plan.private is not None:
             run.begin()
         return run.follow()
 
@@ -85,6 +91,8 @@ class _Run:
         self._done: set[str] = set()
         self._is_cut_off = False
         self._aborted_at: float | None = None
+        self._broken_at: float | None = None
+        self._resumes = False
 
     def begin(self) -> None:
         """Have libvirt begin."""
@@ -97,8 +105,20 @@ class _Run:
             document = self._document(private)
             if private.snapshots:
                 self._source.drop_snapshots(self._handle)
-        parameters = live_parameters(library, wishes, private.disks, document, self._destination.options)
-        outcome: futures.Future[None] = futures.Future()
+        self._start(flags, live_parameters(library, wishes, private.disks, document, self._destination.options))
+
+    def resume(self) -> None:
+        """Have libvirt go on with a post-copy migration that broke off, as after a failure of the network."""
+        self._done.add(words.POST_COPY)
+        self._resumes = True  # libvirt's call tells when that is over, one way or the other
+        wishes, library, no_disks = self._plan.wishes, self._library, DiskPlan()
+        flags = live_flags(library, replace(wishes, post_copy=True), no_disks, self._source.kind)
+        parameters = live_parameters(library, wishes, no_disks, None, self._destination.options)
+        self._start(flags | library.VIR_MIGRATE_POSTCOPY_RESUME, parameters)
+
+    def _start(self, flags: int, parameters: dict[str, Any]) -> None:
+        """Make libvirt's call, in a thread of its own: it lasts until the end."""
+        wishes, outcome = self._plan.wishes, futures.Future[None]()
 
         def migrate() -> None:
             try:
@@ -112,7 +132,7 @@ class _Run:
             else:
                 outcome.set_result(None)
 
-        threading.Thread(target=migrate, name=f"anyvirt-migrate-{plan.name}", daemon=True).start()
+        threading.Thread(target=migrate, name=f"anyvirt-migrate-{self._plan.name}", daemon=True).start()
         self._outcome = outcome
 
     def _document(self, private: LibvirtPlan) -> str:
@@ -155,12 +175,15 @@ class _Run:
             )
 
     def _has_ended(self) -> bool:
+        if self._broken_at is not None and time.monotonic() > self._broken_at + _END_S:
+            return True  # while the destination's QEMU waits for memory, its daemon does not answer libvirt's call
         if self._outcome is not None:
             return bool(futures.wait([self._outcome], _POLL_S).done)
         time.sleep(_POLL_S)
         with self._source.guard(f"look at the migration of instance {self._plan.name!r}"):
             try:
-                return not self._handle.isActive() or self._source.progress_of(self._handle) is None
+                has_ended = not self._handle.isActive() or self._source.progress_of(self._handle) is None
+                return has_ended or is_broken_post_copy(self._handle)
             except self._library.libvirtError as error:
                 if code_of(error) != NO_DOMAIN:
                     raise
@@ -171,6 +194,8 @@ class _Run:
             progress = self._source.progress_of(self._handle) or MigrationProgress("setup")
             if progress.phase == words.POST_COPY:
                 self._done.add(words.POST_COPY)
+                is_broken = not self._resumes and is_broken_post_copy(self._handle)
+                self._broken_at = (self._broken_at or time.monotonic()) if is_broken else None
             self._wanted = self._oversight.heed(progress) or self._wanted
             if self._wanted is None and self._lost_destination():
                 self._is_cut_off, self._wanted = True, words.ABORT
@@ -213,10 +238,16 @@ class _Run:
 
         It is not let run on here while it may run there.
         """
-        error = self._error()
+        error, here = self._error(), self._look_at(self._source)
+        if here is not None and here == (PAUSED, BY_FAILED_POST_COPY):
+            raise HypervisorError(
+                f"the post-copy migration of instance {self._plan.name!r} broke off, and the guest stands still: each "
+                "host has a part of its memory. When they reach each other again, run the task again, and it goes on; "
+                f"do not restart either ({error or 'libvirt does not tell why'})"
+            ) from error
         if error is None and self._outcome is not None:
             return self._moved()
-        here, there = self._look_at(self._source), self._look_at(self._destination)
+        there = self._look_at(self._destination)
         if here is None:
             raise HypervisorUnavailable(
                 f"the host that instance {self._plan.name!r} is moved from does not answer any more: {error}"
@@ -237,7 +268,7 @@ class _Run:
         raise self._failure(error) from error
 
     def _error(self) -> libvirt.libvirtError | None:
-        error = None if self._outcome is None else self._outcome.exception()
+        error = None if self._outcome is None or not self._outcome.done() else self._outcome.exception()
         if error is not None and not isinstance(error, self._library.libvirtError):
             raise error
         return error
@@ -278,6 +309,16 @@ class _Run:
                 stats = driver.conn.lookupByName(self._plan.name).jobStats(completed)
                 return read_result(stats, words.POST_COPY in self._done)
         return MigrationResult(post_copy=words.POST_COPY in self._done)
+
+
+def is_broken_post_copy(handle: libvirt.virDomain) -> bool:
+    """Whether a post-copy migration from here broke off.
+
+    Raises:
+        libvirtError: as libvirt says it.
+    """
+    state, reason = handle.state()
+    return bool(state == PAUSED and reason == BY_FAILED_POST_COPY)
 
 
 class _Guest(NamedTuple):

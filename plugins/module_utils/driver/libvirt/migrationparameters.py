@@ -48,12 +48,12 @@ def live_flags(library: Any, wishes: MigrationWishes, disks: DiskPlan, kind: str
 
 
 def live_parameters(
-    library: Any, wishes: MigrationWishes, disks: DiskPlan, document: str, destination: ConnectionOptions
+    library: Any, wishes: MigrationWishes, disks: DiskPlan, document: str | None, destination: ConnectionOptions
 ) -> dict[str, Any]:
     """The typed parameters.
 
     Args:
-        document: The running domain as the destination is to have it.
+        document: The running domain as the destination is to have it; None where that has it already.
         destination: How we reach the destination.
     """
     copies = live_copies(disks)
