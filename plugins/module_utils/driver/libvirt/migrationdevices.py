@@ -46,6 +46,20 @@ def _stationary_parts(domain: Element) -> Iterator[str]:
         yield "its processor's clock is the host's own (invtsc)"
 
 
+def forgotten_parts(domain: Element) -> tuple[list[str], list[str]]:
+    """What a domain that is off remembers outside of its disks, which is not copied: problems and warnings. A running
+    guest takes both along.
+    """
+    problems, warnings = [], []
+    if domain.find("devices/tpm/backend[@type='emulator']") is not None:
+        problems.append("its TPM's memory, with the keys in it, is not copied while it is off; move it live")
+    if domain.find("os/nvram") is not None or domain.find("os[@firmware='efi']") is not None:
+        warnings.append(
+            "its UEFI variables are not copied while it is off: the firmware begins anew with its template's"
+        )
+    return problems, warnings
+
+
 def lost_writes(domain: Element, copied: frozenset[str]) -> list[str]:
     """Disks of which the other host may see an older state, since this one is told never to write them out.
 

@@ -30,7 +30,7 @@ from .domain_nics import apply_nics, read_nics
 from .element import attribute_of, set_text
 from .errors import CPU_INCOMPATIBLE, NO_DOMAIN, NO_SUPPORT, code_of
 from .migrationcold import ColdCopyMixin
-from .migrationdevices import lost_writes, stationary_parts
+from .migrationdevices import forgotten_parts, lost_writes, stationary_parts
 from .migrationdisks import DiskPlan, live_copies, pending_disks, redirect
 from .migrationjobs import MigrationJobsMixin
 from .migrationparameters import is_peer_to_peer
@@ -141,6 +141,10 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
         loses_snapshots = plan.mode == LIVE or any(copy.is_flattened for copy in private.disks.copies)
         if private.snapshots and private.disks.copies and loses_snapshots:
             problems.append("it has snapshots, which are not copied with its disks; delete them or share its storage")
+        if plan.mode != LIVE:
+            forgotten, warnings = forgotten_parts(private.config.root)
+            problems += forgotten
+            plan.warnings += warnings
         if running is not None:
             problems += [f"{problem}; move it cold" for problem in stationary_parts(running.root)]
             problems += lost_writes(running.root, frozenset(live_copies(private.disks)))

@@ -16,6 +16,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.met
     write_record,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationdevices import (
+    forgotten_parts,
     lost_writes,
     stationary_parts,
 )
@@ -93,6 +94,23 @@ def test_ordinary_devices_travel():
         "<video><model type='vga'/></video><disk/></devices>"
     )
     assert stationary_parts(ET.fromstring(f"<domain>{inside}</domain>")) == []
+
+
+@pytest.mark.parametrize(
+    ("inside", "told"),
+    [
+        ("", ([], [])),
+        ("<devices><tpm><backend type='passthrough'/></tpm></devices>", ([], [])),
+        ("<devices><tpm><backend type='emulator'/></tpm></devices>", (["TPM"], [])),
+        ("<os firmware='efi'/>", ([], ["UEFI"])),
+        ("<os><nvram>/var/lib/libvirt/qemu/nvram/one_VARS.fd</nvram></os>", ([], ["UEFI"])),
+    ],
+)
+def test_what_one_that_is_off_remembers_elsewhere_is_told(inside: str, told: tuple[list[str], list[str]]):
+    found = forgotten_parts(ET.fromstring(f"<domain>{inside}</domain>"))
+    for messages, words in zip(found, told):
+        assert len(messages) == len(words)
+        assert all(word in message for word, message in zip(words, messages))
 
 
 DISKS = """<domain><devices>
