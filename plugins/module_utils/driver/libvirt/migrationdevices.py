@@ -55,7 +55,7 @@ def forgotten_parts(domain: Element) -> tuple[list[str], list[str]]:
         problems.append("its TPM's memory, with the keys in it, is not copied while it is off; move it live")
     if domain.find("os/nvram") is not None or domain.find("os[@firmware='efi']") is not None:
         warnings.append(
-            "its UEFI variables are not copied while it is off: the firmware begins anew with its template's"
+            "its UEFI variables are not copied while it is off: the firmware begins anew there"
         )
     return problems, warnings
 
