@@ -93,22 +93,28 @@ class LibvirtBase(ComputeDriver):
         # Without a handler of ours libvirt writes each error to stderr, also those that are expected.
         self.libvirt.registerErrorHandler(lambda _context, _error: None, None)
         events.start(self.libvirt)
+        self._conn = self.open_another()
+
+    def open_another(self) -> libvirt.virConnect:
+        """A connection beside the driver's own, for a call that lasts: libvirt's client (seen with 9.0) may let calls
+        lie that other threads make on the connection on which it waits. ``close_another`` is for when it is over."""
         connection = self._connect_in_time()
         try:
             with translated(self.libvirt, "watch over the connection"):
                 connection.setKeepAlive(self._keepalive_interval_s(), KEEPALIVE_COUNT)
         except BaseException:
-            self._close(connection)
+            self.close_another(connection)
             raise
-        self._conn = connection
+        return connection
 
     def close(self) -> None:
         connection, self._conn = self._conn, None
         self._capabilities_xml = None
         if connection is not None:
-            self._close(connection)
+            self.close_another(connection)
 
-    def _close(self, connection: libvirt.virConnect) -> None:
+    def close_another(self, connection: libvirt.virConnect) -> None:
+        """Close it; fine when it is closed already."""
         # When the daemon is gone, so is the connection.
         with suppress(self.libvirt.libvirtError):
             connection.close()
@@ -151,7 +157,7 @@ class LibvirtBase(ComputeDriver):
             try:
                 outcome.set_result(connection)
             except futures.InvalidStateError:  # nobody waits any more
-                self._close(connection)
+                self.close_another(connection)
 
         threading.Thread(target=connect, name="anyvirt-connect", daemon=True).start()
         futures.wait([outcome], self.options.connect_timeout_s)

@@ -117,22 +117,33 @@ class _Run:
         self._start(flags | library.VIR_MIGRATE_POSTCOPY_RESUME, parameters)
 
     def _start(self, flags: int, parameters: dict[str, Any]) -> None:
-        """Make libvirt's call, in a thread of its own: it lasts until the end."""
-        wishes, outcome = self._plan.wishes, futures.Future[None]()
+        """Make libvirt's call, in a thread and on connections of its own: it lasts until the end."""
+        name, wishes, outcome = self._plan.name, self._plan.wishes, futures.Future[None]()
+        here = self._source.open_another()
+        try:
+            with self._source.guard(f"look up instance {name!r}", name):
+                handle = here.lookupByName(name)
+            there = None if is_peer_to_peer(wishes) else self._destination.open_another()
+        except BaseException:
+            self._source.close_another(here)
+            raise
 
         def migrate() -> None:
             try:
-                if is_peer_to_peer(wishes):
-                    peer = wishes.peer_uri or self._destination.options.uri
-                    self._handle.migrateToURI3(peer, parameters, flags)
+                if there is None:
+                    handle.migrateToURI3(wishes.peer_uri or self._destination.options.uri, parameters, flags)
                 else:
-                    self._handle.migrate3(self._destination.conn, parameters, flags)
+                    handle.migrate3(there, parameters, flags)
             except BaseException as error:
                 outcome.set_exception(error)
             else:
                 outcome.set_result(None)
+            finally:
+                self._source.close_another(here)
+                if there is not None:
+                    self._destination.close_another(there)
 
-        threading.Thread(target=migrate, name=f"anyvirt-migrate-{self._plan.name}", daemon=True).start()
+        threading.Thread(target=migrate, name=f"anyvirt-migrate-{name}", daemon=True).start()
         self._outcome = outcome
 
     def _document(self, private: LibvirtPlan) -> str:
