@@ -208,7 +208,7 @@ class _Run:
                 is_broken = not self._resumes and is_broken_post_copy(self._handle)
                 self._broken_at = (self._broken_at or time.monotonic()) if is_broken else None
             self._wanted = self._oversight.heed(progress) or self._wanted
-            if self._wanted is None and self._lost_destination():
+            if self._wanted is None and not self._is_cut_off and self._lost_destination():
                 self._is_cut_off, self._wanted = True, words.ABORT
             if self._wanted is not None and self._do(self._wanted):
                 self._wanted = None
@@ -229,7 +229,7 @@ class _Run:
         try:
             if what == words.ABORT:
                 self._handle.abortJob()
-                self._aborted_at = time.monotonic()
+                self._aborted_at = self._aborted_at or time.monotonic()
             elif what == words.PAUSE:
                 self._handle.suspend()
             else:
