@@ -11,9 +11,8 @@ from .migrationlive import LiveMigrationMixin
 from .migrationstart import MigrationStartMixin
 from .storagedriver import LibvirtStorageDriver
 
-_MOST_WORKERS = 4
-"""libvirt's daemons serve five calls of a connection at once by default, and each migration is a call that lasts until
-its end: one is left to look how far they are, and to abort them."""
+_MOST_WORKERS = 16
+"""libvirt's daemons have 20 threads for calls by default, and each migration is a call that lasts until its end."""
 
 
 class LibvirtMigrationDriver(LiveMigrationMixin, MigrationStartMixin, FilterChecksMixin, LibvirtStorageDriver):
