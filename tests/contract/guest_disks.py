@@ -23,6 +23,7 @@ from contract.helpers import eventually
 from contract.platforms.libvirt_qemu import QemuPlatform
 
 _AGENT_TIMEOUT_S = 10
+_PIECE_BYTES = 65536
 _LABEL_AT = 32808
 """Where a disc has its label."""
 
@@ -77,6 +78,12 @@ class GuestDisks:
     def boots(self) -> int:
         """How often it was started from its root disk."""
         return int(self._output("/bin/cat", "/disk/boots"))
+
+    def fill_by_chance(self, device: str, size_bytes: int) -> None:
+        """Have it write so much that no storage can leave out to a disk's beginning."""
+        pieces = size_bytes // _PIECE_BYTES
+        words = f"if=/dev/urandom of=/dev/{device} bs={_PIECE_BYTES} count={pieces} conv=notrunc,fsync"
+        self._output("/bin/dd", *words.split())
 
     def _output(self, program: str, *arguments: str) -> str:
         started = self._start(program, *arguments)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import libvirt
+import libvirt_qemu
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewalluri import get_firewall_driver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import (
@@ -21,6 +22,8 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup imp
     Rule,
     SecurityGroup,
 )
+from contract.guest_disks import GuestDisks
+from contract.helpers import eventually
 from contract.moving_hosts import (
     ADDRESS,
     ECHO_PORT,
@@ -44,6 +47,7 @@ GROUP = SecurityGroup(
         *DEFAULT_EGRESS,
     ),
 )
+_AGENT_TIMEOUT_S = 60.0
 _POOL_XML = "<pool type='dir'><name>{name}</name><target><path>{path}</path></target></pool>"
 
 
@@ -109,6 +113,19 @@ class MovingGuest:
             driver.define_security_group(GROUP)
             driver.spawn(driver.complete(instance), power_on=True)
         wait_for_work(self.hosts, self.name, 0)
+
+    def inside(self) -> GuestDisks:
+        """What talks to it through its agent, once that listens."""
+        platform = self.source
+
+        def has_agent() -> bool:
+            with platform.connection() as connection, contextlib.suppress(libvirt.libvirtError):
+                domain = connection.lookupByName(self.name)
+                return bool(libvirt_qemu.qemuAgentCommand(domain, '{"execute": "guest-ping"}', 5, 0))
+            return False
+
+        assert eventually(has_agent, _AGENT_TIMEOUT_S)
+        return GuestDisks(platform.storage_driver(), platform, self.name)
 
     def end(self, platform: QemuPlatform) -> None:
         """Take it off a host by force; its volumes are cleared away by the host's clean-up."""

@@ -6,18 +6,13 @@ are there before it is, and nothing is left behind."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
-import libvirt
-import libvirt_qemu
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.nicfilter import is_nic_filter
-from contract.guest_disks import GuestDisks
-from contract.helpers import eventually
 from contract.moments import at_moment
 from contract.moving import Move, migrate, moved
 from contract.moving_guests import ALLOWED, FORBIDDEN, MovingGuest, kept, shared_pool
@@ -72,7 +67,7 @@ def test_it_goes_there_while_it_runs(guest: MovingGuest, platform: QemuPlatform)
 def test_it_goes_there_off(guest: MovingGuest, platform: QemuPlatform):
     hosts, start = guest.hosts, guest.here
     source, destination = guest.source, guest.destination
-    before, boots = hosts.pictures(), _disks(guest).boots()
+    before, boots = hosts.pictures(), guest.inside().boots()
     _note(guest, "cold")
     with guest.knocked() as knocks:
         knocks.goes_on(ALLOWED, start)
@@ -80,7 +75,7 @@ def test_it_goes_there_off(guest: MovingGuest, platform: QemuPlatform):
         wait_for_work(hosts, guest.name, 1 - start)
         knocks.goes_on(ALLOWED, 1 - start)
     assert guest.here == 1 - start
-    assert _disks(guest).boots() == boots + 1
+    assert guest.inside().boots() == boots + 1
     assert _noted(guest) == "cold"
     assert _downtime_ms(move) > 0
     assert knocks.on(FORBIDDEN) == []
@@ -149,19 +144,8 @@ def _stays(move: Move, source: QemuPlatform, destination: QemuPlatform, guest: M
 
 def _note(guest: MovingGuest, text: str) -> None:
     """Have the guest write it to its second disk."""
-    _disks(guest).write("vdb", text)
+    guest.inside().write("vdb", text)
 
 
 def _noted(guest: MovingGuest) -> str:
-    return _disks(guest).read("vdb")
-
-
-def _disks(guest: MovingGuest) -> GuestDisks:
-    def has_agent() -> bool:
-        with guest.source.connection() as connection, contextlib.suppress(libvirt.libvirtError):
-            domain = connection.lookupByName(guest.name)
-            return bool(libvirt_qemu.qemuAgentCommand(domain, '{"execute": "guest-ping"}', 5, 0))
-        return False
-
-    assert eventually(has_agent, 30.0)
-    return GuestDisks(guest.source.storage_driver(), guest.source, guest.name)
+    return guest.inside().read("vdb")
