@@ -72,7 +72,7 @@ def migrate(
 def moved(source: Platform, destination: Platform, **params: Any) -> Move:
     """The same, which is expected to go well."""
     move = migrate(source, destination, **params)
-    assert move.kind is None, move.result
+    assert move.kind is None, (move.result.get("msg"), move.result)
     return move
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from contract.moving_hosts import (
     two_disks,
     wait_for_work,
 )
+from contract.platforms.base import Snapshot
 from contract.platforms.libvirt_qemu import QemuPlatform
 from lab.lan import ADDRESS as NEIGHBOUR
 from lab.packets.knocking import Knocking, knocking
@@ -114,6 +116,11 @@ class MovingGuest:
             driver.spawn(driver.complete(instance), power_on=True)
         wait_for_work(self.hosts, self.name, 0)
 
+    def filters(self, picture: Snapshot) -> list[str]:
+        """The filters of its own NIC that a host has."""
+        mac = re.findall(r"<mac address=.(..:..:..:..:..:..)", self.source.domain_xml(self.name))[0]
+        return [name for name in picture["filters"] if mac.replace(":", "") in name]
+
     def inside(self) -> GuestDisks:
         """What talks to it through its agent, once that listens."""
         platform = self.source
@@ -151,11 +158,11 @@ class MovingGuest:
 def kept(guest: MovingGuest) -> Iterator[MovingGuest]:
     """Have the guest outlive the tests within the block, wherever it is, and end with it."""
     platforms = guest.hosts.platforms
-    with platforms[0].in_place():
-        guest.start()
     for platform in platforms:
-        platform.kept.add(guest.name)
+        platform.kept.add(guest.name)  # before anything is cleared away, which leaves its pools then
     try:
+        with platforms[0].in_place():
+            guest.start()
         yield guest
     finally:
         for platform in platforms:
@@ -171,11 +178,13 @@ def shared_pool(hosts: MovingHosts) -> Iterator[None]:
     for platform in hosts.platforms:
         with platform.connection() as connection:
             connection.storagePoolDefineXML(_POOL_XML.format(name=SHARED_POOL, path=path)).create()
+        platform.kept.add(SHARED_POOL)  # a host without the guest takes its volumes for unused
     try:
         yield
     finally:
         # None of the hosts may remove it from under another, as they do with pools of their own.
         for platform in hosts.platforms:
+            platform.kept.discard(SHARED_POOL)
             with platform.connection() as connection:
                 pool = connection.storagePoolLookupByName(SHARED_POOL)
                 pool.destroy()

@@ -158,6 +158,8 @@ def test_the_sources_daemon_is_killed(trial: Trial, moment: str):
 def test_the_module_is_killed(trial: Trial, moment: str):
     migrate_and_die(trial.source, trial.destination, moment, name=trial.name, **pace(moment))
     assert trial.runs(has_left=moment in AFTER)
+    # libvirt takes a moment to cancel what nobody manages any more.
+    assert eventually(lambda: trial.phase() != "moving", _SETTLED_S)
     trial.converges()
 
 

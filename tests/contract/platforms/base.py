@@ -241,7 +241,8 @@ class Platform(ABC):
 
     @abstractmethod
     def remove_everything(self, but: set[str]) -> None:
-        """Remove all instances except those named, and all volumes that none of these uses; not through the driver."""
+        """Remove all instances except those named, and all volumes that none of these uses, except in pools named
+        so; not through the driver."""
 
     def stop_all(self) -> None:
         """End the host and its partner."""

@@ -141,7 +141,7 @@ class LibvirtPlatform(Platform):
                 with contextlib.suppress(libvirt.libvirtError):  # a transient one is gone by now
                     domain.undefineFlags(self.undefine_flags)
             for pool in connection.listAllStoragePools():
-                if not pool.isActive() and pool.name() != self.pool:
+                if pool.name() in but or (not pool.isActive() and pool.name() != self.pool):
                     continue
                 if not pool.isActive():
                     pool.create()
