@@ -40,6 +40,15 @@ def source_of(disk: Element) -> str | None:
     return source.get("file") or source.get("dev")
 
 
+def owned_behind(disk: Element, record: Record) -> OwnedVolume | None:
+    """The instance's own volume that a disk is on; None when it is on another's, as when another medium is in the
+    drive now."""
+    owned = record.owns(attribute_of(disk, "target", "dev"))
+    if owned is not None and disk.get("device") == CDROM and posixpath.basename(source_of(disk) or "") != owned.volume:
+        return None
+    return owned
+
+
 def read_disks(domain: Element, record: Record) -> list[Disk]:
     """The disks, in the domain's order."""
     disks = [_read_disk(element, record) for element in disk_elements(domain)]
@@ -138,9 +147,7 @@ def _read_disk(element: Element, record: Record) -> Disk:
         limits=read_limits(element),
         encrypted=True if element.find("source/encryption") is not None else None,
     )
-    owned, used = record.owns(device), record.uses(device, path)
-    if owned is not None and disk.kind == CDROM and posixpath.basename(path or "") != owned.volume:
-        owned = None  # another medium is in the drive now
+    owned, used = owned_behind(element, record), record.uses(device, path)
     if owned is not None:
         disk.pool, disk.volume, disk.role = owned.pool, owned.volume, owned.role
         disk.image, disk.size_bytes, disk.owned = owned.image, owned.size_bytes, True

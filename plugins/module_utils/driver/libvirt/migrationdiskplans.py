@@ -14,7 +14,7 @@ from ...model.instance import CDROM, DISK, Instance
 from ...model.migration import COPY, LIVE, DiskMove, MigrationWishes
 from ...model.storage import Image, VolumeKey
 from .domain import Domain
-from .domain_disks import SEED, source_of
+from .domain_disks import SEED, owned_behind, source_of
 from .element import attribute_of
 from .migrationdisks import DiskCopy, DiskPlan
 from .migrationshared import APART, SHARED, UNCLEAR, SharedStorage, Sight
@@ -22,10 +22,10 @@ from .migrationvolumes import MigrationVolumesMixin
 from .volumelist import Found, PoolView
 from .volumeplans import MAKING_KINDS, QCOW2, RAW
 from .volumerecord import VOLUME_SUFFIX, Payload
-from .volumexml import Backing
+from .volumexml import Backing, to_libvirt_format
 
 _FORMATS = (QCOW2, RAW)
-_NETWORK, _MOUNT = "network", "mount"
+_LUN, _NETWORK, _MOUNT = "lun", "network", "mount"
 _HOSTS_OWN = ("nvme", "vhostuser", "vhostvdpa", "dir")
 """Types of disks whose data is a device or a folder of the host."""
 
@@ -104,6 +104,9 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             device = attribute_of(element, "target", "dev") or ""
             disk = _Disk(domain.name, element, device, self._data_of(element), mode, wanted.get(device))
             self._plan_disk(trip, domain, disk, plan)
+            former = domain.record.owns(device)
+            if former is not None and owned_behind(element, domain.record) is None:
+                plan.ejected.append(VolumeKey(former.pool, former.volume))
         for folder in domain.root.iterfind("devices/filesystem"):
             if folder.get("type", _MOUNT) == _MOUNT:
                 self._plan_folder(trip, attribute_of(folder, "source", "dir") or "", plan)
@@ -151,19 +154,16 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
         key = self.volume_in_pool(path)
         pool = None if key is None else trip.wishes.pools.get(key.pool, key.pool)
         view = None if pool is None else self._view(trip, pool)
-        owned = domain.record.owns(disk.device)
+        owned = owned_behind(disk.element, domain.record)
         is_seed = owned is not None and owned.role == SEED
         if trip.wishes.storage == COPY and disk.is_written:
             sight = Sight(APART, path)
         else:
             sight = trip.storage.sight(path, None if view is None else view.path)
         if sight.verdict == UNCLEAR:
-            plan.warnings.append(
-                f"whether the destination sees {path!r} of {disk.device} can only be found out with a test file; it is "
-                "taken for shared"
-            )
+            self._plan_unclear(trip, disk, path, plan)
         if sight.verdict != APART:
-            self._keep(trip, disk, path, sight.path, key, plan)
+            self._keep(trip, disk, path, sight.path, key, plan, owned is not None)
         elif trip.wishes.storage == SHARED and not is_seed:
             plan.problems.append(f"storage: shared: the destination does not see {path!r} of disk {disk.device}")
         elif not disk.is_written and not is_seed:
@@ -177,6 +177,17 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
         else:
             self._plan_copy(trip, disk, key, view, plan, is_seed)
 
+    @staticmethod
+    def _plan_unclear(trip: _Trip, disk: _Disk, path: str, plan: DiskPlan) -> None:
+        """The guest must not come to write to what may be another's, unless somebody knows better."""
+        what = f"whether the destination sees {path!r} of disk {disk.device}"
+        if disk.is_written and trip.wishes.storage != SHARED and (trip.storage.probing or path.startswith("/dev/")):
+            plan.problems.append(f"{what} cannot be found out; say with storage: shared that it does")
+        elif disk.is_written and trip.wishes.storage == SHARED:
+            plan.warnings.append(f"{what} cannot be found out; it is taken for shared as storage says")
+        else:
+            plan.warnings.append(f"{what} can only be found out with a test file; it is taken for shared")
+
     def _view(self, trip: _Trip, pool: str) -> PoolView | None:
         """A pool of the destination, with all that is in it by now; looked through once."""
         if pool not in trip.views:
@@ -189,13 +200,20 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
 
     # -- what stays -------------------------------------------------------------------------------------------------
 
-    def _keep(self, trip: _Trip, disk: _Disk, path: str, there: str, key: VolumeKey | None, plan: DiskPlan) -> None:
+    def _keep(
+        self, trip: _Trip, disk: _Disk, path: str, there: str, key: VolumeKey | None, plan: DiskPlan, is_own: bool
+    ) -> None:
         """The destination has it as it is, under another name perhaps."""
-        place = trip.destination.volume_at(there)
-        if there != path:
+        place = trip.destination.place_of(there)
+        if there != path or disk.element.get("type") == "volume":  # its pool's name may mean another one there
             plan.paths[disk.device] = there
-        if place is not None and key is not None and place != key:
+        if key is not None and place != key:
             plan.places[disk.device] = place
+        if key is not None and place is None and is_own:
+            plan.problems.append(
+                f"disk {disk.device} is its own, and {there!r} is in no active pool of the destination; make one of "
+                "its folder there"
+            )
         source, destination = str(key or path), str(place or there)
         plan.moves.append(DiskMove(disk.device, SHARED, source, destination))
         if disk.wanted_bytes is not None and key is not None and disk.is_written:
@@ -231,6 +249,12 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             plan.problems.append(f"the volume {str(key)!r} of disk {disk.device} is not there or half made")
             return
         facts, target = found.facts, VolumeKey(view.name, key.name)
+        if disk.format is not None and to_libvirt_format(facts.format) != disk.format:
+            plan.problems.append(
+                f"disk {disk.device} is attached as {disk.format}, and libvirt takes its volume {str(key)!r} for "
+                f"{facts.format}; what a copy of it would be is not sure"
+            )
+            return
         backing = None if facts.backing is None else self._backing_there(trip, facts.backing, view)
         has_format = view.has_files and (facts.format in _FORMATS or facts.encrypted)
         copy = DiskCopy(
@@ -266,6 +290,8 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             problems.append(
                 f"there is a volume {str(target)!r} on the destination already; map its pool to another one"
             )
+        if disk.element.get("device") == _LUN:
+            problems.append("it is a LUN that the guest drives itself; it can only be moved where both hosts see it")
         if disk.element.find("shareable") is not None:
             problems.append("instances that share it write to it; it can only be moved on storage that both hosts see")
         if disk.mode == LIVE and not copy.at_once:

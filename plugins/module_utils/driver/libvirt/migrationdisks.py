@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from ...model.migration import DiskMove
 from ...model.storage import VolumeKey
 from .domain import Domain
-from .domain_disks import disk_elements, set_source, source_of
+from .domain_disks import disk_elements, owned_behind, set_source, source_of
 from .element import attribute_of
 from .volumerecord import Payload
 from .volumexml import Backing, to_libvirt_format
@@ -72,7 +72,9 @@ class DiskPlan:
         moves: In words of the contract, for ``MigrationPlan.disks``.
         copies: Volumes to be made on the destination.
         paths: Of disks that stay where they are, and that the destination sees elsewhere: device -> path there.
-        places: The volume there of each such disk whose volume has another pool or name there.
+        places: The volume there of each disk that stays and whose volume has another pool or name there; None where no
+            pool there has it.
+        ejected: Its own volumes whose drives have another medium, or none, now.
         growths: Disks that stay and that the guest is to see more of: device -> path here, size.
         secrets: Passphrases that the destination needs: of the volume at this path here, for that path there.
         variables: Where the variables of its UEFI firmware are, if the destination does not see them.
@@ -82,7 +84,8 @@ class DiskPlan:
     moves: list[DiskMove] = field(default_factory=list)
     copies: list[DiskCopy] = field(default_factory=list)
     paths: dict[str, str] = field(default_factory=dict)
-    places: dict[str, VolumeKey] = field(default_factory=dict)
+    places: dict[str, VolumeKey | None] = field(default_factory=dict)
+    ejected: list[VolumeKey] = field(default_factory=list)
     growths: dict[str, tuple[str, int]] = field(default_factory=dict)
     secrets: list[tuple[str, str]] = field(default_factory=list)
     variables: str | None = None
@@ -93,7 +96,8 @@ class DiskPlan:
     def left_volumes(self) -> tuple[str, ...]:
         """``pool/name`` of the source's volumes that are of no use when the instance has gone: for the source's
         record."""
-        return tuple(str(copy.source) for copy in self.copies if copy.source is not None)
+        copied = [copy.source for copy in self.copies if copy.source is not None]
+        return tuple(str(key) for key in (*copied, *self.ejected))
 
 
 def live_copies(plan: DiskPlan) -> list[str]:
@@ -124,17 +128,21 @@ def redirect(domain: Domain, plan: DiskPlan) -> None:
     """Let a definition, and our record in it, name the disks as they are on the destination."""
     copies = {copy.device: copy for copy in plan.copies}
     record = domain.record
-    for element in disk_elements(domain.root):
+    for element in domain.root.iterfind("devices/disk"):
         device = attribute_of(element, "target", "dev") or ""
         copy, path = copies.get(device), plan.paths.get(device)
+        owned, former = owned_behind(element, record), record.owns(device)
+        if owned is None and former is not None:
+            record.owned.remove(former)  # it does not come along
         if copy is not None:
             set_source(element, copy.path, to_libvirt_format(copy.format), copy.encrypted)
         elif path is not None:
             encrypted = element.find("source/encryption") is not None
             set_source(element, path, attribute_of(element, "driver", "type") or "raw", encrypted)
         place = copy.destination if copy is not None else plan.places.get(device)
-        owned = record.owns(device)
         if place is None:
+            if device in plan.places:
+                record.drop(device)  # or its name would be that of whatever is called so there
             continue
         if owned is not None:
             owned.pool, owned.volume = place

@@ -36,6 +36,9 @@ APART = "apart"
 UNCLEAR = "unclear"
 
 _NETWORK_KINDS = ("netfs", "gluster", "rbd", "sheepdog", "iscsi", "iscsi-direct", "vstorage")
+_KEYED_KINDS = ("logical", "scsi", "iscsi", "mpath")
+"""Kinds of pools that may know a volume by what is its own everywhere: LVM's identifier, or the serial number of a LUN.
+The keys of others are names (``pool/volume``) or paths."""
 _PLACE = ("host", "dir", "name", "device", "initiator/iqn")
 """What says where the data of such a pool is, below its <source>."""
 _PROBE = "anyvirt-probe-"
@@ -55,7 +58,7 @@ class Sight(NamedTuple):
     """What the destination sees of some data of the source.
 
     Attributes:
-        verdict: ``shared``, ``apart``, or ``unclear`` where only a test file would tell.
+        verdict: ``shared``, ``apart``, or ``unclear`` where only a test file would tell, or nothing does.
         path: Where it is on the destination.
     """
 
@@ -108,8 +111,34 @@ class SharedStorageMixin(LibvirtStorageDriver):
             key = self.volume_at(path)
         return None if key is None or key.pool.startswith(PASSING_POOL) else key
 
+    def place_of(self, path: str) -> VolumeKey | None:
+        """How this host calls the volume whose data is at a path of it, also where it does not see that yet, as in a
+        folder in the network; None when no pool that stays has its folder."""
+        key = self.volume_in_pool(path)
+        if key is not None or path.startswith("/dev/"):
+            return key
+        folder, name = posixpath.split(path)
+        try:
+            pool = self.conn.storagePoolLookupByTargetPath(folder).name()
+        except self.libvirt.libvirtError as error:
+            if code_of(error) in _GONE:
+                return None
+            with self.guard(f"look up the storage pool of {folder!r}"):
+                raise
+        return None if pool.startswith(PASSING_POOL) else VolumeKey(pool, name)
+
     def path_by_key(self, key: str) -> str | None:
-        """Where the volume is that has this key of libvirt's; None when there is none."""
+        """Where the volume is that has this key, which is its own everywhere; None when there is none."""
+        found = self._path_by_key(key)
+        if found is None:
+            with self.guard("look through the storage pools"):
+                for pool in self.conn.listAllStoragePools(self.libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+                    if kind_of(pool) in _KEYED_KINDS:
+                        self.look_again(pool)  # other hosts make volumes there, too
+            found = self._path_by_key(key)
+        return found
+
+    def _path_by_key(self, key: str) -> str | None:
         try:
             return str(self.conn.storageVolLookupByKey(key).path())
         except self.libvirt.libvirtError as error:
@@ -203,7 +232,7 @@ class SharedStorage:
     def __init__(self, source: SharedStorageMixin, destination: SharedStorageMixin, probing: bool) -> None:
         self._source = source
         self._destination = destination
-        self._probing = probing
+        self.probing = probing
         ends = f"{source.host_identity()} {destination.host_identity()}"
         self._way = hashlib.sha256(ends.encode()).hexdigest()[:_WAY_DIGITS]
         self._probed: dict[tuple[str, str], str] = {}
@@ -212,7 +241,7 @@ class SharedStorage:
         """Whether the destination sees what is at a path of the source.
 
         Args:
-            elsewhere: Another folder of the destination in which it may be.
+            elsewhere: Another folder of the destination in which it may be, and which is rather used.
         """
         found = self._by_pool(path)
         if found is not None:
@@ -220,13 +249,14 @@ class SharedStorage:
         if path.startswith("/dev/"):
             return self._device(path)
         folder, name = posixpath.split(path)
-        verdicts = []
-        for there in dict.fromkeys((folder, elsewhere or folder)):
+        unclear = None
+        for there in dict.fromkeys((elsewhere or folder, folder)):
             verdict = self._file(path, folder, posixpath.join(there, name))
             if verdict == SHARED:
                 return Sight(SHARED, posixpath.join(there, name))
-            verdicts.append(verdict)
-        return Sight(UNCLEAR if UNCLEAR in verdicts else APART, path)
+            if verdict == UNCLEAR and unclear is None:
+                unclear = Sight(UNCLEAR, posixpath.join(there, name))
+        return unclear or Sight(APART, path)
 
     def looks(self, path: str) -> str:
         """The verdict about a file or folder that is only looked at."""
@@ -238,31 +268,44 @@ class SharedStorage:
         if volume is None:
             return None
         with self._source.guard(f"read the storage pool of {path!r}"):
-            place = self._source.place_of_pool(volume.storagePoolLookupByVolume())
-            name, key = volume.name(), volume.key()
-        if not key.startswith("/"):  # the serial number of a LUN, or LVM's identifier
+            own = volume.storagePoolLookupByVolume()
+            place, is_keyed, key = self._source.place_of_pool(own), kind_of(own) in _KEYED_KINDS, volume.key()
+        if is_keyed and not key.startswith("/"):
             there = self._destination.path_by_key(key)
-            if there is not None:
-                return Sight(SHARED, there)
+            # Another one of that name there is just that.
+            return Sight(APART, path) if there is None else Sight(SHARED, there)
         pool = None if place is None else self._destination.pool_at(place)
         if pool is None:
             return None
         with self._destination.guard(f"read the storage pool {pool.name()!r}"):
             folder = from_libvirt(pool.XMLDesc(0)).findtext("target/path", "")
-        return Sight(SHARED, posixpath.join(folder, name))
+        return Sight(SHARED, posixpath.join(folder, posixpath.basename(path)))
 
     def _device(self, path: str) -> Sight:
-        """A block device whose pool says nothing: where the destination has none there, it does not see it."""
+        """A block device whose pool says nothing: where the destination's pools have none there, it does not see it.
+        Of one in no pool nobody can tell."""
+        is_listed = self._source.volume_handle(path) is not None
         there = self._destination.volume_handle(path)
-        return Sight(APART if there is None else UNCLEAR, path)
+        return Sight(APART if is_listed and there is None else UNCLEAR, path)
 
     def _file(self, path: str, folder: str, there: str) -> str:
-        if not self._probing:
+        if not self.probing:
             return self._by_stamps(path, there)
         pair = folder, posixpath.dirname(there)
         if pair not in self._probed:
             self._probed[pair] = self._probe(*pair)
-        return self._by_stamps(path, there) if self._probed[pair] == UNCLEAR else self._probed[pair]
+        verdict = self._probed[pair]
+        if verdict == UNCLEAR:
+            return self._by_stamps(path, there)
+        return APART if verdict == SHARED and self._differ(path, there) else verdict
+
+    def _differ(self, path: str, there: str) -> bool:
+        """Whether a file is another one on the destination although its folder is the same: a symbolic link, say, which
+        leads out of it. What either host remembers of one in the network is never as old as that."""
+        here, seen = self._source.stamps(path), self._destination.stamps(there)
+        if here is None or seen is None or not here.changed or not seen.changed:
+            return False
+        return abs(float(here.changed) - float(seen.changed)) > _REMEMBERED_S and seen != self._source.stamps(path)
 
     def _probe(self, folder: str, there: str) -> str:
         verdict = UNCLEAR
@@ -292,6 +335,11 @@ class SharedStorage:
         # What the destination remembers of a file in the network may be a little old.
         is_later = float(seen.changed or 0) > float(before.changed or 0)
         return APART if is_later or _age_s(before) > _REMEMBERED_S else UNCLEAR
+
+
+def kind_of(pool: libvirt.virStoragePool) -> str:
+    """libvirt's type of a pool."""
+    return from_libvirt(pool.XMLDesc(0)).get("type", "")
 
 
 def _make_test(pool: libvirt.virStoragePool, name: str) -> str:

@@ -89,6 +89,31 @@ def test_a_definition_names_its_disks_as_they_are_on_the_destination():
     ]
 
 
+def test_what_no_pool_of_the_destination_has_is_not_known_by_a_name_there():
+    domain = a_domain()
+    redirect(domain, DiskPlan(places={"vda": None, "vdb": None}))
+    assert domain.record.owned == []
+    assert domain.record.used == [UsedVolume("vdd", "same", "shared", "/same/shared")]
+
+
+def test_a_floppy_is_named_as_it_is_on_the_destination():
+    text = DOMAIN.replace("device='disk'><driver name='qemu' type='raw'/><source file='/here/data'/>", "{}")
+    domain = Domain.parse(text.format("device='floppy'><driver name='qemu' type='raw'/><source file='/here/data'/>"))
+    redirect(domain, DiskPlan(paths={"vdb": "/there/data"}))
+    assert disk(domain, "vdb").find("source").get("file") == "/there/data"
+
+
+def test_another_medium_in_the_drive_of_its_own_seed_does_not_become_its_own():
+    """What is its own is deleted with it."""
+    drive = "<disk type='file' device='cdrom'><source file='/iso/disc'/><target dev='hda' bus='ide'/><readonly/></disk>"
+    domain = Domain.parse(DOMAIN.replace("</devices>", f"{drive}</devices>"))
+    domain.record.owned.append(OwnedVolume("hda", "here", "seed", role="seed"))
+    domain.record.used.append(UsedVolume("hda", "isos", "disc", "/iso/disc"))
+    redirect(domain, DiskPlan(paths={"hda": "/there/disc"}, places={"hda": VolumeKey("there", "disc")}))
+    assert domain.record.owned == []
+    assert domain.record.used == [UsedVolume("hda", "there", "disc", "/there/disc")]
+
+
 def test_disks_that_are_others_than_configured_keep_a_guest_from_moving_while_it_runs():
     config, running = a_domain(), a_domain()
     assert pending_disks(config, running) == []
@@ -103,6 +128,7 @@ def test_what_nobody_writes_to_is_not_copied_by_the_hypervisor():
     plan = DiskPlan(copies=[ROOT, SEED])
     assert live_copies(plan) == ["vda"]
     assert plan.left_volumes == ("here/root", "here/seed")
+    assert DiskPlan(ejected=[VolumeKey("here", "seed")]).left_volumes == ("here/seed",)
 
 
 def test_only_what_differs_is_copied_where_something_is_there_to_lean_on():

@@ -45,14 +45,14 @@ class Volume:
 class Pool:
     """A pool in a folder."""
 
-    def __init__(self, folder: str, place: tuple[str, ...] | None) -> None:
-        self.folder, self.place = folder, place
+    def __init__(self, folder: str, place: tuple[str, ...] | None, kind: str = "dir") -> None:
+        self.folder, self.place, self.kind = folder, place, kind
 
     def name(self) -> str:
         return "pool"
 
     def XMLDesc(self, _flags: int) -> str:  # noqa: N802
-        return f"<pool><target><path>{self.folder}</path></target></pool>"
+        return f"<pool type='{self.kind}'><target><path>{self.folder}</path></target></pool>"
 
 
 class Host:
@@ -195,15 +195,62 @@ def test_pools_of_the_same_place_in_the_network_are_shared_wherever_they_are_mou
 
 def test_a_lun_is_known_by_its_serial_number():
     source, destination = Host("here", {}), Host("there", {})
-    local = Pool("/dev/disk/by-path", None)
+    local = Pool("/dev/disk/by-path", None, "scsi")
     source.volumes["/dev/sdb"] = Volume("unit:0:0:1", "3600a0b80", local)
     destination.volumes["/dev/sdx"] = Volume("unit:0:0:1", "3600a0b80", local)
     assert sight(source, destination, True, "/dev/sdb") == Sight(SHARED, "/dev/sdx")
 
 
+def test_a_logical_volume_of_the_same_name_is_another_one():
+    source, destination = Host("here", {}), Host("there", {})
+    for host, key in ((source, "Qhc3LA-here"), (destination, "7pYw0n-there")):
+        host.volumes["/dev/vg/web1"] = Volume("web1", key, Pool("/dev/vg", None, "logical"))
+    assert sight(source, destination, True, "/dev/vg/web1").verdict == APART
+
+
+def test_keys_that_are_only_names_tell_nothing():
+    """ZFS has the same ``pool/volume`` on any two hosts."""
+    source, destination = Host("here", {}), Host("there", {})
+    for host in (source, destination):
+        host.volumes["/dev/zvol/tank/web1"] = Volume("web1", "tank/web1", Pool("/dev/zvol/tank", None, "zfs"))
+    assert sight(source, destination, True, "/dev/zvol/tank/web1").verdict == UNCLEAR
+
+
+def test_the_path_of_a_lun_is_the_same_wherever_its_target_is_logged_in_to():
+    portal = ("iscsi", "name=san", "", "", "path=iqn.2026-11.org.example:san")
+    path = "/dev/disk/by-path/ip-10.0.0.9:3260-iscsi-iqn-lun-1"
+    source, destination = Host("here", {}), Host("there", {}, place=portal)
+    source.volumes[path] = Volume("unit:0:0:1", path, Pool("/dev/disk/by-path", portal, "iscsi"))
+    destination.folder = "/dev/disk/by-path"
+    assert sight(source, destination, True, path) == Sight(SHARED, path)
+
+
 def test_of_other_devices_only_their_absence_tells_something():
     source, destination = Host("here", {}), Host("there", {})
+    source.volumes["/dev/sdb"] = Volume("sdb", "/dev/sdb", Pool("/dev", None))
     assert sight(source, destination, True, "/dev/sdb").verdict == APART
     destination.volumes["/dev/sdb"] = Volume("sdb", "/dev/sdb", Pool("/dev", None))
     assert sight(source, destination, True, "/dev/sdb").verdict == UNCLEAR
     assert source.test_files == 0
+
+
+def test_of_a_device_in_no_pool_nobody_can_tell():
+    assert sight(Host("here", {}), Host("there", {}), True, "/dev/mapper/lun").verdict == UNCLEAR
+
+
+@pytest.mark.parametrize(
+    ("there", "verdict"),
+    [
+        pytest.param(OLD._replace(changed="1200.5"), APART, id="long after"),
+        pytest.param(OLD._replace(changed="800.5"), APART, id="long before"),
+        pytest.param(OLD._replace(changed="1030.0"), SHARED, id="as little as a host may remember it wrongly"),
+        pytest.param(None, SHARED, id="not seen yet"),
+    ],
+)
+def test_a_link_out_of_a_shared_folder_is_not_shared(there: Stamps | None, verdict: str):
+    class Linked(Host):
+        def sees(self, path: str) -> bool:
+            return True
+
+    destination = Linked("there", {} if there is None else {DISK: there})
+    assert sight(Host("here", {DISK: OLD}), destination, probing=True).verdict == verdict
