@@ -48,7 +48,12 @@ class Two(NamedTuple):
         instance = dataclasses.replace(found, **changed)
         return self.source.plan_migrations(self.destination, {NAME: instance}, wishes, probing)[NAME]
 
-    def move(self, plan: MigrationPlan, heed: Callable[[MigrationProgress], bool] = lambda _: True) -> MigrationResult:
+    def move(
+        self,
+        plan: MigrationPlan,
+        heed: Callable[[MigrationProgress], bool] = lambda _: True,
+        keep_definition: bool = False,
+    ) -> MigrationResult:
         """Move it as whoever reconciles does."""
         assert plan.problems == []
         wanted = [True]
@@ -63,7 +68,7 @@ class Two(NamedTuple):
             result = self.source.migrate_instance(self.destination, plan, oversight)
             done.forget()
         self.destination.finish_destination(NAME)
-        self.source.finish_source(NAME)
+        self.source.finish_source(NAME, keep_definition)
         return result
 
     def try_to_move(

@@ -118,3 +118,40 @@ def test_the_seed_of_a_drive_with_another_medium_does_not_stay_behind(two: Two):
     assert [volume.name for volume in two.source.list_volumes(two.here.pool)] == [image.name]
     two.destination.destroy(NAME, "own")
     assert same.key in two.destination.get_volumes([same.key])
+
+
+def test_variables_that_both_hosts_see_stay_where_they_are(two: Two, folder: Path):
+    assert isinstance(two.here, QemuPlatform)
+    variables = folder / "variables.fd"
+    variables.write_bytes(b"1" * 540672)
+    define(two, os=f"<loader readonly='yes' type='pflash'>{two.here.guest.kernel}</loader><nvram>{variables}</nvram>")
+    plan = two.planned()
+    two.source.begin_migration(plan)
+    two.destination.accept_instance(two.source, plan)
+    two.destination.discard_migration(NAME)
+    two.source.discard_migration(NAME)
+    assert variables.exists(), "given up"
+    two.move(two.planned())
+    assert variables.exists(), "finished"
+    two.destination.destroy(NAME)
+    assert not variables.exists(), "they are its own"
+
+
+def test_what_a_definition_that_stays_shares_is_not_removed_with_it(two: Two, folder: Path):
+    """Its seed and its variables, which it has where it lives."""
+    assert isinstance(two.here, QemuPlatform)
+    for driver in (two.source, two.destination):
+        has_pool(driver, "data", str(folder))
+    variables = folder / "variables.fd"
+    variables.write_bytes(b"1" * 540672)
+    two.here.spawned(two.source, NAME, pool="data", cloud_init=CloudInit("a", "b", "c"))
+    nvram = f"<loader readonly='yes' type='pflash'>{two.here.guest.kernel}</loader><nvram>{variables}</nvram>"
+    with two.here.connection() as connection:
+        text = connection.lookupByName(NAME).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+        connection.defineXML(text.replace("</os>", f"{nvram}</os>"))
+    seed = (two.source.get_instances([NAME])[NAME].disks or [])[0]
+    two.move(two.planned(), keep_definition=True)
+    two.source.destroy(NAME, "none")
+    assert two.source.list_instances() == []
+    assert variables.exists()
+    assert Path(seed.path or "").exists()

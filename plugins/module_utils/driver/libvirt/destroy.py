@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import AnyvirtError, InvalidInput, Problem
 from ...model.instance import DISK
+from ...model.migration import DEPARTED
 from ...undo import UndoStack
 from ..base import ALL, NONE, OWN
 from .domain import Domain
@@ -63,7 +64,8 @@ class DestroyMixin(LogsMixin, RemainsMixin, ResizeNotesMixin, FilteringMixin):
             if self.has_console_log(domain):
                 self.remove_console_log(name)  # here, since nothing would tell of it after the domain
             self.clear_resize(handle, domain)
-            self.undefine(name, handle)
+            moving = domain.record.moving
+            self.undefine(name, handle, moving is not None and moving.shares_variables)
         self.forget(name)
         try:
             removed = [f"instance {name}", *self.delete_all(doomed)]
@@ -75,9 +77,14 @@ class DestroyMixin(LogsMixin, RemainsMixin, ResizeNotesMixin, FilteringMixin):
             raise
         return removed
 
-    def undefine(self, name: str, handle: libvirt.virDomain) -> None:
-        """Undefine a domain with all that libvirt keeps for it; fine when it is gone."""
-        flags = [getattr(self.libvirt, f"VIR_DOMAIN_UNDEFINE_{flag}", 0) for flag in _UNDEFINE_FLAGS[self.kind]]
+    def undefine(self, name: str, handle: libvirt.virDomain, keeps_variables: bool = False) -> None:
+        """Undefine a domain with all that libvirt keeps for it; fine when it is gone.
+
+        Args:
+            keeps_variables: The variables of its UEFI firmware are another host's, too.
+        """
+        names = ["KEEP_NVRAM" if flag == "NVRAM" and keeps_variables else flag for flag in _UNDEFINE_FLAGS[self.kind]]
+        flags = [getattr(self.libvirt, f"VIR_DOMAIN_UNDEFINE_{flag}", 0) for flag in names]
         with self.guard(f"undefine instance {name!r}", name):
             while True:
                 try:
@@ -107,6 +114,8 @@ class DestroyMixin(LogsMixin, RemainsMixin, ResizeNotesMixin, FilteringMixin):
     def _candidates(self, domain: Domain, delete_volumes: str) -> list[Volume]:
         """The volumes that go with a domain if nothing else needs them."""
         record = domain.record
+        if record.moving is not None and record.moving.migration.phase == DEPARTED:
+            return []  # it may have the same ones where it lives
         owned = [
             (volume.pool, volume.volume)
             for volume in record.owned

@@ -110,12 +110,13 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
         for folder in domain.root.iterfind("devices/filesystem"):
             if folder.get("type", _MOUNT) == _MOUNT:
                 self._plan_folder(trip, attribute_of(folder, "source", "dir") or "", plan)
+        variables = domain.root.findtext("os/nvram") or None
+        if variables is not None and self.sees(variables):
+            plan.shares_variables = trip.storage.sight(variables).verdict != APART
+            if mode != LIVE and not plan.shares_variables:
+                plan.variables = variables
         if mode == LIVE:
             _even_out(plan)
-        else:
-            variables = domain.root.findtext("os/nvram") or None
-            if variables is not None and self.sees(variables) and trip.storage.looks(variables) != SHARED:
-                plan.variables = variables
         return plan
 
     def _plan_folder(self, trip: _Trip, path: str, plan: DiskPlan) -> None:

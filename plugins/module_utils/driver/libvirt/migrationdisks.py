@@ -78,6 +78,7 @@ class DiskPlan:
         growths: Disks that stay and that the guest is to see more of: device -> path here, size.
         secrets: Passphrases that the destination needs: of the volume at this path here, for that path there.
         variables: Where the variables of its UEFI firmware are, if the destination does not see them.
+        shares_variables: The destination has them at the same place, so they go with neither definition.
         problems, warnings: In words.
     """
 
@@ -89,6 +90,7 @@ class DiskPlan:
     growths: dict[str, tuple[str, int]] = field(default_factory=dict)
     secrets: list[tuple[str, str]] = field(default_factory=list)
     variables: str | None = None
+    shares_variables: bool = False
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 

@@ -49,15 +49,16 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         self.forget(name)
         self.refresh_members_of(config)
 
-    def note_arrival(self, name: str) -> None:
-        """Let the record say that all of the instance is here, so that it may be started."""
+    def note_moved(self, name: str) -> None:
+        """Let the record say that all of the instance is on the destination: there it may be started, and the source
+        knows that what it has is old, even if it is moved on from there before this is cleared up here."""
         handle, config = self.lookup(name), self.fresh_document(name)
         if config.record.moving is None:
             return
         config.record.moving = replace(
             config.record.moving, migration=replace(config.record.moving.migration, phase=MOVED)
         )
-        with self.guard(f"record that instance {name!r} has arrived", name):
+        with self.guard(f"record that instance {name!r} was moved", name):
             keep_record(self.libvirt, self.conn, handle, config.record)
         self.forget(name)
 
@@ -82,7 +83,7 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
             self.drop_filters(config, (), done)
             if self.has_console_log(config):
                 self.remove_console_log(name)
-            self.undefine(name, handle)
+            self.undefine(name, handle, moving.shares_variables)
         self.forget(name)
         self.refresh_members_of(config)
         return [f"instance {name}", *removed]
@@ -138,7 +139,7 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
             self.drop_filters(config, (), done)
             if self.has_console_log(config):
                 self.remove_console_log(name)
-            self.undefine(name, handle)
+            self.undefine(name, handle, moving.shares_variables)
         self.forget(name)
         removed += [f"security group {group}" for group in self._return_groups(moving.groups)]
         return [f"instance {name}", *removed]
@@ -176,7 +177,8 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
             handle.setAutostart(1)
         keep_record(self.libvirt, self.conn, handle, config.record)
         if goes and handle.isPersistent():
-            handle.undefine()  # last, since libvirt goes on to show what it had then
+            # Last, since libvirt goes on to show what it had then.
+            handle.undefineFlags(self.libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM if self.kind == "qemu" else 0)
 
     def let_run(self, name: str, handle: libvirt.virDomain) -> None:
         """Let a guest run on that the migration has stopped, and that is to run."""

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, SubElement
 
 from ...model.migration import MigrationRecord
 
-_FLAGS = ("autostart", "passing")
+_FLAGS = ("autostart", "passing", "shares_variables")
 _NUMBER = re.compile(r"\d+(\.\d+)?$")
 
 
@@ -25,6 +25,7 @@ class MovingRecord:
             may be on the other one.
         passing: Its definition is there only while it is moved: on the source it was transient before, on the
             destination it is to be afterwards.
+        shares_variables: Both hosts have its UEFI variables in one file, which goes with neither definition.
         groups: Security groups that the destination has taken over for it.
         snapshots: libvirt's descriptions of its snapshots, parents first, which it does not move.
         current_snapshot: The name of the one that it goes on from.
@@ -36,6 +37,7 @@ class MovingRecord:
     groups: tuple[str, ...] = ()
     snapshots: tuple[str, ...] = ()
     current_snapshot: str | None = None
+    shares_variables: bool = False
 
 
 def read_moving_record(root: Element, namespace: str) -> MovingRecord | None:
@@ -59,9 +61,9 @@ def read_moving_record(root: Element, namespace: str) -> MovingRecord | None:
         started_s=float(started) if _NUMBER.match(started) else None,
         volumes=texts("volume"),
     )
-    autostart, passing = (element.get(name) == "yes" for name in _FLAGS)
+    flags = {name: element.get(name) == "yes" for name in _FLAGS}
     snapshot = element.get("current_snapshot")
-    return MovingRecord(record, autostart, passing, texts("group"), texts("snapshot"), snapshot)
+    return MovingRecord(record, groups=texts("group"), snapshots=texts("snapshot"), current_snapshot=snapshot, **flags)
 
 
 def moving_element(record: MovingRecord, namespace: str) -> Element:

@@ -38,6 +38,7 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             private.passing,
             snapshots=private.snapshots,
             current_snapshot=private.current_snapshot,
+            shares_variables=private.disks.shares_variables,
         )
         with UndoStack() as done:
             done.push(f"forget the migration of instance {name}", self._discarding(name))
@@ -88,6 +89,7 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             groups=tuple(group.name for group in groups),
             snapshots=private.snapshots,
             current_snapshot=private.current_snapshot,
+            shares_variables=private.disks.shares_variables,
         )
         if plan.mode == LIVE:
             config.record.filtering.carried = source.leased_addresses(private.config)
