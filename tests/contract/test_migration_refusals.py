@@ -34,6 +34,17 @@ def test_nobody_else_changes_it(platform: Platform):
     extra = {"name": "extra.qcow2" if platform.name != "xenapi" else "extra", "pool": platform.pool, "size": "8M"}
     attaching = run(platform, reconcile=reconcile_volumes, volumes=None, **extra, state="attached", instance=NAME)
     assert attaching.kind == "instance_migrating"
+    disk = (instance.disks or [])[0]
+    own = {"name": disk.volume, "pool": disk.pool, "volumes": None}
+    for params in (
+        {"state": "detached", "instance": NAME},
+        {"state": "absent", "detach_first": True},
+        {"state": "present", "size": "1G"},
+        {"state": "present", "snapshots": ["copied"]},
+    ):
+        refused = run(platform, reconcile=reconcile_volumes, **own, **params)
+        assert refused.kind == "instance_migrating", (params, refused.result)
+        assert refused.calls.lasting_writes == []
     shown = ends.source.get_instances([NAME])[NAME].migration
     assert shown is not None
     assert shown.direction == "outgoing"

@@ -207,6 +207,7 @@ class Attachments:
         """The instance does not have this disk."""
         item, driver, name = planned.wanted, self.driver, instance.name
         self.world.refuse_locked(item, [name])
+        self.world.refuse_kept(name, disk.device)
         device = disk.device or ""
         if item.eject:
             if disk.kind != CDROM:

@@ -159,7 +159,10 @@ class VolumePlanner:
         sizes = f"{format_size(now)} -> {format_size(size_bytes)}"
         if size_bytes < now:
             self._refuse_shrinking(item, now)
-        self.world.refuse_locked(item, [use.instance for use in self.world.users(key)])
+        users = self.world.users(key)
+        self.world.refuse_locked(item, [use.instance for use in users])
+        for use in users:
+            self.world.refuse_kept(use.instance, use.device)
         verb = "shrink" if size_bytes < now else "grow"
 
         def resize() -> Undo:

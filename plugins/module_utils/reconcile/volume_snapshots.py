@@ -47,6 +47,8 @@ class Snapshots:
                 f"volume {item.key} cannot be reverted while {say_users(active)} uses it; stop or detach first"
             )
         self.world.refuse_locked(item, [use.instance for use in users])
+        for use in users:
+            self.world.refuse_kept(use.instance, use.device)
         step = Step(f"revert {item.key} to snapshot {name}", lambda: driver.revert_volume(item.key, name))
         planned.add(step, "content", "as it was", f"as in snapshot {name}")
 
@@ -62,6 +64,7 @@ class Snapshots:
                     f"{item.where}snapshots: volume {item.key} is raw, and only volumes of other formats have "
                     "snapshots; make one with format qcow2, which can be a copy of it (source.volume)"
                 )
+            self.world.refuse_moving(use.instance for use in self.world.users(item.key))
             step = Step(f"take snapshot {name} of {item.key}", _taking(driver, item.key, name))
             planned.add(step, f"snapshots.{name}", ABSENT, PRESENT)
             known.append(VolumeSnapshot(name))
@@ -76,6 +79,9 @@ class Snapshots:
             return
         known = list(volume.snapshots or [])
         leaving = [snapshot.name for snapshot in known if item.snapshots.get(snapshot.name) is False]
+        for use in self.world.users(item.key) if leaving else ():
+            self.world.refuse_moving([use.instance])
+            self.world.refuse_kept(use.instance, use.device)
         for name in leaving:
             step = Step(f"delete snapshot {name} of {item.key}", _deleting(driver, item.key, name))
             planned.add(step, f"snapshots.{name}", PRESENT, ABSENT)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..driver.storage import StorageDriver
-from ..errors import AnyvirtError, InstanceLocked, InstanceNotFound, PoolNotFound
+from ..errors import AnyvirtError, InstanceLocked, InstanceNotFound, PoolNotFound, ResizePending
 from ..model import power_state
 from ..model.instance import Disk, Instance
 from ..model.storage import Pool, Volume, VolumeKey, VolumeUse, VolumeUses
@@ -98,12 +98,29 @@ class World:
     def refuse_locked(self, item: DesiredVolume, names: Iterable[str]) -> None:
         """Raise InstanceLocked when one of these instances refuses changes, and InstanceMigrating when it is not
         this host's any more, or not yet."""
+        names = list(names)
+        self.refuse_moving(names)
         for name in names:
             instance = self.instances.get(name)
-            if instance is not None:
-                refuse_migrating(instance)
             if instance is not None and instance.locked and not item.override_lock:
                 raise InstanceLocked(f"instance {name!r} is locked against changes; override_lock: true goes past it")
+
+    def refuse_moving(self, names: Iterable[str]) -> None:
+        """Raise InstanceMigrating when one of these instances is being moved, and its disks copied, or lives
+        elsewhere."""
+        for name in names:
+            if name in self.instances:
+                refuse_migrating(self.instances[name])
+
+    def refuse_kept(self, name: str, device: str | None) -> None:
+        """Raise ResizePending when an old state of this disk is kept: what becomes of the disk is to be decided yet."""
+        instance = self.instances.get(name)
+        record = None if instance is None else instance.resize
+        if record is not None and device in dict(record.kept):
+            raise ResizePending(
+                f"disk {device} of instance {name!r} was resized so that it can be taken back, and is let alone until "
+                "virt_instance confirms that with state: resize_confirmed, or takes it back with state: resize_reverted"
+            )
 
     def copy(self) -> World:
         """As it is now; for ``become``."""
@@ -199,7 +216,9 @@ def _needs_uses(item: DesiredVolume, world: World) -> bool:
     if item.state == ATTACHED and item.disk.read_only is False:
         return True
     other_size = item.volume.size_bytes not in (None, volume.size_bytes)
-    return item.state in (PRESENT, ATTACHED) and (other_size or item.revert_to is not None)
+    there = {snapshot.name for snapshot in volume.snapshots or []}
+    other_snapshots = any(wanted != (name in there) for name, wanted in (item.snapshots or {}).items())
+    return item.state in (PRESENT, ATTACHED) and (other_size or other_snapshots or item.revert_to is not None)
 
 
 def _read_children(world: World, keys: Collection[VolumeKey]) -> None:

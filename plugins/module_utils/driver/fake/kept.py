@@ -29,7 +29,7 @@ def keep(changes: Changes, owner: str, key: str, volume: Record) -> str:
         snapshots = [*_others(volume), {**state, "name": SNAPSHOT, "created_s": time.time()}]
         changes.put(VOLUMES, key, {**volume, "snapshots": snapshots})
         return SNAPSHOT
-    name = str(volume["name"]) + _COPY_SUFFIX
+    name = _copy_name(volume)
     copy: Record = {**state, "pool": volume["pool"], "name": name, "owner": owner, "backing": volume["backing"]}
     copy.update({field: volume[field] for field in ("format", "lock") if field in volume})
     changes.put(VOLUMES, str(VolumeKey(volume["pool"], name)), copy)
@@ -40,13 +40,16 @@ def bring_back(changes: Changes, key: str, kept: str) -> None:
     """Make a volume what it was when that was kept.
 
     Raises:
-        SnapshotNotFound: what was kept is gone, or the volume.
+        SnapshotNotFound: what was kept is gone, or the volume, or it was kept of another one.
     """
     volume = changes.get(VOLUMES, key)
     found = None
     if volume is not None and is_complete(volume):
         snapshots = (item for item in volume.get("snapshots", ()) if item["name"] == kept)
-        found = next(snapshots, None) if kept == SNAPSHOT else changes.get(VOLUMES, _copy_key(volume, kept))
+        if kept == SNAPSHOT:
+            found = next(snapshots, None)
+        elif kept == _copy_name(volume):  # otherwise it is of another volume, whose place this one has taken
+            found = changes.get(VOLUMES, _copy_key(volume, kept))
     if volume is None or found is None:
         raise SnapshotNotFound(f"what was kept of the volume {key} before it was resized, {kept!r}, is gone")
     rest = {field: value for field, value in volume.items() if field not in STATE}
@@ -81,6 +84,10 @@ def _forget(changes: Changes, key: str, kept: str) -> None:
 
 def _others(volume: Record) -> list[Record]:
     return [item for item in volume.get("snapshots", ()) if item["name"] != SNAPSHOT]
+
+
+def _copy_name(volume: Record) -> str:
+    return str(volume["name"]) + _COPY_SUFFIX
 
 
 def _copy_key(volume: Record, kept: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 
-from ...errors import InvalidInput, InvalidPowerState, Problem, ResizePending, VolumeInUse
+from ...errors import InvalidInput, InvalidPowerState, Problem, ResizePending, SnapshotNotFound, VolumeInUse
 from ...model import power_state
 from ...model.instance import Disk, Instance
 from ...model.resize import REVERTED, SIZES, WAITING, ResizeRecord, read_resize
@@ -60,8 +60,8 @@ class ResizesMixin(UpdateMixin):
     def revert_resize(self, name: str) -> None:
         self.require("resize_revertible")
         with self._read("info", name) as view:
-            found = self._instance(view, name)[0].get("resize")
-            if not found or read_resize(found).is_over:
+            noted = self._instance(view, name)[0].get("resize")
+            if not noted or read_resize(noted).is_over:
                 return
         with self._write("resize_revert", name) as changes:
             record = self._require_off(changes, name, "given its old sizes back")
@@ -77,7 +77,10 @@ class ResizesMixin(UpdateMixin):
                 else disk
                 for disk in config.get("disks", [])
             ]
-            for key, kept in kept_of(record, before):
+            found = list(kept_of(record, before))
+            if len(found) < len(before.kept):
+                raise SnapshotNotFound(f"a disk of instance {name!r} that was resized is detached; attach it again")
+            for key, kept in found:
                 self._require_alone(changes, name, key)
                 bring_back(changes, key, kept)
             over = replace(before, phase=REVERTED)

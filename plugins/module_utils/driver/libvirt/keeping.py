@@ -54,7 +54,7 @@ class KeepingMixin(UsesMixin, ScratchDomainsMixin):
             raise Unsupported(f"{what}, which is encrypted; resize it without revertible")
         if self.kind == "qemu" and _takes_snapshots(domain):
             return SNAPSHOT
-        return posixpath.basename(disk.path) + KEPT_SUFFIX
+        return _copy_name(disk)
 
     def require_alone(self, name: str, disk: Disk) -> None:
         """Raise VolumeInUse where others need what is on a disk now."""
@@ -76,7 +76,12 @@ class KeepingMixin(UsesMixin, ScratchDomainsMixin):
             self._copy(disk, posixpath.basename(disk.path or ""), kept, what)
 
     def require_kept(self, disk: Disk, kept: str) -> None:
-        """Raise SnapshotNotFound when what was kept of a disk is gone."""
+        """Raise SnapshotNotFound when what was kept of a disk is gone, or is of another disk than is there now."""
+        if kept not in (SNAPSHOT, _copy_name(disk)):
+            raise SnapshotNotFound(
+                f"cannot bring back what was on disk {disk.device}: {disk.path!r} has taken its place, and "
+                f"{kept!r} was kept of another file; attach that one again"
+            )
         if not self._is_kept(disk, kept):
             raise SnapshotNotFound(
                 f"cannot bring back what was on disk {disk.device}: {kept!r} is gone, in which it was kept"
@@ -183,6 +188,10 @@ class KeepingMixin(UsesMixin, ScratchDomainsMixin):
     @staticmethod
     def _named(pool: libvirt.virStoragePool, disk: Disk) -> libvirt.virStorageVol:
         return pool.storageVolLookupByName(posixpath.basename(disk.path or ""))
+
+
+def _copy_name(disk: Disk) -> str:
+    return posixpath.basename(disk.path or "") + KEPT_SUFFIX
 
 
 def _takes_snapshots(domain: Domain) -> bool:

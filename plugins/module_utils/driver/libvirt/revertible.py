@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...errors import AnyvirtError, InvalidPowerState, ResizePending
+from ...errors import AnyvirtError, InvalidPowerState, ResizePending, SnapshotNotFound
 from ...model import power_state
 from ...model.instance import Instance
 from ...model.resize import CHANGING, KEEPING, REVERTED, REVERTING, SIZES, WAITING, ResizeRecord
@@ -75,6 +75,12 @@ class RevertibleMixin(UpdateMixin):
         self._require_off(name, "given its old sizes back")
         had = _old_state(domain, record)
         kept = list(kept_disks(domain, record))
+        missing = {device for device, _state in record.kept}.difference(disk.device for disk, _state in kept)
+        if missing:
+            raise SnapshotNotFound(
+                f"cannot bring back what was on disk {', '.join(sorted(missing))} of instance {name!r}, which is "
+                "detached; attach it again"
+            )
         for disk, state in kept:
             self.require_alone(name, disk)
             self.require_kept(disk, state)

@@ -9,7 +9,7 @@ is copied, and what bears it is found again by whoever comes after a killed run:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -62,10 +62,22 @@ class KeptStatesMixin(StorageMixin):
             self.run_task("VDI.snapshot", ref, {})
             self.call("VDI.remove_from_other_config", ref, RESIZE)
 
-    def require_kept(self, name: str, owner: str, devices: Collection[str]) -> None:
-        """Raise SnapshotNotFound when what was kept of one of these disks is gone."""
-        marks = {vdi["other_config"][RESIZE] for vdi in self.kept_states(owner).values() if vdi["is_a_snapshot"]}
-        for device in devices:
+    def require_kept(self, ref: str, name: str, owner: str, kept: Mapping[str, str]) -> None:
+        """Raise SnapshotNotFound when what was kept of a disk is gone, or is of another one than is there now.
+
+        Args:
+            kept: Device -> the uuid of the virtual disk that was resized.
+        """
+        bearers = self.kept_states(owner)
+        marks = {vdi["other_config"][RESIZE] for vdi in bearers.values() if vdi["is_a_snapshot"]}
+        for device, grown in kept.items():
+            vbd = self._vbd_of(ref, name, device)
+            now = None if vbd is None else self._vdi(vbd["VDI"])
+            if vbd is not None and (now is None or now["uuid"] != grown) and vbd["VDI"] not in bearers:
+                raise SnapshotNotFound(
+                    f"cannot bring back what was on disk {device} of instance {name!r}: another virtual disk has taken "
+                    f"the place of {grown}, which was resized; attach that one again"
+                )
             if f"{owner}/{device}" not in marks:
                 raise SnapshotNotFound(
                     f"cannot bring back what was on disk {device} of instance {name!r}: its snapshot is gone"
@@ -83,7 +95,7 @@ class KeptStatesMixin(StorageMixin):
             vbd = self._vbd_of(ref, name, device)
             now = None if vbd is None else self._vdi(vbd["VDI"])
             if vbd is None or (now is not None and now["uuid"] == grown):
-                self.require_kept(name, owner, [device])
+                self.require_kept(ref, name, owner, {device: grown})
                 clone = self._clone_kept(owner, device, grown)
                 if vbd is not None:
                     self.call("VBD.destroy", self._ref_of(ref, vbd))

@@ -80,7 +80,7 @@ class RevertibleMixin(UpdateMixin, KeptStatesMixin):
             return
         _require_off(vm, "given its old sizes back")
         if resize.kept and resize.phase != REVERTING:
-            self.require_kept(name, record.id, [device for device, _grown in resize.kept])
+            self.require_kept(ref, name, record.id, dict(resize.kept))
         self._set_phase(ref, REVERTING)
         try:
             seats: dict[str, Seat] = record.resize.get(_SEATS, {})
