@@ -17,6 +17,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance imp
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import DIR, Pool
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from contract.driver_moves import NAME, Two, two_hosts
+from contract.moving import moved
 from contract.platforms.libvirt_qemu import HostedPlatform, QemuPlatform
 from contract.storage_helpers import cached, created
 
@@ -155,3 +156,21 @@ def test_what_a_definition_that_stays_shares_is_not_removed_with_it(two: Two, fo
     assert two.source.list_instances() == []
     assert variables.exists()
     assert Path(seed.path or "").exists()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_seed_that_was_left_does_not_hinder_the_instance_from_coming_back(two: Two, folder: Path, shared: bool):
+    for driver in (two.source, two.destination):
+        has_pool(driver, "data", str(folder))
+    pool = "data" if shared else two.here.pool
+    disk = Disk(role="root", size_bytes=8 * MIB, pool="data")
+    two.here.spawned(two.source, NAME, disks=[disk], pool=pool, cloud_init=CloudInit("a", "b", "c"))
+    moved(two.here, two.there, name=NAME, undefine_source=False)
+    assert moved(two.there, two.here, name=NAME).one["problems"] == []
+    disks = two.source.get_instances([NAME])[NAME].disks or []
+    assert all(disk.owned for disk in disks)
+    two.source.destroy(NAME)
+    for platform in (two.here, two.there):
+        with platform.connection() as connection:
+            names = [pool.listVolumes() for pool in connection.listAllStoragePools() if pool.refresh() == 0]
+        assert not any(names), names

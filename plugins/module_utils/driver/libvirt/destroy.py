@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ...errors import AnyvirtError, InvalidInput, Problem
 from ...model.instance import DISK
 from ...model.migration import DEPARTED
+from ...model.storage import VolumeKey
 from ...undo import UndoStack
 from ..base import ALL, NONE, OWN
 from .domain import Domain
@@ -115,7 +116,8 @@ class DestroyMixin(LogsMixin, RemainsMixin, ResizeNotesMixin, FilteringMixin):
         """The volumes that go with a domain if nothing else needs them."""
         record = domain.record
         if record.moving is not None and record.moving.migration.phase == DEPARTED:
-            return []  # it may have the same ones where it lives
+            # Others than those that it left here it may have where it lives.
+            return self.existing(VolumeKey(*key.split("/", 1)) for key in record.moving.migration.volumes)
         owned = [
             (volume.pool, volume.volume)
             for volume in record.owned

@@ -289,7 +289,8 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
         view = self._view(trip, target.pool)
         if target in trip.planned or (view is not None and self._is_taken(trip, view, target.name)):
             problems.append(
-                f"there is a volume {str(target)!r} on the destination already; map its pool to another one"
+                f"there is a volume {str(target)!r} on the destination already; map its pool to another one, or "
+                "remove that volume if nobody needs it"
             )
         if disk.element.get("device") == _LUN:
             problems.append("it is a LUN that the guest drives itself; it can only be moved where both hosts see it")

@@ -16,6 +16,7 @@ from ...model.migration import DEPARTED, INCOMING, MOVED, OUTGOING
 from ...undo import UndoStack
 from .destroy import DestroyMixin
 from .domain import Domain
+from .domain_disks import SEED
 from .migrationcold import ColdCopyMixin
 from .migrationjobs import BY_FAILED_POST_COPY, HALVED, PAUSED, MigrationJobsMixin
 from .migrationrecord import MovingRecord
@@ -51,7 +52,7 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
 
     def note_moved(self, name: str) -> None:
         """Let the record say that all of the instance is on the destination: there it may be started, and the source
-        knows that what it has is old, even if it is moved on from there before this is cleared up here."""
+        knows that what it has is old, even if it is moved on from there before that is cleared up."""
         handle, config = self.lookup(name), self.fresh_document(name)
         if config.record.moving is None:
             return
@@ -108,7 +109,10 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         if moving.migration.phase == DEPARTED:
             return []
         self._end_guest(name, handle)
-        migration = replace(moving.migration, phase=DEPARTED, volumes=())
+        own_seeds = {f"{owned.pool}/{owned.volume}" for owned in config.record.owned if owned.role == SEED}
+        # Of no use to anybody, and in the way when it comes back.
+        seeds = tuple(key for key in moving.migration.volumes if key in own_seeds)
+        migration = replace(moving.migration, phase=DEPARTED, volumes=seeds)
         config.record.moving = replace(moving, migration=migration, autostart=False, snapshots=())
         with self.guard(f"record that instance {name!r} has left", name):
             keep_record(self.libvirt, self.conn, handle, config.record)
