@@ -13,6 +13,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     HypervisorError,
     SnapshotNotFound,
+    Unsupported,
     VolumeInUse,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk, Instance
@@ -79,6 +80,18 @@ def test_a_snapshot_only_where_it_can_be_deleted_again(driver: ComputeDriver, pl
     assert name.endswith(".anyvirt-kept")
     assert name in platform.volumes()
     assert all(volume.name != name for volume in platform.storage_driver().list_volumes(platform.pool))
+
+
+def test_snapshots_that_a_copy_would_not_have(driver: ComputeDriver, platform: QemuPlatform):
+    current = platform.spawned(driver, NAME, disks=[Disk(size_bytes=OLD), Disk(size_bytes=4 * MIB, format="raw")])
+    disk = (current.disks or [])[0]
+    key = VolumeKey(disk.pool or "", disk.volume or "")
+    storage = platform.storage_driver()
+    storage.create_volume_snapshot(key, "mine")
+    with pytest.raises(Unsupported, match="mine"):
+        grown(driver, current)
+    assert now(driver).resize is None
+    assert [snapshot.name for snapshot in storage.get_volumes([key], snapshots=True)[key].snapshots or []] == ["mine"]
 
 
 def test_a_raw_disk_that_came_later(driver: ComputeDriver, platform: QemuPlatform):

@@ -54,6 +54,12 @@ class KeepingMixin(UsesMixin, ScratchDomainsMixin):
             raise Unsupported(f"{what}, which is encrypted; resize it without revertible")
         if self.kind == "qemu" and _takes_snapshots(domain):
             return SNAPSHOT
+        names = self._snapshots_of(disk) if disk.format == _QCOW2 else []
+        if names:
+            raise Unsupported(
+                f"{what}: its snapshots ({', '.join(names)}) would not be in a copy of it; delete them, or resize it "
+                "without revertible"
+            )
         return _copy_name(disk)
 
     def require_alone(self, name: str, disk: Disk) -> None:
@@ -125,9 +131,7 @@ class KeepingMixin(UsesMixin, ScratchDomainsMixin):
             if kept != SNAPSHOT:
                 pool.storageVolLookupByName(kept)
                 return True
-            volume = self._named(pool, disk)
-            found = read_snapshots(lambda offset, length: self.download(volume, offset, length))
-            return any(snapshot.name == kept for snapshot in found)
+            return kept in self._snapshots_in(pool, disk)
 
         try:
             return self._beside(disk, look)
@@ -136,6 +140,14 @@ class KeepingMixin(UsesMixin, ScratchDomainsMixin):
                 return False
             with self.guard(f"see what is kept of disk {disk.device}"):
                 raise
+
+    def _snapshots_of(self, disk: Disk) -> list[str]:
+        with self.guard(f"read the snapshots of disk {disk.device}"):
+            return self._beside(disk, lambda pool: self._snapshots_in(pool, disk))
+
+    def _snapshots_in(self, pool: libvirt.virStoragePool, disk: Disk) -> list[str]:
+        volume = self._named(pool, disk)
+        return [found.name for found in read_snapshots(lambda at, length: self.download(volume, at, length))]
 
     def _delete_kept_off(self, disk: Disk, kept: str) -> None:
         if kept != SNAPSHOT:
