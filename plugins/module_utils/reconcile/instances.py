@@ -110,6 +110,7 @@ class Planner(UpdatesPlanner, ResizeEndsPlanner):
         steps = planned.plan.steps
         live: set[str] = set()
         resized = resizes.resized_fields(wanted, current, found)
+        needs_off = bool(resized) or resizes.is_to_finish(wanted, current)
         if state in power_state.OFF or wanted.state == STOPPED:
             # What changes, changes while it is off.
             down = [] if state in power_state.OFF else power.steps(state, STOPPED)
@@ -121,14 +122,14 @@ class Planner(UpdatesPlanner, ResizeEndsPlanner):
             live = self.live(current, found, wanted) - resized if fields else set()
             waiting = fields - live
             cycle_for = waiting | (self._mentioned(wanted) & _ended_by_restart(current))
-            if cycle_for and (wanted.apply == RESTART or goal == REBOOTED):
+            if (cycle_for or needs_off) and (wanted.apply == RESTART or goal == REBOOTED):
                 final = RUNNING if goal == REBOOTED else goal
                 change = self.update_off(planned, current, found, resized, goal)
                 steps += [*power.steps(state, STOPPED), *change, *self.restore(power, final)]
                 planned.power_cycled = True
                 self._note(planned, found, live, APPLIED_RESTART)
             else:
-                if resized:
+                if needs_off:
                     raise InvalidPowerState(
                         f"{wanted.where}revertible: {wanted.name!r} is {power_state.name(state)}, and a resize that "
                         "can be taken back needs it off; allow that with apply: restart, or stop it first"

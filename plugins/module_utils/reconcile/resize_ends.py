@@ -34,6 +34,7 @@ class ResizeEndsPlanner(PlannerBase):
         final = state
         if wanted.state == RESIZE_CONFIRMED:
             resizes.refuse_half_reverted(current)
+            resizes.refuse_half_resized(current)
         if record.is_over and not (record.phase == REVERTED and wanted.state != RESIZE_CONFIRMED):
             steps += resizes.clearing(driver, current)
         elif wanted.state == RESIZE_CONFIRMED:

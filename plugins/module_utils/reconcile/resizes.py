@@ -39,8 +39,9 @@ def resized_fields(wanted: Desired, current: Instance, found: Comparison) -> set
     sizes = found.fields.intersection((*SIZES, "flavor"))
     if found.grows:
         sizes.add("disks")
-    record = current.resize
-    if record is not None and sizes and not (record.phase == CHANGING and wanted.revertible):
+    if current.resize is not None and sizes and not is_to_finish(wanted, current):
+        refuse_half_reverted(current)
+        refuse_half_resized(current)
         raise ResizePending(
             f"a resize of instance {current.name!r} waits for an answer; before it gets other sizes, {_HOW_IT_ENDS}"
         )
@@ -56,9 +57,19 @@ def refuse_half_reverted(current: Instance) -> None:
         )
 
 
-def is_cut_short(current: Instance) -> bool:
-    """Whether a resize was, while it was changing something."""
-    return current.resize is not None and current.resize.phase == CHANGING
+def refuse_half_resized(current: Instance) -> None:
+    """Raise ResizePending when a resize was cut short: what stays would be half of it, with a disk that is smaller than
+    its instance's record says."""
+    if current.resize is not None and current.resize.phase == CHANGING:
+        raise ResizePending(
+            f"a resize of instance {current.name!r} was cut short; bring that to its end with the same sizes and "
+            "revertible: true, or take it back with state: resize_reverted"
+        )
+
+
+def is_to_finish(wanted: Desired, current: Instance) -> bool:
+    """Whether the task brings a resize to its end that was cut short while it was changing something."""
+    return wanted.revertible and current.resize is not None and current.resize.phase == CHANGING
 
 
 def without_growth(current: Instance, desired: Instance) -> tuple[list[Disk], list[Disk]]:

@@ -45,8 +45,7 @@ class UpdatesPlanner(PlannerBase):
     ) -> list[Step]:
         """All changes, of an instance that is off by then: first those that can be taken back."""
         off = replace(current, power_state=power_state.SHUTOFF)
-        cut_short = resizes.is_cut_short(current) and planned.wanted.revertible
-        if not resized and not cut_short:
+        if not resized and not resizes.is_to_finish(planned.wanted, current):
             return self.update(off, found, found.changes, found.fields)
         self.driver.require("resize_revertible")
         driver, name = self.driver, current.name

@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.errors import ResizePending
+from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InvalidPowerState, ResizePending
 from ansible_collections.anyvirt.compute.plugins.module_utils.model import power_state
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.flavor import Flavor
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk, Instance
@@ -50,7 +50,7 @@ TABLE: dict[str, dict[str, list[str]]] = {
     CHANGING: {
         "the same": ["resize_revertibly", "power_on"],
         "something else": ["update_instance"],
-        "resize_confirmed": NOTHING,
+        "resize_confirmed": REFUSED,
         "resize_reverted": ["revert_resize", "power_on"],
     },
     WAITING: {
@@ -88,13 +88,13 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 
-def calls(record: ResizeRecord, params: dict[str, Any]) -> list[str]:
-    """What a task asks of the driver, in order."""
+def calls(record: ResizeRecord, params: dict[str, Any], state: int = power_state.SHUTOFF) -> list[str]:
+    """What a task asks of the driver, in order, of an instance in that power state."""
     here = Instance(
         "web1",
         **{name: getattr(record, name) for name in ("memory_mb", "max_memory_mb", "vcpus", "max_vcpus")},
         disks=[Disk("vda", size_bytes=2048)],
-        power_state=power_state.SHUTOFF,
+        power_state=state,
         resize=record,
     )
     driver = mock.MagicMock()
@@ -107,7 +107,7 @@ def calls(record: ResizeRecord, params: dict[str, Any]) -> list[str]:
             plan = planner.plan_end_of_resize(wanted, here).plan
         else:
             plan = planner.plan_change(wanted, here, compared(driver, wanted, here)).plan
-    except ResizePending:
+    except (InvalidPowerState, ResizePending):
         return REFUSED
     driver.reset_mock()
     for step in plan.steps:
@@ -121,6 +121,15 @@ def test_each_phase(phase: str, task: str):
     assert [call for call in found if call != "confirm_resize"] == TABLE[phase][task]
     ends = task in ("resize_confirmed", "resize_reverted") and found != REFUSED
     assert found.count("confirm_resize") == (ends or phase in (KEEPING, REVERTED, CONFIRMED))
+
+
+@pytest.mark.parametrize(
+    ("apply", "found"), [("live", REFUSED), ("restart", ["power_off", "resize_revertibly", "power_on"])]
+)
+def test_cut_short_and_started_since(apply: str, found: list[str]):
+    """The sizes are written down as wanted, and yet a disk may not have grown."""
+    same = {"memory_mb": 64, "revertible": True, "apply": apply, "shutdown": {"method": "forced"}}
+    assert calls(replace(OLD, phase=CHANGING), same, power_state.RUNNING) == found
 
 
 @pytest.mark.parametrize(("waited_s", "confirms"), [(59, False), (61, True)])
