@@ -10,6 +10,7 @@ from typing import Callable
 
 from ..errors import AnyvirtError, MigrationAborted, TimeoutExpired
 from ..model.migration import ABORT, CONTINUE, LIVE, MigrationProgress, MigrationWishes
+from ..model.units import GIB, KIB, MIB
 from ..transfer.progress import Meter
 
 Tell = Callable[[MigrationProgress], None]
@@ -82,17 +83,23 @@ class Oversight:
 
 def words(progress: MigrationProgress) -> str:
     """The progress in one line for a person."""
-    from ..model.units import format_size
-
     parts = [progress.phase]
     if progress.percent is not None:
         parts.append(f"{progress.percent:.0f} %")
     if progress.left_bytes is not None:
-        parts.append(f"{format_size(progress.left_bytes)} left")
+        parts.append(f"{_about(progress.left_bytes)} left")
     if progress.rate is not None:
-        parts.append(f"{format_size(progress.rate)}/s")
-    if progress.dirty_rate is not None:
-        parts.append(f"the guest changes {format_size(progress.dirty_rate)}/s")
+        parts.append(f"{_about(progress.rate)}/s")
+    if progress.dirty_rate:
+        parts.append(f"the guest changes {_about(progress.dirty_rate)}/s")
     if progress.expected_downtime_ms is not None:
         parts.append(f"downtime would be {progress.expected_downtime_ms} ms")
     return ", ".join(parts)
+
+
+def _about(size_bytes: int) -> str:
+    """A size that nobody needs to the byte."""
+    for unit, factor in (("GiB", GIB), ("MiB", MIB)):
+        if size_bytes >= factor:
+            return f"{size_bytes / factor:.1f} {unit}"
+    return f"{size_bytes / KIB:.1f} KiB"

@@ -109,8 +109,9 @@ class MigrationRecord:
         direction: ``outgoing`` on the source, ``incoming`` on the destination.
         peer: The other host's identity.
         mode: ``live`` or ``cold``.
-        phase: ``moving``; then ``moved`` on the destination, where it lives and only clearing up is left; ``departed``
-            on a source that keeps the definition of an instance that lives elsewhere: it must not be started.
+        phase: ``moving``; then ``moved`` on the destination, where it lives and only clearing up is left, and after a
+            cold migration on the source as well, which has but an old copy then; ``departed`` on a source that keeps
+            the definition of an instance that lives elsewhere: it must not be started.
         start: It was active when the migration began, so it is to be so afterwards.
         paused: The same, and it was paused.
         started_s: When it began, in seconds since 1970.

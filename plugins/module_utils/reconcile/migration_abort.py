@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import HypervisorUnavailable, InstanceMigrating, MigrationFailed
-from ..model.migration import COLD, INCOMING, OUTGOING, MigrationRecord
+from ..model.migration import COLD, INCOMING, MOVED, OUTGOING, MigrationRecord
 from .migration_ends import Ends, look_at_both
 from .migration_item import Item
 from .migration_moves import abandon
@@ -41,7 +41,7 @@ def _plan(ends: Ends, item: Item) -> None:
     if what == MOVING and record is not None:
         moving = record
         item.plan.steps.append(Step(f"abort the migration of {name}", lambda: _abort(ends, item, moving), final=True))
-    elif _was_cut_short(item) and ends.silent is not None and not item.source.executes:
+    elif (_was_cut_short(item) or _is_given_up(item)) and ends.silent is not None and not item.source.executes:
         item.error = HypervisorUnavailable(
             f"the destination cannot be asked, and instance {name!r}, which does not run on the source, may run there: "
             f"{ends.silent}. When you know that it does not, start it on the source with the hypervisor's own tools, "
@@ -62,14 +62,15 @@ def _was_cut_short(item: Item) -> bool:
 
 
 def _is_given_up(item: Item) -> bool:
-    """Both hosts have it, and the destination does not run it: whoever asks for this says that the source is right."""
+    """Both hosts have it, and the destination does not run it, or has none any more: whoever asks for this says that
+    the source is right."""
     source, destination = item.source, item.destination
-    return (
-        item.situation.what == REFUSED
-        and source.instance is not None
-        and (source.record is None or source.goes(OUTGOING, destination.host))
-        and destination.goes(INCOMING, source.host)
-        and not destination.is_active
+    if item.situation.what != REFUSED or source.instance is None or source.is_departed or destination.is_active:
+        return False
+    if destination.instance is None:
+        return source.goes(OUTGOING, destination.host)
+    return (source.record is None or source.goes(OUTGOING, destination.host)) and destination.goes(
+        INCOMING, source.host
     )
 
 
@@ -98,5 +99,6 @@ def _abort(ends: Ends, item: Item, record: MigrationRecord) -> None:
 def _give_up(ends: Ends, item: Item) -> None:
     record = item.source.record or item.destination.record
     if record is not None:
-        started = record.mode == COLD and record.start and not item.source.is_active
-        item.removed += abandon(ends, item.name, record, started)
+        may_be_elsewhere = record.phase == MOVED and item.destination.instance is None
+        stopped = record.mode == COLD and record.start and not item.source.is_active
+        item.removed += abandon(ends, item.name, record, stopped and not may_be_elsewhere)

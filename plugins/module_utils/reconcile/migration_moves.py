@@ -11,19 +11,20 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..driver.base import NONE
+from ..driver.migrationchecks import COPIED
 from ..driver.oversight import Oversight
 from ..errors import AnyvirtError, MigrationAborted
 from ..model import power_state
 from ..model.instance import Instance
-from ..model.migration import COLD, DiskMove, MigrationPlan, MigrationProgress, MigrationRecord, MigrationResult
-from ..model.units import MIB, format_size
+from ..model.migration import COLD, MigrationPlan, MigrationProgress, MigrationRecord, MigrationResult
+from ..model.units import MIB
 from ..transfer.progress import Meter
 from ..undo import Undo
 from .desired import STOPPED
 from .instances import compared
 from .migration_ends import Ends, look_at_one
 from .migration_item import Item
-from .migration_notes import note_of
+from .migration_notes import note_of, say_move
 from .migration_situation import (
     ARRIVED,
     DESTINATION,
@@ -43,7 +44,6 @@ from .plan import NothingTakenBack, Step, ours
 _SETTLE_S = 10.0
 """How long a job that has failed may need until it is gone."""
 _LOOK_EACH_S = 0.25
-_COPIED = ("copy", "incremental")
 
 
 class Mover:
@@ -77,15 +77,18 @@ class Mover:
         if situation.what == MOVING:
             steps += self._follow()
         elif situation.what == HERE:
-            steps += [self._clear(clearing) for clearing in situation.clear]
-            steps += self._move(item.migration_plan)
+            clear, move = [self._clear(clearing) for clearing in situation.clear], self._move(item.migration_plan)
+            if situation.start:  # its old note and the new one go together: nothing comes in between
+                clear[-1].do = self._or_start(self._if_wanted(clear[-1].do))
+                move[0].do = self._or_start(lambda: self._begin(item.migration_plan))
+            steps += [*clear, *move]
         else:
             clear = [self._clear(clearing) for clearing in situation.clear]
             start = [replace(self._start_there(situation.paused), final=True)] if situation.start else []
             if situation.what == ARRIVED:
                 steps += [*(self._resize(item.destination.instance) if start else []), *start, *clear]
                 return
-            steps += [*clear, *start]
+            steps += [*start, *clear]  # which tell that it is to be started, for as long as they are there
             if item.source.instance is not None and item.wanted.wishes.undefine_source:
                 steps.append(self._finish_source())  # the definition that was kept before
 
@@ -99,7 +102,7 @@ class Mover:
             *(self._stop() if plan.mode == COLD else []),
             self._step(f"prepare {name} on the destination", lambda: destination.accept_instance(source, plan)),
         ]
-        steps.append(self._step(_say_move(plan), lambda: self._migrate(plan)))
+        steps.append(self._step(say_move(plan), lambda: self._migrate(plan)))
         steps += self._resize(self._item.source.instance)
         if plan.mode == COLD and record.start:
             steps.append(self._start_there(paused=record.paused))
@@ -126,13 +129,16 @@ class Mover:
     def _step(self, say: str, do: Callable[[], Undo | None]) -> Step:
         """A step before the point of no return, which is not begun when nobody wants it any more."""
 
+        return Step(say, self._if_wanted(do))
+
+    def _if_wanted(self, do: Callable[[], Undo | None]) -> Callable[[], Undo | None]:
         def do_if_wanted() -> Undo | None:
             reason = self._interrupted()
             if reason is not None:
                 raise MigrationAborted(f"the migration of {self._name!r} was {in_words(reason)}")
             return do()
 
-        return Step(say, do_if_wanted)
+        return do_if_wanted
 
     def _clear(self, clearing: Clearing) -> Step:
         driver = self._ends.destination if clearing.end == DESTINATION else self._ends.source
@@ -176,13 +182,32 @@ class Mover:
         undo = self._ends.source.begin_migration(plan)
         if not self._item.situation.start:
             return undo
-        paused = self._item.situation.paused
 
         def start_and_undo() -> None:
-            self._ends.source.power_on(self._name, paused=paused)
+            self._start_again()
             undo()
 
         return start_and_undo
+
+    def _start_again(self) -> None:
+        """On the source, where a cold migration that was cut short has stopped it."""
+        self._ends.source.power_on(self._name, paused=self._item.situation.paused)
+
+    def _or_start(self, do: Callable[[], Undo | None]) -> Callable[[], Undo | None]:
+        """For steps after which nothing may tell any more that it is to be started."""
+
+        def do_or_start() -> Undo | None:
+            try:
+                return do()
+            except Exception as failure:
+                error = ours(failure)
+                try:
+                    self._start_again()
+                except AnyvirtError as still_off:
+                    error.not_undone.append(f"start {self._name} on the source: {still_off}")
+                raise error from failure
+
+        return do_or_start
 
     def _migrate(self, plan: MigrationPlan) -> Undo:
         """Move it. Where it fails so that nobody can tell what became of it, both ends are looked at before anything
@@ -190,7 +215,7 @@ class Mover:
         driver = self._ends.source
         instance = self._item.source.instance
         total = (instance.memory_mb or 0) * MIB if instance is not None else 0
-        total = total * (plan.mode != COLD) + sum(disk.size_bytes for disk in plan.disks if disk.how in _COPIED)
+        total = total * (plan.mode != COLD) + sum(disk.size_bytes for disk in plan.disks if disk.how in COPIED)
         began_s = time.monotonic()
         with driver.progress.measure(f"migrate {self._name}", total or None) as meter:
             oversight = Oversight(
@@ -357,19 +382,6 @@ def _unsettled(error: AnyvirtError, name: str) -> AnyvirtError:
 
 def _already_undone() -> None:
     """A migration that failed has left the instance on the source, and one that is done is not taken back."""
-
-
-def _say_move(plan: MigrationPlan) -> str:
-    copied = [disk for disk in plan.disks if disk.how in _COPIED]
-    what = f"move {plan.name} {plan.mode}"
-    if not copied:
-        return what
-    return f"{what}, and copy {', '.join(_say_disk(disk) for disk in copied)}"
-
-
-def _say_disk(disk: DiskMove) -> str:
-    size = f" ({format_size(disk.size_bytes)})" if disk.size_bytes else ""
-    return f"{disk.device}{size} to {disk.destination}"
 
 
 def _teller(meter: Meter, total: int) -> Callable[[MigrationProgress], None]:

@@ -1,12 +1,13 @@
 # Copyright (c) 2026 anyvirt contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How far a migration is, in the few words that stand beside its bytes in a line of progress."""
+"""A migration in words: the step that moves it, and how far that is, beside its bytes in a line of progress."""
 
 from __future__ import annotations
 
-from ..model.migration import MigrationProgress
-from ..model.units import MIB
+from ..driver.migrationchecks import COPIED
+from ..model.migration import DiskMove, MigrationPlan, MigrationProgress
+from ..model.units import MIB, format_size
 
 _WORDS = {
     "setup": "preparing",
@@ -28,3 +29,17 @@ def note_of(progress: MigrationProgress) -> str:
     if progress.expected_downtime_ms is not None:
         parts.append(f"downtime {progress.expected_downtime_ms} ms")
     return ", ".join(part for part in parts if part)
+
+
+def say_move(plan: MigrationPlan) -> str:
+    """The step that moves an instance."""
+    copied = [disk for disk in plan.disks if disk.how in COPIED]
+    what = f"move {plan.name} {plan.mode}"
+    if not copied:
+        return what
+    return f"{what}, and copy {', '.join(_say_disk(disk) for disk in copied)}"
+
+
+def _say_disk(disk: DiskMove) -> str:
+    size = f" ({format_size(disk.size_bytes)})" if disk.size_bytes else ""
+    return f"{disk.device}{size} to {disk.destination}"

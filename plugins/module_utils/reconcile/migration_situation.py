@@ -61,6 +61,11 @@ class End(NamedTuple):
         """The guest is in memory here, running or not."""
         return self.instance is not None and self.instance.power_state in power_state.ACTIVE
 
+    @property
+    def is_departed(self) -> bool:
+        """It lives elsewhere, and what is here is only its definition."""
+        return self.record is not None and self.record.phase == DEPARTED
+
     def goes(self, direction: str, peer: str | None = None) -> bool:
         """Whether its record is of this direction, and of this peer if one is given."""
         record = self.record
@@ -112,7 +117,7 @@ def situation_of(name: str, source: End, destination: End) -> Situation:
         return _plain_on_source(name, source, destination)
     if record.direction == INCOMING:
         return _incoming_on_source(name, source, destination)
-    if record.phase == DEPARTED:
+    if source.is_departed:
         return _departed(name, record, source, destination)
     if record.peer != destination.host:
         return _refused(
@@ -200,16 +205,12 @@ def _incoming_on_source(name: str, source: End, destination: End) -> Situation:
             return _refused(InstanceDuplicated(_BOTH_HAVE_IT.format(name=name)))
         left = (Clearing(DESTINATION, FINISH_SOURCE),) if leaves else ()
         return Situation(HERE, (Clearing(SOURCE, FINISH_DESTINATION), *left))
-    if destination.instance is not None and not came and not _has_departed(destination):
+    if destination.instance is not None and not came and not destination.is_departed:
         # It never left, and is where it is wanted.
         stopped = leaves and record.mode == COLD and record.start and not destination.is_active
         clear = (Clearing(SOURCE, DISCARD), Clearing(DESTINATION, DISCARD))
         return Situation(THERE, clear, start=stopped, paused=stopped and record.paused)
     return _refused(_coming_from(name, record))
-
-
-def _has_departed(end: End) -> bool:
-    return end.record is not None and end.record.phase == DEPARTED
 
 
 def _departed(name: str, record: MigrationRecord, source: End, destination: End) -> Situation:
@@ -236,7 +237,7 @@ def _outgoing(name: str, record: MigrationRecord, source: End, destination: End)
     """The source says that it is being moved to the destination."""
     there = destination.record
     if destination.instance is None:
-        return _again(record, source)
+        return _refused(_lost_track(name, "the source", record)) if had_left(record, source) else _again(record, source)
     if there is None:
         if not source.executes and are_one(source.instance, destination.instance):
             return Situation(ARRIVED, (Clearing(SOURCE, FINISH_SOURCE),))
@@ -257,8 +258,14 @@ def _outgoing(name: str, record: MigrationRecord, source: End, destination: End)
     return _again(record, source, Clearing(DESTINATION, DISCARD))
 
 
+def had_left(record: MigrationRecord, source: End) -> bool:
+    """Whether its record says that it was on the other host: all of it was copied, or it was in memory and is here no
+    more. If that host does not have it either, it has been moved on or removed there, and what is left here is old."""
+    return not source.is_active and (record.phase == MOVED or (record.mode != COLD and record.start))
+
+
 def _has_arrived(record: MigrationRecord, there: MigrationRecord, source: End, destination: End) -> bool:
-    if there.phase == MOVED and not source.executes:
+    if MOVED in (there.phase, record.phase) and not source.executes:
         return destination.is_active or not source.is_active
     if destination.executes:
         return True
@@ -282,7 +289,9 @@ def _again(record: MigrationRecord, source: End, *clear: Clearing) -> Situation:
 
 def _leaving_destination(name: str, record: MigrationRecord, source: End, destination: End) -> Situation:
     """The source has nothing, and the destination says that it is being moved away from there, or has been."""
-    if not _has_departed(destination) and record.peer == source.host and not destination.has_job:
+    if not destination.is_departed and record.peer == source.host and not destination.has_job:
+        if had_left(record, destination):
+            return _refused(_lost_track(name, "the destination", record))
         stopped = record.mode == COLD and record.start and not destination.is_active
         return Situation(THERE, (Clearing(DESTINATION, DISCARD),), start=stopped, paused=stopped and record.paused)
     return _refused(_kept_there(name, record))
@@ -300,6 +309,15 @@ _BOTH_HAVE_IT = (
     "right with the hypervisor's own tools, and run the task again, or give up the one on the destination with "
     "state: aborted"
 )
+
+
+def _lost_track(name: str, where: str, record: MigrationRecord) -> InstanceDuplicated:
+    return InstanceDuplicated(
+        f"{where} has what instance {name!r} left when it was moved to {record.peer}, which does not show it: it "
+        "may live on another host by now, so nothing is started. If it does, remove what is left with the hypervisor's "
+        "own tools; if it does not, state: aborted, with the host that has it as uri, makes that an ordinary instance "
+        "again and leaves it off"
+    )
 
 
 def _refused(error: AnyvirtError) -> Situation:

@@ -152,7 +152,7 @@ class MigrationEndsMixin(MigrationPartsMixin):
     def _require_gone(self, record: Record, seen: Look) -> None:
         """Raise unless the destination has all of it: then nothing else may be removed."""
         job = self._job_of(record)
-        moved = job is not None and job.outcome == MOVED
+        moved = job is not None and job.away and job.outcome == MOVED
         if not moved and (job is None or job.outcome is not None):
             there = self._seen_there(record)
             moved = there is not None and there[0].get("migration", {}).get("phase", MOVED) == MOVED
@@ -252,6 +252,8 @@ class MigrationEndsMixin(MigrationPartsMixin):
             return
         job, there = self._job_of(record), self._seen_there(record)
         moved_live = migration["mode"] == LIVE and job is not None and job.outcome == MOVED
+        if moved_live and there is None:
+            moved_live = self._is_out_of_reach(record)
         runs_there = there is not None and there[1].state not in power_state.OFF
         if migration["phase"] == DEPARTED or moved_live or runs_there:
             raise InstanceMigrating(f"instance {record['name']!r} lives on {migration['peer']} by now")

@@ -30,7 +30,7 @@ from .migrationcopy import bytes_to_copy
 from .migrationends import MigrationEndsMixin
 from .migrationjobs import ABORTED, DEAD, Job, read_job
 from .migrationparts import MigrationPartsMixin, as_fake, carried_guest
-from .store import JOBS, Changes, Record
+from .store import INSTANCES, JOBS, Changes, Record
 
 _POLL_S = 0.02
 
@@ -202,11 +202,14 @@ class MigrationMoveMixin(MigrationEndsMixin):
             changes.put(JOBS, plan.record.id, {**self._new_job(plan, making), "disk_bytes": total})
         began = time.monotonic()
         destination.fill_volumes(self.folder, plan.name, disks, lambda length: self._sent(plan, oversight, length))
-        destination.settle_cold(plan)
+        # The source comes first: it has to know that what it has is old before the destination may be used.
         with self._write("migration_switch", plan.name) as changes:
-            job = self._job_of(self._instance(changes, plan.name)[0])
+            record, _seen = self._instance(changes, plan.name)
+            job = self._job_of(record)
             if job is not None:
                 changes.put(JOBS, plan.record.id, {**job.record, "ended": MOVED, "ended_s": job.at_s})
+                changes.put(INSTANCES, plan.name, {**record, "migration": {**record["migration"], "phase": MOVED}})
+        destination.settle_cold(plan)
         return MigrationResult(total_ms=round((time.monotonic() - began) * 1000), disk_bytes=total)
 
     def _sent(self, plan: MigrationPlan, oversight: Oversight, length: int) -> None:

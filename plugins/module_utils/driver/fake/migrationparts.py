@@ -91,6 +91,13 @@ class MigrationPartsMixin(CopyMixin, FirewallMixin, FakeStorageDriver, Migration
             return None
         return peer
 
+    def _is_out_of_reach(self, record: Record) -> bool:
+        """Whether the host at the other end cannot be asked."""
+        peer = self._peer_of(record)
+        if peer is not None:
+            peer.close()
+        return peer is None
+
     def _settle_there(self, record: Record) -> None:
         """Have the destination write down that the instance has arrived, before what it was made from is removed."""
         if record["migration"]["mode"] != LIVE or record["migration"]["phase"] == DEPARTED:

@@ -55,7 +55,8 @@ class LiveMigrationMixin(MigrationEndMixin, MigrationPlansMixin):
             raise TypeError("the destination is no libvirt host")
         if plan.mode != words.LIVE:
             result = self.copy_volumes(destination, plan, plan.private.disks, oversight)
-            destination.note_arrival(plan.name)
+            self.note_moved(plan.name)  # before the destination may be used
+            destination.note_moved(plan.name)
             return result
         handle = self.lookup(plan.name)
         with self.guard(f"look at the migration of instance {plan.name!r}", plan.name):

@@ -118,7 +118,13 @@ ROWS: list[tuple[str, str, str]] = [
     ),
     ("off, outgoing cold inactive", "off, incoming cold inactive", "here: discard there, discard here"),
     ("running, outgoing cold", "off, incoming cold", "here: discard there, discard here"),
+    # -- it had arrived, and is not there any more
+    ("off, outgoing", "", "instance_duplicated"),
+    ("off, outgoing cold moved", "", "instance_duplicated"),
+    ("", "off, outgoing", "instance_duplicated"),
+    ("", "off, outgoing cold moved", "instance_duplicated"),
     # -- it had arrived
+    ("off, outgoing cold moved", "off, incoming cold", "arrived: finish there, finish here; start"),
     ("paused, outgoing", "running, incoming", "arrived: finish there, finish here"),
     ("off, outgoing", "running, incoming", "arrived: finish there, finish here"),
     ("off, outgoing was-paused", "paused, incoming was-paused", "arrived: finish there, finish here"),
