@@ -195,7 +195,15 @@ ansible_facts:
               returned: when O(gather_subset) has V(stats) and the instance runs
               type: dict
             config:
-              description: Its configuration, in the terms of M(anyvirt.compute.virt_instance).
+              description:
+                - Its configuration, in the terms of M(anyvirt.compute.virt_instance).
+                - C(resize) is there while a resize with C(revertible) is to be confirmed or taken back. It has the old
+                  sizes, C(phase) (C(waiting), unless a run was cut short), C(started_s) in seconds since 1970,
+                  C(confirm_window_s) where there is one, and what is kept of disks.
+                - C(migration) is there while it is being moved with M(anyvirt.compute.virt_migrate), and when that was
+                  cut short. It has C(direction) (C(outgoing) or C(incoming)), C(peer), C(mode), C(phase) and
+                  C(started_s). C(peer) is the other host's UUID, with libvirt the one that C(virsh capabilities) shows. The
+                  phase C(departed) is of a definition that was left behind here, of an instance that lives on C(peer).
               returned: when O(gather_subset) has V(config)
               type: dict
             addresses:

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import COLD, MigrationWishes
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.resize import SIZES, ResizeRecord
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.facts import gather
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volumes import reconcile_volumes
 from contract.migration_helpers import NAME, both_ends, spawned
 from contract.platforms.base import Platform
@@ -48,6 +49,10 @@ def test_nobody_else_changes_it(platform: Platform):
     shown = ends.source.get_instances([NAME])[NAME].migration
     assert shown is not None
     assert shown.direction == "outgoing"
+    [facts] = gather(ends.source, ["config"], [NAME])["instances"]
+    told = facts["config"]["migration"]
+    assert (told["direction"], told["mode"], told["phase"]) == ("outgoing", COLD, "moving")
+    assert told["peer"] == ends.destination.host_identity()
     take_back()
     assert run(platform, name=NAME, memory_mb=128).changed
 
