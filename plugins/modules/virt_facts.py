@@ -202,8 +202,9 @@ ansible_facts:
                   C(confirm_window_s) where there is one, and what is kept of disks.
                 - C(migration) is there while it is being moved with M(anyvirt.compute.virt_migrate), and when that was
                   cut short. It has C(direction) (C(outgoing) or C(incoming)), C(peer), C(mode), C(phase) and
-                  C(started_s). C(peer) is the other host's UUID, with libvirt the one that C(virsh capabilities) shows. The
-                  phase C(departed) is of a definition that was left behind here, of an instance that lives on C(peer).
+                  C(started_s). C(peer) is the other host's UUID, with libvirt the one that C(virsh capabilities) shows.
+                  The phase C(departed) is of a definition that was left behind here, of an instance that lives on
+                  C(peer).
               returned: when O(gather_subset) has V(config)
               type: dict
             addresses:

@@ -17,13 +17,14 @@ def refuse_migrating(instance: Instance) -> None:
         return
     if record.phase == DEPARTED:
         raise InstanceMigrating(
-            f"instance {instance.name!r} lives on the host {record.peer}, and only its definition is left here, which must "
-            "not be started; change it there. To remove what is left here, use state: absent with delete_volumes: none"
+            f"instance {instance.name!r} lives on the host {record.peer}, and only its definition is left here, which "
+            "must not be started; change it there. To remove what is left here, use state: absent with "
+            "delete_volumes: none"
         )
     way = "from" if record.direction == INCOMING else "to"
     raise InstanceMigrating(
-        f"instance {instance.name!r} is being moved {way} the host {record.peer}, or that was cut short; run virt_migrate "
-        "again with the same source and destination, which brings it to its end, or with state: aborted"
+        f"instance {instance.name!r} is being moved {way} the host {record.peer}, or that was cut short; run "
+        "virt_migrate again with the same source and destination, which brings it to its end, or with state: aborted"
     )
 
 
