@@ -12,7 +12,7 @@ from lab.xenapi import placement
 from lab.xenapi.database import Database, Ref
 from lab.xenapi.datamodel import NULL
 from lab.xenapi.failures import Failure
-from lab.xenapi.motion import Motion
+from lab.xenapi.motion import Motion, home_of
 from lab.xenapi.srs import driver_of, is_visible
 
 _NEEDED_OF_SR = "snapshot"
@@ -36,15 +36,11 @@ def check_motion(motion: Motion) -> None:
 
 def check_moves_within(db: Database, vm: Ref, host: Ref, *, disks: bool) -> None:
     """Raise what keeps a VM from going to another host of its pool. Disks that come along are not looked at."""
-    source = db.get("VM", vm, "resident_on")
-    if source != NULL:
-        if _platform(db, host) < _platform(db, source):
-            raise Failure("NOT_SUPPORTED_DURING_UPGRADE")
+    if _platform(db, host) < _platform(db, home_of(db, vm)):
+        raise Failure("NOT_SUPPORTED_DURING_UPGRADE")
+    if db.get("VM", vm, "power_state") != "Halted":
         check_cpu(db, vm, db, host)
-    if source != NULL or db.get("VM", vm, "power_state") != "Halted":
-        placement.assert_can_boot(db, vm, host, disks=disks)
-    else:
-        placement.assert_host_takes(db, host, db.get("VM", vm, "VCPUs_max"))
+    placement.assert_can_boot(db, vm, host, disks=disks)
 
 
 def check_sr(db: Database, sr: Ref) -> None:
@@ -84,10 +80,7 @@ def _check_unique(motion: Motion) -> None:
 
 def check_cpu(db: Database, vm: Ref, there: Database, host: Ref) -> None:
     """Raise VM_INCOMPATIBLE_WITH_THIS_HOST where the guest knows of more than the host's processor has."""
-    source = db.get("VM", vm, "resident_on")
-    if source == NULL:
-        source = db.get("pool", db.refs("pool")[0], "master")
-    ours, theirs = (one.get("host", ref, "cpu_info") for one, ref in ((db, source), (there, host)))
+    ours, theirs = (one.get("host", ref, "cpu_info") for one, ref in ((db, home_of(db, vm)), (there, host)))
     if ours["vendor"] != theirs["vendor"]:
         reason = f"VM was last booted on a CPU of vendor {ours['vendor']}, this host's is {theirs['vendor']}"
         raise Failure("VM_INCOMPATIBLE_WITH_THIS_HOST", vm, host, reason)

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import uuid
+
 from lab.xenapi import volumes
 from lab.xenapi.database import Database, Ref
 from lab.xenapi.failures import Failure
@@ -13,7 +15,8 @@ from lab.xenapi.srs import check_room
 from lab.xenapi.vdi_store import BLOCK, store_of
 
 _TAKEN_OVER = ("name_label", "name_description", "type")
-"""What a copy has of its source. Storage drivers do not know of anything else: other_config is left behind."""
+"""What a copy has of its source. Storage drivers do not know of anything else: other_config is left behind, and has a
+key of the server's own, which says what was in the disk when it was copied."""
 
 
 class Mirrors:
@@ -27,6 +30,7 @@ class Mirrors:
         """Copy a VDI to where it is to be; SR_FULL where there is no room for it."""
         motion = self._motion
         taken = {name: motion.db.get("VDI", source, name) for name in _TAKEN_OVER}
+        taken["other_config"] = {"content_id": str(uuid.uuid4())}
         size = motion.db.get("VDI", source, "virtual_size")
         with motion.remote.db.lock:
             self.made[source] = volumes.create_volume(motion.remote.db, motion.srs[source], size, **taken)

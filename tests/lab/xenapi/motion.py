@@ -44,9 +44,8 @@ class Motion:
 
     @property
     def source(self) -> Ref:
-        """The host that has it now; the master where none has."""
-        host = self.db.get("VM", self.vm, "resident_on")
-        return str(host if host != NULL else self.db.get("pool", self.db.refs("pool")[0], "master"))
+        """The host that has it now."""
+        return home_of(self.db, self.vm)
 
     def discs(self) -> list[Ref]:
         """The CD drives of the VM that something is in."""
@@ -68,6 +67,12 @@ class Motion:
 
     def _filled(self, machine: Ref) -> Iterable[Ref]:
         return [vbd for vbd in self.db.get("VM", machine, "VBDs") if not self.db.get("VBD", vbd, "empty")]
+
+
+def home_of(db: Database, vm: Ref) -> Ref:
+    """The host that has a VM now; the master where none has."""
+    host = db.get("VM", vm, "resident_on")
+    return str(host if host != NULL else db.get("pool", db.refs("pool")[0], "master"))
 
 
 def plan_motion(call: Call, vm: Ref, remote: Remote, vdi_map: Mapping[Ref, Ref], vif_map: Mapping[Ref, Ref]) -> Motion:

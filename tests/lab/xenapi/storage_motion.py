@@ -85,8 +85,8 @@ def carry_out(current: Operation, motion: Motion) -> Ref:
 
 
 def _eject_discs(motion: Motion) -> None:
-    """What is in drives stays in its SR, and xenopsd cannot exchange it on the way."""
-    if motion.db.get("VM", motion.vm, "power_state") == "Suspended":
+    """What is in drives stays in its SR: the pool's own hosts see it, and xenopsd cannot exchange it on the way."""
+    if motion.is_within or motion.db.get("VM", motion.vm, "power_state") == "Suspended":
         return
     for vbd in motion.discs():
         with suppress(Failure):

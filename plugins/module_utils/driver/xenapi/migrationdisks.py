@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from ...errors import AnyvirtError
 from ...model.migration import COPY, SHARED, DiskMove, MigrationWishes
+from .deferred import waiting_seed
 from .devices import device_name
-from .metadata import foreign_keys, read_volume_record, with_record
+from .metadata import foreign_keys, read_record, read_volume_record, with_record
 from .places import is_disk
+from .query import any_of
 from .records import Object, Objects
 from .travels import read_travel
 
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 _THICK = frozenset({"lvm", "lvmoiscsi", "lvmohba"})
 """Types of storage repositories in which a disk takes all of its size."""
+_OF_SERVER = frozenset({"content_id", "maps_to"})
+"""Keys that the server itself keeps with a virtual disk: what is in it right now, and its copy on the way. They are
+true of that one disk; another one that has its first key would be taken for it by the next storage motion."""
 
 
 @dataclass
@@ -34,12 +39,18 @@ class DiskFacts:
     Attributes:
         vbds: By reference; ``vdis`` and ``srs`` likewise.
         of_snapshots: Virtual disks of snapshots of whole VMs.
+        waiting: Seed disks that are there, and that VMs get at their next start only, by the VMs' uuids.
     """
 
     vbds: Objects
     vdis: Objects
     srs: Objects
     of_snapshots: frozenset[str]
+    waiting: Mapping[str, Object]
+
+    def names(self) -> set[str]:
+        """Those of all virtual disks."""
+        return {vdi["name_label"] for vdi in self.vdis.values()}
 
     def of(self, vm: Object) -> Iterator[tuple[Object, str, Object]]:
         """A VM's drives that something is in: VBD, reference of its VDI, and that."""
@@ -81,13 +92,13 @@ class DiskPlan:
 
 def is_nobodys(vdi: Object) -> bool:
     """Whether no machine has a virtual disk, and nobody has said what it is."""
-    return is_disk(vdi) and not vdi["VBDs"] and not vdi["other_config"]
+    return is_disk(vdi) and not vdi["VBDs"] and not set(vdi["other_config"]) - _OF_SERVER
 
 
 def portable(vdi: Object) -> dict[str, str]:
     """What is kept with a virtual disk, as it is to be kept with a copy that takes its place elsewhere."""
     record = read_volume_record(vdi)
-    kept = foreign_keys(vdi["other_config"])
+    kept = {key: value for key, value in foreign_keys(vdi["other_config"]).items() if key not in _OF_SERVER}
     return with_record(kept, None if record is None else replace(record, vdi=None, holder=None, parent=None))
 
 
@@ -101,7 +112,17 @@ def read_disks(source: MigrationScopeMixin, vms: Mapping[str, Object]) -> DiskFa
         vdis = source.fetch_refs("VDI", {vbd["VDI"] for vbd in vbds.values()} | saved)
         srs = source.fetch("SR")
         of_snapshots = {vbd["VDI"] for those in source.fetch_devices("VBD", snapshots).values() for vbd in those}
-    return DiskFacts(vbds, vdis, srs, frozenset(of_snapshots))
+        waiting = _read_waiting(source, vms)
+    return DiskFacts(vbds, vdis, srs, frozenset(of_snapshots), waiting)
+
+
+def _read_waiting(source: MigrationScopeMixin, vms: Mapping[str, Object]) -> Objects:
+    seeds = {vm["uuid"]: waiting_seed(read_record(vm)) for vm in vms.values()}
+    wanted = {uuid: seed.vdi for uuid, seed in seeds.items() if seed is not None}
+    if not wanted:
+        return {}
+    found = {vdi["uuid"]: vdi for vdi in source.fetch("VDI", any_of("uuid", wanted.values())).values()}
+    return {uuid: found[seed] for uuid, seed in wanted.items() if seed in found}
 
 
 class DiskPlanner:
@@ -123,17 +144,24 @@ class DiskPlanner:
 
     def plan(self, vm: Object) -> DiskPlan:
         """How the disks of one VM get there."""
-        plan = DiskPlan()
+        plan, media = DiskPlan(), []
         for vbd, ref, vdi in self._facts.of(vm):
             if vbd["type"] == "CD":
-                self._plan_medium(plan, vbd, vdi)
+                media.append((vbd, vdi))
             else:
                 self._plan_disk(plan, vm, vbd, ref, vdi)
+        if not self._within or plan.is_moved:
+            for vbd, vdi in media:
+                self._plan_medium(plan, vbd, vdi)
         saved = self._facts.vdis.get(vm["suspend_VDI"])
         if saved is not None and self._within and not plan.is_moved and not self._is_seen(saved["SR"]):
             plan.problems.append("its saved memory is where the destination does not see it; resume it first")
-        if not plan.is_moved:
-            plan.media.clear()
+        seed = self._facts.waiting.get(vm["uuid"])
+        if seed is not None and not (self._within and self._is_seen(seed["SR"])):
+            plan.problems.append(
+                f"new data for cloud-init waits for its next start, on the volume {self._facts.key(seed)}, which does "
+                "not go with it; start it anew first"
+            )
         for place in sorted(plan.media, key=int):
             plan.warnings.append(f"the medium in {device_name(place)} is taken out on the way and put in again there")
         return plan
@@ -205,7 +233,8 @@ class DiskPlanner:
             yield f"the volume {key} is reset at each start, and such volumes do not travel"
 
     def _named_there(self, name: str) -> list[Object]:
-        return [found.record for found in self._destination.places().vdis([name])[name]]
+        # One question for the disks of all VMs.
+        return [found.record for found in self._destination.places().vdis({name, *self._facts.names()})[name]]
 
     def _is_left_over(self, vm: Object, key: str, vdi: Object) -> bool:
         """Whether a disk is what an earlier migration of the same VM has left, which is cleared away first."""
@@ -220,11 +249,17 @@ class DiskPlanner:
         return bool(owners) and all(owner["uuid"] == vm["uuid"] for owner in owners)
 
     def _plan_medium(self, plan: DiskPlan, vbd: Object, vdi: Object) -> None:
-        """Storage motion takes media out; those that the destination has are put in again."""
+        """Between pools storage motion takes media out; those that the destination has are put in again."""
+        if self._within:
+            if not self._is_seen(vdi["SR"]):
+                device = device_name(vbd["userdevice"])
+                plan.problems.append(
+                    f"the medium in {device} is where the destination does not see it; take it out first"
+                )
+            return
         pool = self._mapped(vdi)
-        try:
-            self._destination.find_volume(vdi["name_label"], pool)
-        except AnyvirtError:
+        there = [self._destination.pool_of(one) for one in self._named_there(vdi["name_label"])]
+        if there.count(pool) != 1:
             device = device_name(vbd["userdevice"])
             plan.warnings.append(f"the medium in {device} is not on the destination, so the drive is empty there")
         else:

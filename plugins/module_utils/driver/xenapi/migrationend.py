@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from ...errors import InstanceMigrating, InvalidPowerState
 from ...model import power_state
+from ...model.instance import SEED
 from .instances import choose
 from .metadata import read_record, read_volume_record
 from .migrationjobs import job_of
@@ -73,7 +74,8 @@ class MigrationEndMixin(MigrationMoveMixin):
         return [f"instance {name}", *self.delete_all(own)]
 
     def _remove_unattached(self, name: str) -> list[str]:
-        """Seeds that waited for the next start of an instance that has gone to another pool."""
+        """Seeds that an instance which has gone to another pool does not have any more. A volume of any other kind that
+        was taken from it is somebody's data."""
         partner = self.partner
         if partner is None:
             return []
@@ -82,7 +84,9 @@ class MigrationEndMixin(MigrationMoveMixin):
         if not ids:
             return []
         with self.guard("look for what is left of it"):
-            left = {ref: vdi for ref, vdi in self.fetch("VDI").items() if not vdi["VBDs"] and _owner(vdi) in ids}
+            left = {
+                ref: vdi for ref, vdi in self.fetch("VDI").items() if not vdi["VBDs"] and _owner_of_seed(vdi) in ids
+            }
         return self.delete_all(left)
 
     @staticmethod
@@ -91,6 +95,6 @@ class MigrationEndMixin(MigrationMoveMixin):
         return {record.id for record in records if record is not None and record.id}
 
 
-def _owner(vdi: Object) -> str | None:
+def _owner_of_seed(vdi: Object) -> str | None:
     record = read_volume_record(vdi)
-    return None if record is None or vdi["is_a_snapshot"] else record.owner
+    return None if record is None or vdi["is_a_snapshot"] or record.role != SEED else record.owner

@@ -28,8 +28,8 @@ from .migrationscope import MigrationScopeMixin
 from .records import NULL, Object, state_of
 from .travels import Travel
 
-_NOT_COLD = frozenset({"VM_INCOMPATIBLE_WITH_THIS_HOST", "VM_HOST_INCOMPATIBLE_VERSION_MIGRATE"})
-"""What keeps only guests that run from being moved."""
+_NOT_COLD = frozenset({*NOT_YET, "VM_INCOMPATIBLE_WITH_THIS_HOST", "VM_BAD_POWER_STATE"})
+"""What keeps only guests that are active from being moved."""
 _NO_MEMORY = "HOST_NOT_ENOUGH_FREE_MEMORY"
 _DEVICES = {"VGPUs": "a graphics processor", "VUSBs": "a USB device", "attached_PCIs": "a PCI device"}
 """Fields of VMs that have devices of their host."""
@@ -148,6 +148,7 @@ class _Planner:
             self._vifs = source.fetch_refs("VIF", [vif for vm in vms.values() for vif in vm["VIFs"]])
         self._hosts = Receivers(destination)
         self._host_problems: dict[str, list[str]] = {}
+        self._tokens: dict[str, dict[str, str]] = {}
 
     def plans(self) -> dict[str, MigrationPlan]:
         """All of them, with all problems."""
@@ -264,7 +265,7 @@ class _Planner:
         try:
             with source.guard(f"move instance {name!r}", name):
                 if is_copied:
-                    token = source.send_token(route)
+                    token = self._token(route)
                     live = plan.mode == LIVE
                     maps = (route.disks.where, route.vif_map)
                     source.call("VM.assert_can_migrate", route.ref, token, live, *maps, {})
@@ -274,10 +275,20 @@ class _Planner:
             code = code_of(error)
             if not code:
                 raise
+            is_unneeded = code == _NO_MEMORY and not plan.record.start and not (is_copied and self._within)
+            is_stopped = plan.mode == COLD and state != power_state.SUSPENDED
+            if is_unneeded or (is_stopped and code in _NOT_COLD):
+                return
             if code in NOT_YET:
                 plan.warnings.append("its guest has not said yet that it can be moved: it may still be booting")
-            elif not (plan.mode == COLD and code in _NOT_COLD) and not (code == _NO_MEMORY and not plan.record.start):
+            else:
                 plan.problems.append(str(error))
+
+    def _token(self, route: Route) -> dict[str, str]:
+        """What the server needs for its check; asked for once for each host."""
+        if route.host not in self._tokens:
+            self._tokens[route.host] = self._source.send_token(route)
+        return self._tokens[route.host]
 
 
 def _strange_wishes(wishes: MigrationWishes) -> Iterator[str]:

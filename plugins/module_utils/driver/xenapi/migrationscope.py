@@ -40,6 +40,12 @@ class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
         self.scope = self._those_here
         self.remaining = self._is_at_partner
 
+    def host_identity(self) -> str:
+        """As the contract says; asked for once, since each plan has it."""
+        if self._known_identity is None:
+            self._known_identity = super().host_identity()
+        return self._known_identity
+
     def face(self, destination: MigrationDriver) -> None:
         """As the contract says."""
         if not isinstance(destination, MigrationScopeMixin):
