@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
+from .domain import Domain
 from .domain_disks import disk_elements
 from .element import attribute_of
+from .groupreading import leaving_nics
 
 _PASSED_THROUGH = ("hostdev", "vdpa", "vhostuser")
 """Kinds of network interfaces that are a device or a program of the host."""
@@ -54,10 +56,20 @@ def forgotten_parts(domain: Element) -> tuple[list[str], list[str]]:
     if domain.find("devices/tpm/backend[@type='emulator']") is not None:
         problems.append("its TPM's memory, with the keys in it, is not copied while it is off; move it live")
     if domain.find("os/nvram") is not None or domain.find("os[@firmware='efi']") is not None:
-        warnings.append(
-            "its UEFI variables are not copied while it is off: the firmware begins anew there"
-        )
+        warnings.append("its UEFI variables are not copied while it is off: the firmware begins anew there")
     return problems, warnings
+
+
+def pending_nics(config: Domain, running: Domain) -> list[str]:
+    """What keeps a guest from being moved while it runs because it has filtered interfaces that its configuration does
+    not name: on the destination it would have them without filters."""
+    if config.record.filtering.engine is None:
+        return []
+    leaving = sorted(nic.mac or "" for nic in leaving_nics(running, config))
+    if not leaving:
+        return []
+    which = ", ".join(leaving)
+    return [f"it runs with network interfaces that it is not configured with ({which}); restart it or move it cold"]
 
 
 def lost_writes(domain: Element, copied: frozenset[str]) -> list[str]:

@@ -18,8 +18,9 @@ from .destroy import DestroyMixin
 from .domain import Domain
 from .domain_disks import SEED
 from .migrationcold import ColdCopyMixin
-from .migrationjobs import BY_FAILED_POST_COPY, HALVED, PAUSED, MigrationJobsMixin
+from .migrationjobs import BY_FAILED_POST_COPY, BY_POST_COPY, HALVED, PAUSED, MigrationJobsMixin
 from .migrationrecord import MovingRecord
+from .migrationsnapshots import with_passwords
 from .recordkeeping import keep_record
 from .secgroups import SecurityGroupsMixin
 from .states import to_power_state
@@ -43,7 +44,7 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         if migration.start and not migration.paused:
             self.let_run(name, handle)
         self.settle_arrived_volumes(migration.volumes, migration.id)
-        self.restore_snapshots(handle, moving)
+        self.restore_snapshots(handle, config, moving)
         config.record.moving = None
         with self.guard(f"finish the migration of instance {name!r}", name):
             self._settle_definition(handle, config, moving)
@@ -167,7 +168,7 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         migration = moving.migration
         if migration.start and not migration.paused:
             self.let_run(name, handle)
-        self.restore_snapshots(handle, moving)
+        self.restore_snapshots(handle, config, moving)
         config.record.moving = None
         with self.guard(f"forget the migration of instance {name!r}", name):
             self._settle_definition(handle, config, moving)
@@ -188,10 +189,10 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         """Let a guest run on that the migration has stopped, and that is to run."""
         with self.guard(f"let instance {name!r} run", name):
             state, reason = handle.state()
-            if state == PAUSED and reason == BY_FAILED_POST_COPY:
+            if state == PAUSED and reason in (BY_POST_COPY, BY_FAILED_POST_COPY):
                 raise HypervisorError(
-                    f"the post-copy migration of instance {name!r} broke off: each host has a part of its memory, and "
-                    "it can only be started anew"
+                    f"the post-copy migration of instance {name!r} has not ended: each host has a part of its memory, "
+                    "and the guest stands still until all of it is on one; run virt_migrate again"
                 )
             if state == PAUSED:
                 handle.resume()
@@ -208,7 +209,7 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         for snapshot in reversed(handle.listAllSnapshots(library.VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL)):
             snapshot.delete(library.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY)
 
-    def restore_snapshots(self, handle: libvirt.virDomain, moving: MovingRecord) -> None:
+    def restore_snapshots(self, handle: libvirt.virDomain, config: Domain, moving: MovingRecord) -> None:
         """Tell libvirt again of a domain's snapshots, parents first."""
         if not moving.snapshots:
             return
@@ -220,4 +221,4 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
                 is_current = name == moving.current_snapshot
                 if name not in known:
                     current = self.libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_CURRENT if is_current else 0
-                    handle.snapshotCreateXML(text, redefine | current)
+                    handle.snapshotCreateXML(with_passwords(text, config), redefine | current)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ...errors import HypervisorError
-from ...model.migration import Migration, MigrationProgress, MigrationResult
+from ...errors import HypervisorError, InstanceNotFound
+from ...model.migration import Migration, MigrationPlan, MigrationProgress, MigrationResult
 from .domain import Domain
 from .errors import NO_DOMAIN, NO_SUPPORT, OPERATION_INVALID, OPERATION_UNSUPPORTED, code_of
 from .instances import InstancesMixin
@@ -99,6 +99,14 @@ class MigrationJobsMixin(InstancesMixin):
                     raise
                 return False  # it has ended by itself
         return True
+
+    def takes_part_in(self, plan: MigrationPlan) -> bool:
+        """Whether the instance is here and is being moved by this plan, and not by another one since."""
+        try:
+            moving = self.fresh_document(plan.name).record.moving
+        except InstanceNotFound:
+            return False
+        return moving is not None and moving.migration.id == plan.record.id
 
     def fresh_document(self, name: str, handle: libvirt.virDomain | None = None) -> Domain:
         """An instance's configuration of now, whole."""

@@ -17,6 +17,7 @@ from ...errors import (
     HypervisorError,
     HypervisorUnavailable,
     InstanceDuplicated,
+    InstanceMigrating,
     InstanceNotFound,
     MigrationAborted,
     MigrationFailed,
@@ -54,6 +55,7 @@ class LiveMigrationMixin(MigrationEndMixin, MigrationPlansMixin):
         if not isinstance(destination, LiveMigrationMixin):
             raise TypeError("the destination is no libvirt host")
         if plan.mode != words.LIVE:
+            self.require_own(destination, plan)
             result = self.copy_volumes(destination, plan, plan.private.disks, oversight)
             self.note_moved(plan.name)  # before the destination may be used
             destination.note_moved(plan.name)
@@ -66,8 +68,19 @@ class LiveMigrationMixin(MigrationEndMixin, MigrationPlansMixin):
         if has_broken:
             run.resume()
         elif not goes_on and plan.private is not None:
+            self.require_own(destination, plan)
             run.begin()
         return run.follow()
+
+    def require_own(self, destination: LiveMigrationMixin, plan: MigrationPlan) -> None:
+        """Raise InstanceMigrating where another task has begun to move the instance at the same moment: of two, the one
+        goes on whose record both ends have."""
+        for driver, end in ((self, "source"), (destination, "destination")):
+            if not driver.takes_part_in(plan):
+                raise InstanceMigrating(
+                    f"another task moves instance {plan.name!r} too, or has given this migration up: its record on the "
+                    f"{end} is not that of this task; run the task again"
+                )
 
 
 class _Run:
@@ -257,7 +270,7 @@ class _Run:
                 "host has a part of its memory. When they reach each other again, run the task again, and it goes on; "
                 f"do not restart either ({error or 'libvirt does not tell why'})"
             ) from error
-        if error is None and self._outcome is not None:
+        if error is None and self._outcome is not None and self._outcome.done():
             return self._moved()
         there = self._look_at(self._destination)
         if here is None:

@@ -30,10 +30,11 @@ from .domain_nics import apply_nics, read_nics
 from .element import attribute_of, set_text
 from .errors import CPU_INCOMPATIBLE, NO_DOMAIN, NO_SUPPORT, code_of
 from .migrationcold import ColdCopyMixin
-from .migrationdevices import forgotten_parts, lost_writes, stationary_parts
+from .migrationdevices import forgotten_parts, lost_writes, pending_nics, stationary_parts
 from .migrationdisks import DiskPlan, live_copies, pending_disks, redirect
 from .migrationjobs import MigrationJobsMixin
 from .migrationparameters import is_peer_to_peer
+from .migrationrecord import MovingRecord
 from .migrationxen import live_problems
 
 if TYPE_CHECKING:
@@ -63,6 +64,14 @@ class LibvirtPlan:
     passing: bool = False
     snapshots: tuple[str, ...] = ()
     current_snapshot: str | None = None
+
+    def remember(self, moving: MovingRecord | None) -> None:
+        """Take over what a migration that was cut short has changed about it, and has kept in its record."""
+        if moving is None:
+            return
+        self.passing = self.passing or moving.passing
+        if moving.snapshots and not self.snapshots:
+            self.snapshots, self.current_snapshot = moving.snapshots, moving.current_snapshot
 
     def redirect(self, domain: Domain, networks: Mapping[str, str]) -> None:
         """Let a description of it, with our record, name what the destination has.
@@ -136,6 +145,7 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
             private.passing = not handle.isPersistent()
             if self.kind == "qemu":
                 private.snapshots, private.current_snapshot = self.snapshots_of(handle)
+            private.remember(private.config.record.moving)
             active = bool(handle.isActive())
             running = Domain.parse(handle.XMLDesc(self.migratable)) if active and plan.mode == LIVE else None
         loses_snapshots = plan.mode == LIVE or any(copy.is_flattened for copy in private.disks.copies)
@@ -149,6 +159,7 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
             problems += [f"{problem}; move it cold" for problem in stationary_parts(running.root)]
             problems += lost_writes(running.root, frozenset(live_copies(private.disks)))
             problems += pending_disks(private.config, running)
+            problems += pending_nics(private.config, running)
             problems += self._processor_problems(destination, running)
         return problems + self._filter_problems(destination, plan) + self._place_emulator(destination, private)
 
@@ -223,7 +234,7 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
         """
         try:
             found = handle.listAllSnapshots(self.libvirt.VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL)
-            texts = tuple(snapshot.getXMLDesc(self.libvirt.VIR_DOMAIN_SNAPSHOT_XML_SECURE) for snapshot in found)
+            texts = tuple(snapshot.getXMLDesc(0) for snapshot in found)  # without passwords: they go into a record
             current = handle.snapshotCurrent(0).getName() if handle.hasCurrentSnapshot(0) else None
         except self.libvirt.libvirtError as error:
             if code_of(error) not in (NO_SUPPORT, NO_DOMAIN):

@@ -17,6 +17,7 @@ from .domain import Domain
 from .migrationend import MigrationEndMixin
 from .migrationplan import LibvirtPlan, MigrationPlansMixin
 from .migrationrecord import MovingRecord
+from .migrationsnapshots import redirected_snapshot
 from .recordkeeping import keep_record
 from .spawn import SpawnMixin
 
@@ -41,7 +42,7 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             shares_variables=private.disks.shares_variables,
         )
         with UndoStack() as done:
-            done.push(f"forget the migration of instance {name}", self._discarding(name))
+            done.push(f"forget the migration of instance {name}", self._discarding(plan))
             with self.guard(f"record the migration of instance {name!r}", name):
                 if private.passing:
                     # Otherwise the record would go with the guest, before what it leaves here is cleared away.
@@ -50,11 +51,12 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
                 if private.autostart:
                     handle.setAutostart(0)  # or a restart of this host would start it while it may be on the other
         self.forget(name)
-        return self._discarding(name)
+        return self._discarding(plan)
 
-    def _discarding(self, name: str) -> Undo:
+    def _discarding(self, plan: MigrationPlan) -> Undo:
         def discard() -> None:
-            self.discard_migration(name)
+            if self.takes_part_in(plan):  # and not in one that somebody else has begun meanwhile
+                self.discard_migration(plan.name)
 
         return discard
 
@@ -75,19 +77,24 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             # Before the first packet of the guest from here: libvirt gives it nothing that is not tied to these.
             self.put_filters(config, done)
         self.forget(name)
-        return self._discarding(name)
+        return self._discarding(plan)
 
     def _arriving(self, source: MigrationStartMixin, plan: MigrationPlan, groups: Sequence[SecurityGroup]) -> Domain:
         """The configuration that an instance is to have here."""
         private = _private(plan)
         config = private.config.copy()
-        private.redirect(config, plan.wishes.networks)
+        networks = plan.wishes.networks
+
+        def redirect(domain: Domain) -> None:
+            private.redirect(domain, networks)
+
+        redirect(config)
         config.record.moving = MovingRecord(
             incoming_record(plan.record, source, plan.disks),
             autostart=private.autostart,
             passing=not plan.wishes.persist,
             groups=tuple(group.name for group in groups),
-            snapshots=private.snapshots,
+            snapshots=tuple(redirected_snapshot(text, redirect) for text in private.snapshots),
             current_snapshot=private.current_snapshot,
             shares_variables=private.disks.shares_variables,
         )
