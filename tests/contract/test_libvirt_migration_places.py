@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.storage import StorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import DIR, Pool
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import DIR, Pool, VolumeKey
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from contract.driver_moves import NAME, Two, two_hosts
 from contract.moving import moved
@@ -174,3 +174,33 @@ def test_a_seed_that_was_left_does_not_hinder_the_instance_from_coming_back(two:
         with platform.connection() as connection:
             names = [pool.listVolumes() for pool in connection.listAllStoragePools() if pool.refresh() == 0]
         assert not any(names), names
+
+
+def test_a_chain_that_the_destination_sees_in_part_is_copied_whole(two: Two, folder: Path):
+    """What the rest of it leans on may be something else there."""
+    for driver in (two.source, two.destination):
+        has_pool(driver, "data", str(folder))
+    base = created(two.here, two.source, "base", format="raw")
+    created(two.there, two.destination, "base", format="raw")
+    middle, top = folder / "middle", f"{two.here.pool_folder}/top"
+    two.here.storage.fill(base.key, 7, 0, MIB)
+    for path, below, of in ((middle, base.path, "raw"), (top, middle, "qcow2")):
+        two.here.run_on_host("qemu-img", "create", "-q", "-f", "qcow2", "-b", str(below), "-F", of, str(path))
+    for pool in ("data", two.here.pool):
+        two.source.look_again(two.source.conn.storagePoolLookupByName(pool))
+    key = VolumeKey(two.here.pool, "top")
+    two.here.spawned(two.source, NAME, disks=[Disk(volume=key.name, pool=key.pool)])
+    plan = two.planned()
+    assert [move.how for move in plan.disks] == ["copy"]
+    two.move(plan)
+    assert two.there.storage.data(key)[:MIB] == bytes([7]) * MIB
+
+
+def test_what_others_have_not_finished_is_in_the_way(two: Two):
+    """Nobody clears it away for this instance, which would be stopped in vain."""
+    volume = created(two.here, two.source, "disk", format="raw")
+    two.here.spawned(two.source, NAME, disks=[Disk(volume=volume.name, pool=volume.pool)])
+    pool = two.destination.conn.storagePoolLookupByName(two.there.pool)
+    two.destination.make_record(pool, f"{volume.name}.anyvirt-volume", {"unfinished": "another"})
+    (problem,) = two.planned().problems
+    assert "already" in problem

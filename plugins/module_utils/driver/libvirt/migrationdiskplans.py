@@ -6,17 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
 from ...model.instance import CDROM, DISK, Instance
-from ...model.migration import COPY, LIVE, DiskMove, MigrationWishes
+from ...model.migration import COPY, DEPARTED, INCOMING, LIVE, DiskMove, MigrationWishes
 from ...model.storage import Image, VolumeKey
 from .domain import Domain
 from .domain_disks import SEED, owned_behind, source_of
 from .element import attribute_of
-from .migrationdisks import DiskCopy, DiskPlan
+from .migrationdisks import DiskCopy, DiskPlan, even_out
 from .migrationshared import APART, SHARED, UNCLEAR, SharedStorage, Sight
 from .migrationvolumes import MigrationVolumesMixin
 from .volumelist import Found, PoolView
@@ -116,7 +115,7 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             if mode != LIVE and not plan.shares_variables:
                 plan.variables = variables
         if mode == LIVE:
-            _even_out(plan)
+            even_out(plan)
         return plan
 
     def _plan_folder(self, trip: _Trip, path: str, plan: DiskPlan) -> None:
@@ -222,7 +221,7 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             if found is not None and found.facts.size_bytes < disk.wanted_bytes:
                 plan.growths[disk.device] = (path, disk.wanted_bytes)
         if disk.format != RAW:
-            for base in self.files_below(self.real_path(path)):
+            for base in self.chain_below(path):
                 if trip.storage.sight(base).verdict == APART:
                     plan.problems.append(f"disk {disk.device} leans on {base!r}, which the destination does not see")
         if disk.element.find("source/encryption") is not None:
@@ -287,7 +286,7 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
         """Why a volume cannot be copied so."""
         target, facts, problems = copy.destination, found.facts, []
         view = self._view(trip, target.pool)
-        if target in trip.planned or (view is not None and self._is_taken(trip, view, target.name)):
+        if target in trip.planned or (view is not None and self._is_taken(trip, view, target.name, disk)):
             problems.append(
                 f"there is a volume {str(target)!r} on the destination already; map its pool to another one, or "
                 "remove that volume if nobody needs it"
@@ -314,10 +313,16 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
                 problems.append(f"its volume's snapshots ({', '.join(names)}) would be lost; {advice}, or delete them")
         return problems
 
-    def _is_taken(self, trip: _Trip, view: PoolView, name: str) -> bool:
-        """What an unfinished work has left does not count: it is cleared away before."""
+    def _is_taken(self, trip: _Trip, view: PoolView, name: str, disk: _Disk) -> bool:
+        """What an earlier move of the same instance has left does not count: it is cleared away before."""
         volume = trip.destination.describe(view, name)
-        return volume is not None and not volume.unfinished
+        if volume is None:
+            return False
+        there = trip.destination.get_instances([disk.instance]).get(disk.instance)
+        left = None if there is None else there.migration
+        if left is None or str(volume.key) not in left.volumes:
+            return True
+        return left.phase != DEPARTED and not (left.direction == INCOMING and volume.unfinished)
 
     def _found(self, key: VolumeKey, disk: _Disk) -> Found | None:
         """The volume, in the format that the hypervisor is told and not in that which its guest makes it look like."""
@@ -357,7 +362,7 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
         base = self.volume_handle(path)
         facts = None if base is None else self.facts_of(base)
         sight = trip.storage.sight(path)
-        if sight.verdict == SHARED and facts is not None:
+        if sight.verdict == SHARED and facts is not None and trip.storage.sees_all(self.chain_below(path)):
             return Backing(sight.path, facts.format)
         if facts is None or facts.backing is not None:
             return None
@@ -386,12 +391,3 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             )
         else:
             plan.secrets.append((path, there))
-
-
-def _even_out(plan: DiskPlan) -> None:
-    """A hypervisor copies the topmost layers of all disks of an instance, or all of them whole."""
-    if not any(copy.is_flattened for copy in plan.copies):
-        return
-    layered = {copy.device for copy in plan.copies if copy.backing is not None}
-    plan.copies = [replace(copy, backing=None, is_flattened=True) if copy.backing else copy for copy in plan.copies]
-    plan.moves = [move._replace(how="copy") if move.device in layered else move for move in plan.moves]

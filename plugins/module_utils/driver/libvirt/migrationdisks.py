@@ -16,7 +16,7 @@ Who moves an instance calls, in this order:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...model.migration import DiskMove
 from ...model.storage import VolumeKey
@@ -111,6 +111,15 @@ def is_incremental(plan: DiskPlan) -> bool:
     """Whether the hypervisor is to copy only the topmost layer (NON_SHARED_INC), which is the whole of a disk that
     leans on nothing."""
     return any(copy.backing is not None and not copy.at_once for copy in plan.copies)
+
+
+def even_out(plan: DiskPlan) -> None:
+    """A hypervisor copies the topmost layers of all disks of an instance, or all of them whole."""
+    if not any(copy.is_flattened for copy in plan.copies):
+        return
+    layered = {copy.device for copy in plan.copies if copy.backing is not None}
+    plan.copies = [replace(copy, backing=None, is_flattened=True) if copy.backing else copy for copy in plan.copies]
+    plan.moves = [move._replace(how="copy") if move.device in layered else move for move in plan.moves]
 
 
 def pending_disks(config: Domain, running: Domain) -> list[str]:

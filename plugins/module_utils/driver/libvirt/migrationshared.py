@@ -14,7 +14,7 @@ import hashlib
 import posixpath
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
 from xml.etree.ElementTree import Element
@@ -147,6 +147,17 @@ class SharedStorageMixin(LibvirtStorageDriver):
             with self.guard(f"look up the volume {key!r}"):
                 raise
 
+    def chain_below(self, path: str) -> list[str]:
+        """What a volume leans on, all the way down, as far as libvirt tells or it can be seen from here."""
+        chain = [path]
+        while chain[-1] not in chain[:-1]:
+            handle = self.volume_handle(chain[-1])
+            facts = None if handle is None else self.facts_of(handle)
+            if facts is None or facts.backing is None:
+                break
+            chain.append(facts.backing)
+        return list(dict.fromkeys((*chain[1:], *self.files_below(self.real_path(path)))))
+
     def stamps(self, path: str) -> Stamps | None:
         """Of the file at a path; None when there is none."""
         return self._in_folder_of(path, lambda pool, name: _read_stamps(pool.storageVolLookupByName(name)))
@@ -257,6 +268,10 @@ class SharedStorage:
             if verdict == UNCLEAR and unclear is None:
                 unclear = Sight(UNCLEAR, posixpath.join(there, name))
         return unclear or Sight(APART, path)
+
+    def sees_all(self, paths: Iterable[str]) -> bool:
+        """Whether the destination finds all of these where they are."""
+        return all(self.sight(path) == Sight(SHARED, path) for path in paths)
 
     def looks(self, path: str) -> str:
         """The verdict about a file or folder that is only looked at."""
