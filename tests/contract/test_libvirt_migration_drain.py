@@ -24,6 +24,9 @@ from lab.counting import counting
 
 pytestmark = pytest.mark.on("libvirt")
 
+_BUSY_S = 60.0
+"""How long a guest may take to say its next number while ten others want the processors."""
+
 TEN = [f"drain{number}" for number in range(10)]
 
 
@@ -84,11 +87,11 @@ def test_a_host_is_drained_of_ten_guests_two_at_a_time(hosts: MovingHosts):
     at_once = AtOnce()
     drain: dict[str, Any] = {"all": True, "exclude": ["stays"], "workers": 2}
     with ExitStack() as stack:
-        counters = [stack.enter_context(counting(*hosts.logs(name))) for name in TEN]
+        counters = [stack.enter_context(counting(*hosts.logs(name), look_s=0.2)) for name in TEN]
         stack.enter_context(at_once.watched())
         move = moved(source, destination, **drain)
         for counter in counters:
-            counter.goes_on(1)
+            counter.goes_on(1, _BUSY_S)
     assert at_once.most == 2
     assert sorted(result["name"] for result in move.result["instances"]) == TEN
     for name, counter in zip(TEN, counters):

@@ -39,11 +39,13 @@ class Tick(NamedTuple):
 class Counting:
     """Reads the console logs of one guest, one of each host, as they grow."""
 
-    def __init__(self, logs: Sequence[Path]) -> None:
+    def __init__(self, logs: Sequence[Path], look_s: float) -> None:
         self.ticks: list[Tick] = []
         self._logs = logs
+        self._look_s = look_s
         # What is in there already was said before anybody looked.
         self._read = [log.stat().st_size if log.exists() else 0 for log in logs]
+        self._files = [log.stat().st_ino if log.exists() else 0 for log in logs]
         # One for all of them: a guest may be moved in the middle of a line.
         self._rest = b""
         self._over = threading.Event()
@@ -51,27 +53,30 @@ class Counting:
         self._thread.start()
 
     def _watch(self) -> None:
-        while not self._over.wait(_LOOK_S):
+        while not self._over.wait(self._look_s):
             last = self.ticks[-1].where if self.ticks else 0
             for where in sorted(range(len(self._logs)), key=lambda place: place != last):
                 self._take_in(where, self._logs[where])
 
     def _take_in(self, where: int, log: Path) -> None:
         try:
+            found = log.stat()
+            if found.st_ino != self._files[where]:  # it was away from that host, and has come back
+                self._files[where], self._read[where] = found.st_ino, 0
+            if found.st_size <= self._read[where]:
+                return
             with log.open("rb") as opened:
                 opened.seek(self._read[where])
                 data = opened.read()
         except FileNotFoundError:
             return
-        if not data:
-            return
         seen_s = time.monotonic()
         self._read[where] += len(data)
         text = self._rest + data
         end = 0
-        for found in _LINE.finditer(text):
-            self.ticks.append(Tick(int(found[1]), float(found[2]), seen_s, where))
-            end = found.end()
+        for line in _LINE.finditer(text):
+            self.ticks.append(Tick(int(line[1]), float(line[2]), seen_s, where))
+            end = line.end()
         self._rest = text[end:][-_LONGEST:]
 
     def stop(self) -> None:
@@ -117,9 +122,9 @@ class Counting:
 
 
 @contextmanager
-def counting(*logs: Path) -> Iterator[Counting]:
-    """Watch the counter within the block."""
-    watched = Counting(logs)
+def counting(*logs: Path, look_s: float = _LOOK_S) -> Iterator[Counting]:
+    """Watch the counter within the block, and look so often whether it has said something."""
+    watched = Counting(logs, look_s)
     try:
         yield watched
     finally:
