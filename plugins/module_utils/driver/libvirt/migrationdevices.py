@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
@@ -48,16 +49,31 @@ def _stationary_parts(domain: Element) -> Iterator[str]:
         yield "its processor's clock is the host's own (invtsc)"
 
 
-def forgotten_parts(domain: Element) -> tuple[list[str], list[str]]:
-    """What a domain that is off remembers outside of its disks, which is not copied: problems and warnings. A running
-    guest takes both along.
+def forgotten_parts(domain: Element) -> list[str]:
+    """What a domain that is off remembers outside of its disks and its firmware's variables, and what is not copied. A
+    running guest takes it along.
     """
-    problems, warnings = [], []
-    if domain.find("devices/tpm/backend[@type='emulator']") is not None:
-        problems.append("its TPM's memory, with the keys in it, is not copied while it is off; move it live")
-    if domain.find("os/nvram") is not None or domain.find("os[@firmware='efi']") is not None:
-        warnings.append("its UEFI variables are not copied while it is off: the firmware begins anew there")
-    return problems, warnings
+    if domain.find("devices/tpm/backend[@type='emulator']") is None:
+        return []
+    return ["its TPM's memory, with the keys in it, is not copied while it is off; move it live"]
+
+
+def bound_displays(domain: Element) -> list[str]:
+    """Warnings of displays that listen on one of the host's addresses, which another host hardly has; QEMU would not
+    start there."""
+    found = []
+    for display in domain.findall("devices/graphics"):
+        named = attribute_of(display, "listen[@type='address']", "address") or display.get("listen")
+        try:
+            address = None if named is None else ipaddress.ip_address(named)
+        except ValueError:  # a name, which may stand for an address of either host
+            continue
+        if address is not None and not (address.is_unspecified or address.is_loopback):
+            found.append(
+                f"its {display.get('type', '')} display listens on {address}: if the destination has not got that "
+                "address too, it cannot run there; let it listen on 127.0.0.1 or 0.0.0.0"
+            )
+    return found
 
 
 def pending_nics(config: Domain, running: Domain) -> list[str]:

