@@ -30,7 +30,7 @@ from .domain_nics import apply_nics, read_nics
 from .element import attribute_of, set_text
 from .errors import CPU_INCOMPATIBLE, NO_DOMAIN, NO_SUPPORT, code_of
 from .migrationcold import ColdCopyMixin
-from .migrationdevices import forgotten_parts, lost_writes, pending_nics, stationary_parts
+from .migrationdevices import bound_displays, forgotten_parts, lost_writes, pending_nics, stationary_parts
 from .migrationdisks import DiskPlan, live_copies, pending_disks, redirect
 from .migrationjobs import MigrationJobsMixin
 from .migrationparameters import is_peer_to_peer
@@ -159,6 +159,8 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
             problems += pending_disks(private.config, running)
             problems += pending_nics(private.config, running)
             problems += self._processor_problems(destination, running)
+        if plan.record.start:
+            plan.warnings += bound_displays((private.config if running is None else running).root)
         return problems + self._filter_problems(destination, plan) + self._place_emulator(destination, private)
 
     def _filter_problems(self, destination: MigrationPlansMixin, plan: MigrationPlan) -> list[str]:

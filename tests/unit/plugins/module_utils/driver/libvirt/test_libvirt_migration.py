@@ -10,12 +10,14 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.domain import Domain
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.metadata import (
     Record,
     read_record,
     write_record,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationdevices import (
+    bound_displays,
     forgotten_parts,
     lost_writes,
     stationary_parts,
@@ -32,6 +34,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.mig
     live_parameters,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationrecord import MovingRecord
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationsnapshots import with_passwords
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.volumexml import Backing
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import MigrationRecord, MigrationWishes
@@ -107,6 +110,40 @@ def test_ordinary_devices_travel():
 )
 def test_what_one_that_is_off_remembers_elsewhere_is_told(inside: str, told: int):
     assert len(forgotten_parts(ET.fromstring(f"<domain>{inside}</domain>"))) == told
+
+
+@pytest.mark.parametrize(
+    ("display", "told"),
+    [
+        ("<graphics type='vnc' listen='10.0.0.1'><listen type='address' address='10.0.0.1'/></graphics>", "10.0.0.1"),
+        ("<graphics type='spice' listen='2001:db8::1'/>", "2001:db8::1"),
+        ("<graphics type='vnc' listen='0.0.0.0'/><graphics type='spice' listen='::1'/>", None),
+        ("<graphics type='vnc' listen='kvm.example'/>", None),
+        ("<graphics type='vnc'><listen type='socket' socket='/run/vnc'/></graphics>", None),
+    ],
+)
+def test_a_display_that_listens_on_the_hosts_address_is_told(display: str, told: str | None):
+    found = bound_displays(ET.fromstring(f"<domain><devices>{display}</devices></domain>"))
+    assert len(found) == (told is not None)
+    assert all(str(told) in message for message in found)
+
+
+# -- snapshots --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("now", "then"),
+    [
+        ("<graphics type='vnc' passwd='new'/>", '<graphics type="vnc" passwd="new"/>'),
+        ("<graphics type='spice' passwd='new'/>", '<graphics type="vnc"/>'),
+        ("<graphics type='vnc'/>", '<graphics type="vnc"/>'),
+        ("", '<graphics type="vnc"/>'),
+    ],
+)
+def test_a_snapshot_gets_the_displays_password_of_now(now: str, then: str):
+    snapshot = "<domainsnapshot><domain><devices><graphics type='vnc'/></devices></domain></domainsnapshot>"
+    config = Domain.parse(f"<domain><devices>{now}</devices></domain>")
+    assert then in with_passwords(snapshot, config)
 
 
 DISKS = """<domain><devices>
