@@ -49,11 +49,13 @@ class Ends:
 
 @dataclass
 class Seen:
-    """What both ends show, by the instances' names, and why some cannot be told."""
+    """What both ends show, by the instances' names, and why some cannot be told; ``unknown`` are those that are
+    excluded and that the source does not have: likely misspelt."""
 
     source: dict[str, End] = field(default_factory=dict)
     destination: dict[str, End] = field(default_factory=dict)
     failed: dict[str, AnyvirtError] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
 
 
 def connect(task: Task) -> Ends:
@@ -115,7 +117,8 @@ def survey(ends: Ends, wanted: WantedMoves) -> tuple[list[str], Seen]:
         if instance.migration is None or instance.migration.phase != DEPARTED
     }
     names = sorted((present | _arriving(ends)) - wanted.exclude)
-    seen = Seen(source=_ends_of(ends.here, names, instances, migrations))
+    unknown = sorted(wanted.exclude.difference(instances))
+    seen = Seen(source=_ends_of(ends.here, names, instances, migrations), unknown=unknown)
     _look_there(ends, names, seen)
     return names, seen
 

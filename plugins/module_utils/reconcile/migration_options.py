@@ -267,6 +267,8 @@ def _read_uri(reader: Reader, option: str) -> str | None:
         reader.complain(option, f"has to be like tcp://10.0.0.2 or tcp://10.0.0.2:49152, not {text!r}")
     elif not parts.scheme or not (parts.netloc or parts.path):
         reader.complain(option, f"has to be a URI, not {text!r}")
+    elif any(character.isspace() or not character.isprintable() for character in text):
+        reader.complain(option, f"must not have spaces or unprintable characters in it: {text!r}")
     elif option == "migrate_uri" and has_port and parts.hostname is None:
         reader.complain(option, f"{text!r} has a port and no host")
     else:

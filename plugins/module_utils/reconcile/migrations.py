@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from ..driver.migrationchecks import mapped
+from ..driver.migrationchecks import mapped, state_problems, unmet_wishes
 from ..driver.migrationuri import get_migration_driver
 from ..errors import (
     AnyvirtError,
@@ -46,7 +46,7 @@ def migrate_instances(task: Task) -> dict[str, Any]:
     ends = connect(task)
     with ExitStack() as opened:
         open_ends(ends, opened, needs_both=wanted.state == MIGRATED)
-        items = _situations(ends, wanted)
+        items = _situations(ends, wanted, task)
         if wanted.state == STATUS:
             return status_result(items, task, ends.silent)
         if wanted.state == ABORTED:
@@ -78,8 +78,10 @@ def _migrate(ends: Ends, items: Sequence[Item], wanted: WantedMoves, task: Task)
 # -- finding out ----------------------------------------------------------------------------------------------------
 
 
-def _situations(ends: Ends, wanted: WantedMoves) -> list[Item]:
+def _situations(ends: Ends, wanted: WantedMoves, task: Task) -> list[Item]:
     names, seen = survey(ends, wanted)
+    for name in seen.unknown:
+        task.warn(f"exclude: the source has no instance named {name!r}")
     everything = wanted.everything
     moves = wanted.moves if everything is None else [replace(everything, name=name) for name in names]
     return [_situation(move, seen) for move in moves]
@@ -119,12 +121,24 @@ def _plan_moves(ends: Ends, items: Sequence[Item], only_tell: bool, probing: boo
     for item in items:
         if only_tell and early(item.situation):
             # These may be problems only as long as that is there, and it is cleared up first.
+            lasting = _lasting_problems(ends, item)
             item.warnings += [
-                f"{item.name}: what an earlier migration left is in the way: {one}" for one in item.problems
+                f"{item.name}: what an earlier migration left is in the way: {one}"
+                for one in item.problems
+                if one not in lasting
             ]
-            item.problems = []
+            item.problems = [one for one in item.problems if one in lasting]
         if item.error is None:
             item.error = _refusal(item)
+
+
+def _lasting_problems(ends: Ends, item: Item) -> list[str]:
+    """Those that have nothing to do with what is on the destination."""
+    if item.migration is None:
+        return []
+    mode, wishes = item.migration.mode, item.migration.wishes
+    found = unmet_wishes(ends.source, ends.destination, wishes, mode)
+    return [*found, *state_problems(_as_it_is_to_be(ends, item), mode)]
 
 
 def _give_back(ends: Ends, items: Sequence[Item]) -> None:

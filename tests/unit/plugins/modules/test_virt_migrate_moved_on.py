@@ -110,3 +110,21 @@ def test_one_that_never_left_is_started_before_that_is_forgotten(hosts: Hosts, w
     hosts.killed("second", "first", {"operation": "start", "when": when})
     assert hosts.move("second", "first")["kind"] is None
     assert hosts.states() == {"first": "running"}
+
+
+def test_check_mode_tells_what_the_definition_in_the_way_has_nothing_to_do_with(
+    hosts: Hosts, instance_module: RunModule
+) -> None:
+    assert hosts.move("first", "second", undefine_source=False)["kind"] is None
+    assert instance_module(uri=hosts.uri("second"), name="web1", state="stopped", shutdown={"method": "forced"})
+    foretold = hosts.move("second", "first", mode="live", _ansible_check_mode=True)
+    done = hosts.move("second", "first", mode="live")
+    assert foretold["kind"] == done["kind"] == "migration_impossible"
+    assert foretold["instance"]["problems"] == done["instance"]["problems"]
+
+
+def test_names_that_are_excluded_and_not_there_are_told(hosts: Hosts, migrate_module: RunModule) -> None:
+    task = {"uri": hosts.uri("first"), "dest": hosts.uri("second"), "all": True, "exclude": ["web1", "wbe2"]}
+    answer = migrate_module(**task)
+    assert answer["instances"] == []
+    assert "exclude: the source has no instance named 'wbe2'" in str(answer["warnings"])
