@@ -103,7 +103,8 @@ def test_what_dhcp_gave_it_is_let_through_until_it_starts_again(ends: Ends):
     ends.platform.wait_ready(ends.source, NAME)
     address = wait_for_lease(ends)
     moved(ends, instance, mode=LIVE)
-    assert ends.destination.get_addresses([NAME]) == {NAME: []}  # it was leased elsewhere
+    leased_here = {found.address for found in ends.destination.get_addresses([NAME])[NAME]}
+    assert leased_here <= {address}  # it was leased elsewhere, but a guest may ask again at any time
     assert ends.destination.get_group_members() == {"web": (f"{address}/32",), "project:shop": (f"{address}/32",)}
     assert trace(ends, 1) == (BOTH, True, [])
     ends.destination.force_off(NAME)
