@@ -139,7 +139,8 @@ def measure(rates: list[int], bandwidth: int, memory_mb: int, repeats: int) -> I
             ping_s = statistics.median(_ping_s() for _turn in range(repeats))
             with _running_guest(one, guest, rate, memory_mb):
                 route = Route((one, two), bandwidth)
-                virsh, module = [], []
+                virsh: list[Took] = []
+                module: list[Took] = []
                 for turn in range(repeats):
                     # By turns who goes first, so that both go both ways.
                     ways = [(virsh, route.by_virsh), (module, route.by_module)]
