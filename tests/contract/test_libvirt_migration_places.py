@@ -204,3 +204,14 @@ def test_what_others_have_not_finished_is_in_the_way(two: Two):
     two.destination.make_record(pool, f"{volume.name}.anyvirt-volume", {"unfinished": "another"})
     (problem,) = two.planned().problems
     assert "already" in problem
+
+
+def test_a_list_of_files_that_is_old_is_not_believed(two: Two, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """As a client of NFS has it, or libvirt's daemon while others write to the pool."""
+    for driver in (two.source, two.destination):
+        has_pool(driver, "data", str(folder))
+    two.here.spawned(two.source, NAME, disks=[Disk(role="root", size_bytes=8 * MIB, pool="data")])
+    before = two.pictures()
+    monkeypatch.setattr(two.destination, "sees", lambda path: "probe" not in path)
+    assert [move.how for move in two.planned().disks] == ["shared"]
+    assert two.pictures() == before

@@ -19,9 +19,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Callable, NamedTuple, TypeVar
 from xml.etree.ElementTree import Element
 
-from ...errors import AnyvirtError, HypervisorUnavailable, MigrationFailed
+from ...errors import AlreadyExists, AnyvirtError, HypervisorUnavailable, MigrationFailed
 from ...model.storage import VolumeKey
-from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID, code_of
+from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID, code_of, translate
 from .folders import PREFIX as PASSING_POOL
 from .storagedriver import LibvirtStorageDriver
 from .volumerecord import PART_SUFFIX
@@ -112,8 +112,7 @@ class SharedStorageMixin(LibvirtStorageDriver):
         return None if key is None or key.pool.startswith(PASSING_POOL) else key
 
     def place_of(self, path: str) -> VolumeKey | None:
-        """How this host calls the volume whose data is at a path of it, also where it does not see that yet, as in a
-        folder in the network; None when no pool that stays has its folder."""
+        """How this host calls the volume at a path of it, seen yet or not; None when no pool that stays has its folder."""
         key = self.volume_in_pool(path)
         if key is not None or path.startswith("/dev/"):
             return key
@@ -165,6 +164,26 @@ class SharedStorageMixin(LibvirtStorageDriver):
     def sees(self, path: str) -> bool:
         """Whether there is a file at the path."""
         return bool(self._in_folder_of(path, lambda pool, name: pool.storageVolLookupByName(name).name()))
+
+    def finds(self, path: str) -> bool:
+        """Whether there is a file at the path that others have just made. It tries to make it: a client of network
+        storage lists a folder as it was half a minute ago, but asks for a name that is new to it."""
+        try:
+            return bool(self._in_folder_of(path, self._cannot_make))
+        except HypervisorUnavailable:
+            raise
+        except AnyvirtError:  # a folder that may only be read: nothing but its list tells
+            return False
+
+    def _cannot_make(self, pool: libvirt.virStoragePool, name: str) -> bool:
+        try:
+            made = pool.createXML(volume_document(name, 1, "raw"), 0)
+        except self.libvirt.libvirtError as error:
+            if isinstance(translate(error, f"make the test file {name!r}"), AlreadyExists):
+                return True
+            raise
+        self.drop(made)
+        return False
 
     def read_file(self, path: str) -> bytes:
         """What is in a small file of the host."""
@@ -287,7 +306,6 @@ class SharedStorage:
             place, is_keyed, key = self._source.place_of_pool(own), kind_of(own) in _KEYED_KINDS, volume.key()
         if is_keyed and not key.startswith("/"):
             there = self._destination.path_by_key(key)
-            # Another one of that name there is just that.
             return Sight(APART, path) if there is None else Sight(SHARED, there)
         pool = None if place is None else self._destination.pool_at(place)
         if pool is None:
@@ -328,7 +346,8 @@ class SharedStorage:
             with self._source.test_file(folder, self._way) as name:
                 if name is None:
                     break
-                if self._destination.sees(posixpath.join(there, name)):
+                seen = posixpath.join(there, name)
+                if self._destination.sees(seen) or self._destination.finds(seen):
                     verdict = SHARED
                 elif self._source.sees(posixpath.join(folder, name)):  # or another task of the same way has removed it
                     verdict = APART

@@ -91,6 +91,9 @@ class Host:
     def sees(self, path: str) -> bool:
         return path in self.disks
 
+    def finds(self, path: str) -> bool:
+        return self.sees(path)
+
     @contextmanager
     def test_file(self, folder: str, way: str) -> Iterator[str | None]:
         self.test_files += 1
@@ -136,6 +139,19 @@ def test_a_test_file_that_another_task_takes_away_tells_nothing():
     source = Robbed("here", {DISK: OLD})
     assert sight(source, Host("there", {DISK: Stamps("1", "1", "1")}), probing=True).verdict == APART
     assert source.test_files > 1, "it is tried again; then what was changed when tells it"
+
+
+def test_a_list_of_files_that_is_a_little_old_does_not_tell_that_storage_is_not_shared():
+    disks = {DISK: OLD}
+
+    class Remembering(Host):
+        def sees(self, path: str) -> bool:
+            return path == DISK
+
+        def finds(self, path: str) -> bool:
+            return path in self.disks
+
+    assert sight(Host("here", disks), Remembering("there", disks), probing=True).verdict == SHARED
 
 
 def test_storage_may_have_another_folder_there():
