@@ -46,7 +46,7 @@ options:
           - V(running) also starts it, so that it can be used. V(stopped) stops it, and all that is in it stays.
           - V(absent) removes it. What it is made of stays, unless O(delete_data) is true.
           - A pool in which an active instance has a disk cannot be stopped, and one in which any instance has a disk
-            cannot be removed.
+            cannot be removed; neither one from or to which a migration copies disks.
         type: str
         choices: [present, running, stopped, absent]
       kind: &kind

@@ -16,6 +16,8 @@ description:
     those of one instance are attached one after the other, in the order of the task, and so are those made from each
     other. One that fails does not keep the others from being done, but those that change or need the same volume; the
     task fails at the end and names it.
+  - Volumes of an instance that is being moved to another host are left alone, and so is a disk that was resized so that
+    it can be taken back (M(anyvirt.compute.virt_instance), C(revertible)). To change them is an error then.
 author:
   - anyvirt contributors (@anyvirt)
 extends_documentation_fragment:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import COLD, MigrationWishes
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import COLD, COPY, MigrationWishes
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.resize import SIZES, ResizeRecord
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.facts import gather
+from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.pools import reconcile_pools
 from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volumes import reconcile_volumes
 from contract.migration_helpers import NAME, both_ends, spawned
 from contract.platforms.base import Platform
@@ -55,6 +56,31 @@ def test_nobody_else_changes_it(platform: Platform):
     assert told["peer"] == ends.destination.host_identity()
     take_back()
     assert run(platform, name=NAME, memory_mb=128).changed
+
+
+@pytest.mark.on("fake", "libvirt")
+def test_where_its_disks_are_copied(platform: Platform):
+    """Neither their pools nor the copies, which are no volumes of the destination yet, are taken away meanwhile."""
+    ends = both_ends(platform)
+    instance = spawned(ends, power_on=False)
+    wishes = MigrationWishes(mode=COLD, storage=COPY)
+    plan = ends.source.plan_migrations(ends.destination, {NAME: instance}, wishes, True)[NAME]
+    assert plan.problems == []
+    ends.source.begin_migration(plan)
+    ends.destination.accept_instance(ends.source, plan)
+    [disk] = plan.disks
+    for end, place in ((platform, disk.source), (platform.partner(), disk.destination)):
+        pool, _slash, name = place.partition("/")
+        for state in ("stopped", "absent"):
+            refused = run(end, reconcile=reconcile_pools, pools=None, name=pool, state=state)
+            assert refused.kind == "instance_migrating", (place, state, refused.result)
+            assert refused.calls.lasting_writes == []
+        for params in ({"state": "present", "size": "1G"}, {"state": "absent", "detach_first": True}):
+            refused = run(end, reconcile=reconcile_volumes, volumes=None, name=name, pool=pool, **params)
+            assert refused.kind == "instance_migrating", (place, params, refused.result)
+            assert refused.calls.lasting_writes == []
+        in_use = run(end, reconcile=reconcile_volumes, volumes=None, name=name, pool=pool, state="absent")
+        assert in_use.kind == "volume_in_use"
 
 
 def test_one_with_a_resize_that_waits_stays(platform: Platform):

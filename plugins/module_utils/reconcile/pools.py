@@ -12,8 +12,11 @@ from typing import Any
 
 from ..driver.storage import StorageDriver
 from ..errors import AnyvirtError, InvalidInput, PoolNotEmpty, PoolNotFound, Problem, VolumeInUse
+from ..model.instance import Instance
+from ..model.migration import DEPARTED
 from ..model.storage import Pool, VolumeKey, VolumeUses
 from ..undo import Undo
+from .moving import refuse_migrating
 from .outcome import add_failure, outcome_of
 from .plan import Plan, Step
 from .pool_options import ABSENT, PRESENT, RUNNING, STOPPED, DesiredPool, read_pools
@@ -114,9 +117,14 @@ class _Contents:
     def __init__(self, driver: StorageDriver, wanted: Sequence[DesiredPool], current: Mapping[str, Pool]) -> None:
         self._volumes: dict[str, list[VolumeKey]] = {}
         self._uses: dict[VolumeKey, VolumeUses] = {}
+        self._moving: dict[str, Instance] = {}
         leaving = [item.name for item in wanted if _is_ended(item, current.get(item.name))]
         if not leaving or not driver.supports("volumes"):
             return
+        for instance in driver.get_instances().values():
+            record = instance.migration
+            for volume in record.volumes if record is not None and record.phase != DEPARTED else ():
+                self._moving[volume.partition("/")[0]] = instance
         for name in leaving:
             with suppress(PoolNotFound):  # it went meanwhile
                 self._volumes[name] = [volume.key for volume in driver.list_volumes(name)]
@@ -126,7 +134,9 @@ class _Contents:
             level = [key for key in self._children(level) if key not in self._uses]
 
     def refuse(self, item: DesiredPool) -> None:
-        """Raise when a pool cannot be stopped or removed for what is in it."""
+        """Raise when a pool cannot be stopped or removed for what is in it, or just being copied from or to it."""
+        if item.name in self._moving:
+            refuse_migrating(self._moving[item.name])
         keys = self._volumes.get(item.name, [])
         users = {
             use.instance

@@ -78,6 +78,7 @@ class VolumePlanner:
 
     def _plan_creation(self, planned: PlannedVolume) -> None:
         item, driver = planned.wanted, self.driver
+        self.world.refuse_moving(use.instance for use in self.world.users(item.key))
         if item.revert_to is not None or (item.state == ATTACHED and not item.makes):
             hint = "" if item.revert_to else "; with size or source it would be made"
             raise VolumeNotFound(f"there is no volume {item.key}{hint}")

@@ -209,8 +209,10 @@ def _needs_uses(item: DesiredVolume, world: World) -> bool:
     found = item.instance is not None and bool(world.disks_with(item.key, item.instance))
     if item.state == DETACHED:
         return not found
-    if volume is None or volume.unfinished:
+    if volume is None:
         return False
+    if volume.unfinished:  # it may be the copy of a disk of an instance that is on its way to this host
+        return True
     if item.state == ABSENT or (item.state == ATTACHED and not found):
         return True
     if item.state == ATTACHED and item.disk.read_only is False:
