@@ -7,6 +7,7 @@ was begun and leaves nothing behind. The pool's own tasks go on when their clien
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.api import Api, is_read
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     HypervisorUnavailable,
+    InstanceDuplicated,
     MigrationAborted,
     MigrationFailed,
     TimeoutExpired,
@@ -276,6 +278,49 @@ def test_the_other_pool_is_cut_off(between: Case, point: str, mode: str):
     between.here.server.faults.clear()
     there.listen_again()
     between.assert_moves_in_the_end(mode=mode)
+
+
+def test_a_server_that_died_before_it_removed_the_source(between: Case):
+    """The disks go first: what is on the destination is all there is, and no leftover to be removed."""
+    between.spawn(running=False)
+    there = between.there.server
+    between.here.server.faults.delay("point:switch", 0.6)
+
+    def cut() -> None:
+        assert eventually(lambda: there.db.find("VM", name_label=NAME))
+        there.stop_listening()
+
+    cutter = threading.Thread(target=cut)
+    cutter.start()
+    assert between.migrate().kind is not None
+    cutter.join()
+    between.here.server.faults.clear()
+    there.listen_again()
+    with between.here.session() as api:
+        [vm] = api.VM.get_by_name_label(NAME)
+        for vbd in api.VM.get_VBDs(vm):
+            vdi = api.VBD.get_VDI(vbd)
+            api.VBD.destroy(vbd)
+            api.VDI.destroy(vdi)
+    copies = between.there.volumes()
+    assert len(copies) == 2
+    for _again in range(2):
+        move = between.migrate()
+        assert move.kind == InstanceDuplicated.kind, move.result
+        assert between.there.volumes() == copies
+    assert between.migrate(state="aborted").kind == InstanceDuplicated.kind
+    with between.here.session() as api:
+        api.VM.destroy(vm)
+    between.assert_moves_in_the_end()
+
+
+def test_a_copy_of_one_that_moves(case: Case):
+    """It has the note of the other one, which is none of its own."""
+    case.spawn(running=False)
+    with case.here.session() as api:
+        [vm] = api.VM.get_by_name_label(NAME)
+        api.VM.add_to_other_config(vm, "anyvirt-migration", json.dumps({"id": "x", "vm": "another"}))
+    case.assert_moves_in_the_end()
 
 
 @pytest.mark.parametrize("lost", ["VM.migrate_send", "VM.pool_migrate", "task.get_record", "VM.add_to_other_config"])

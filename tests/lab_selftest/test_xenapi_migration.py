@@ -116,7 +116,7 @@ def test_local_disks_within_the_pool(xenapi, xenapi_server):
     [vbd] = xenapi.VM.get_VBDs(vm)
     moved = xenapi.VBD.get_VDI(vbd)
     assert (xenapi.VDI.get_SR(moved), xenapi.VDI.get_name_label(moved)) == (target, "disk1")
-    assert xenapi.VDI.get_other_config(moved) .keys() == {"content_id"}
+    assert xenapi.VDI.get_other_config(moved).keys() == {"content_id"}
     assert xenapi_server.snapshot()["world"][moved] == digest
     assert fails(xenapi.VDI.get_uuid, vdi)[0] == "HANDLE_INVALID"
     assert xenapi.VM.get_resident_on(vm) == host_named(xenapi, "xen2")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ...errors import InstanceMigrating, InvalidPowerState
+from ...errors import InstanceDuplicated, InstanceMigrating, InvalidPowerState
 from ...model import power_state
 from ...model.instance import SEED
 from .instances import choose
@@ -61,15 +61,23 @@ class MigrationEndMixin(MigrationMoveMixin):
         name = vm["name_label"]
         if state_of(vm) in power_state.ACTIVE:
             raise InvalidPowerState(f"instance {name!r} is active on the destination, so it is not removed there")
-        if self.partner is None or self.partner_vm(vm["uuid"]) is None:
+        original = self.partner_vm(vm["uuid"])
+        if self.partner is None or original is None:
             raise InstanceMigrating(
                 f"nothing tells that instance {name!r} is anywhere else, so it is not removed; run the task with the "
                 "source that it came from"
             )
-        with self.guard(f"look at the disks of instance {name!r}", name):
-            vbds = self.fetch_refs("VBD", vm["VBDs"])
-            vdis = self.fetch_refs("VDI", {vbd["VDI"] for vbd in vbds.values() if vbd["type"] == "Disk"})
-        own = {one: vdi for one, vdi in vdis.items() if not set(vdi["VBDs"]) - set(vm["VBDs"])}
+        if job_of(original) is not None:
+            raise InstanceMigrating(f"instance {name!r} is being moved at the moment; abort that first")
+        vdis = self.disks_by_place(vm)
+        if vdis.keys() - self.partner.disks_by_place(original).keys():
+            # The server deletes the disks there first, and then the VM.
+            raise InstanceDuplicated(
+                f"instance {name!r} has disks on the destination that it has no more on the source: its server did not "
+                "come to an end with clearing up. Remove the virtual machine from the source with XenServer's own "
+                "means, and run the task again"
+            )
+        own = {ref: vdi for ref, vdi in vdis.values() if not set(vdi["VBDs"]) - set(vm["VBDs"])}
         self.destroy_vm(ref, name)
         return [f"instance {name}", *self.delete_all(own)]
 

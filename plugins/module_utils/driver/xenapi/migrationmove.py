@@ -53,18 +53,26 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
         route: Route = plan.private
         name, ref = plan.name, route.ref
         with self.guard(f"begin to move instance {name!r}", name):
-            try:
-                self.call("VM.add_to_other_config", ref, TRAVEL, travel_text(route.travel))
-            except self.api.library.Failure as failure:
-                if code_of(failure) != MARKED_ALREADY:
-                    raise
-                raise InstanceMigrating(
-                    f"instance {name!r} is being moved by somebody else, or that was cut short; run the task again"
-                ) from failure
+            self._note(ref, name, route.travel)
             if plan.mode == COLD and self._is_bound_there(route):
                 # Or it would count as moved as soon as it is off.
                 self.call("VM.set_affinity", ref, route.resident)
         return partial(self._take_back, route, name)
+
+    def _note(self, ref: str, name: str, travel: Travel) -> None:
+        """Write down the migration, unless there is one."""
+        try:
+            self.call("VM.add_to_other_config", ref, TRAVEL, travel_text(travel))
+        except self.api.library.Failure as failure:
+            if code_of(failure) != MARKED_ALREADY:
+                raise
+            if read_travel(self.call("VM.get_record", ref)) is not None:
+                raise InstanceMigrating(
+                    f"instance {name!r} is being moved by somebody else, or that was cut short; run the task again"
+                ) from failure
+            # What is there is about the VM that this one is a copy of.
+            self.call("VM.remove_from_other_config", ref, TRAVEL)
+            self.call("VM.add_to_other_config", ref, TRAVEL, travel_text(travel))
 
     def accept_instance(self, source: MigrationDriver, plan: MigrationPlan) -> Undo:
         """As the contract says: the server makes all that is to be there by itself, but for security groups."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...errors import InstanceNotFound, InvalidUri
+from ...errors import InvalidUri
 from ...model import power_state
 from ..migration import MigrationDriver
 from ..uri import ConnectionOptions
@@ -92,12 +92,12 @@ class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
                 return None
         return vm
 
-    def require_here(self, name: str) -> tuple[str, Object]:
-        """The VM's reference and record, if it moves or has moved; InstanceNotFound where nothing is known of that."""
-        ref, vm = self.lookup(name)
-        if read_travel(vm) is None:
-            raise InstanceNotFound(name)
-        return ref, vm
+    def disks_by_place(self, vm: Object) -> dict[str, tuple[str, Object]]:
+        """The virtual disks that a VM has, with their references, by their places in it (userdevice)."""
+        with self.guard(f"look at the disks of instance {vm['name_label']!r}", vm["name_label"]):
+            vbds = [vbd for vbd in self.fetch_refs("VBD", vm["VBDs"]).values() if vbd["type"] == "Disk"]
+            vdis = self.fetch_refs("VDI", {vbd["VDI"] for vbd in vbds})
+        return {vbd["userdevice"]: (vbd["VDI"], vdis[vbd["VDI"]]) for vbd in vbds if vbd["VDI"] in vdis}
 
     # -- who is where -----------------------------------------------------------------------------------------------
 
