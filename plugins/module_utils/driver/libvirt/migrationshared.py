@@ -112,7 +112,7 @@ class SharedStorageMixin(LibvirtStorageDriver):
         return None if key is None or key.pool.startswith(PASSING_POOL) else key
 
     def place_of(self, path: str) -> VolumeKey | None:
-        """How this host calls the volume at a path of it, seen yet or not; None when no pool that stays has its folder."""
+        """How this host calls the volume at a path of it, seen yet or not; None where no pool that stays has it."""
         key = self.volume_in_pool(path)
         if key is not None or path.startswith("/dev/"):
             return key
