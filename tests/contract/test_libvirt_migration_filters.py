@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InsufficientCapacity
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Instance
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import LIVE
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import (
@@ -96,6 +97,28 @@ def test_groups_that_others_have_come_to_need_stay(ends: Ends):
     removed = driver.discard_migration(NAME)
     assert removed == [f"instance {NAME}", "security group web"]
     assert sorted(driver.get_security_groups()) == ["databases"]
+
+
+def test_a_try_that_fails_takes_no_group_from_others(ends: Ends, monkeypatch: pytest.MonkeyPatch):
+    plans = []
+    for name in ("first", NAME):
+        instance = spawned(ends, name=name, power_on=False, disks=[], firewall="nftables", security_groups=["web"])
+        plans.append(planned(ends, instance))
+        ends.source.begin_migration(plans[-1])
+
+    def fail(*_arguments: object) -> None:
+        patch.undo()
+        ends.destination.accept_instance(ends.source, plans[1])
+        raise InsufficientCapacity("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ends.destination, "make_arriving_volumes", fail)
+        with pytest.raises(InsufficientCapacity) as caught:
+            ends.destination.accept_instance(ends.source, plans[0])
+    assert caught.value.not_undone == []
+    assert trace(ends, 1) == (BOTH, True, [])
+    ends.destination.discard_migration(NAME)
+    assert ends.destination.list_instances() == []
 
 
 def test_what_dhcp_gave_it_is_let_through_until_it_starts_again(ends: Ends):

@@ -146,10 +146,10 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
                 self.remove_console_log(name)
             self.undefine(name, handle, moving.shares_variables)
         self.forget(name)
-        removed += [f"security group {group}" for group in self._return_groups(moving.groups)]
+        removed += [f"security group {group}" for group in self.return_groups(moving.groups)]
         return [f"instance {name}", *removed]
 
-    def _return_groups(self, groups: Collection[str]) -> list[str]:
+    def return_groups(self, groups: Collection[str]) -> list[str]:
         """Remove security groups that were taken over, but for those that others have come to need; which ones."""
         present = set(groups) & set(self.declarations.groups())
         gone: list[str] = []

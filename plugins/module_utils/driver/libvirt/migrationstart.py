@@ -68,10 +68,18 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
         config = self._arriving(source, plan, missing)
         if self.find_domain(name) is not None:
             raise AlreadyExists(f"there is an instance named {name!r} on the destination already")
+        taken_over: list[str] = []
+
+        def return_groups() -> None:
+            self.return_groups(taken_over)
+
         with UndoStack() as done:
+            # After the definition that is in them, and but for those that another instance has come into meanwhile.
+            done.push("remove the security groups that were taken over", return_groups)
             self.define_new(config, done)
             for group in missing:
-                done.push(f"remove the security group {group.name}", self.define_security_group(group))
+                self.define_security_group(group)
+                taken_over.append(group.name)
             self.require_filterable(config)
             self.make_arriving_volumes(source, private.disks, plan.record.id, done)
             # Before the first packet of the guest from here: libvirt gives it nothing that is not tied to these.
