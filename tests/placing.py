@@ -27,7 +27,7 @@ RESERVED = {"vcpus": 0, "memory_mb": 512, "disk_gb": 0}
 
 
 def instance_facts(
-    name: str, memory_mb: int = 1024, vcpus: int = 1, state: str = "running", **config: Any
+    name: str, memory_mb: int | None = 1024, vcpus: int = 1, state: str = "running", **config: Any
 ) -> dict[str, Any]:
     """An instance; ``disks`` is GiB in pools: ``{"default": 10}``."""
     entry: dict[str, Any] = {"name": name, "state": state, "memory_mb": memory_mb, "vcpus": vcpus}

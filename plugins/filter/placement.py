@@ -28,7 +28,8 @@ options:
   _input:
     description:
       - The facts of each host, under its name, with the subsets C(host) and C(instances). With C(cpu) architectures are
-        told apart, with C(config) disks, locks and migrations are known.
+        told apart, with C(config) disks, locks and migrations are known,
+        with C(security_groups) where a migration goes that was cut short before anything was there.
       - What was registered of M(anyvirt.compute.virt_facts) may be given as well.
     type: dict
     required: true
@@ -87,10 +88,10 @@ options:
         type: str
         required: true
       memory_mb:
-        description: Its memory in MiB. Required for a new one; of others the facts tell it.
+        description: Its memory in MiB. Required for a new one, and where the facts do not tell it.
         type: int
       vcpus:
-        description: Its virtual processors. Required for a new one; of others the facts tell it.
+        description: Its virtual processors. Required for a new one, and where the facts do not tell it.
         type: int
       disk_gb:
         description:
@@ -330,7 +331,7 @@ _value:
       elements: str
       sample: ["web1: node3 -> node1", "db1: stays on node3: is pinned"]
     warnings:
-      description: Members of groups that fit no instance.
+      description: Members of groups that fit no instance, and names of hosts that fit none.
       type: list
       elements: str
 """

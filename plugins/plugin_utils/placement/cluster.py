@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from .blocks import Blocks
@@ -20,7 +21,12 @@ _IN_POOL = f"{DISK} in "
 
 
 class _Entry(NamedTuple):
-    """An instance before its demand is a row of numbers."""
+    """An instance before its demand is a row of numbers.
+
+    Attributes:
+        made: What of its demand is taken already on the host where it is bound.
+        travels: Why it cannot go anywhere else, if its migration has begun and the other host is not among these.
+    """
 
     name: str
     home: int | None
@@ -28,7 +34,8 @@ class _Entry(NamedTuple):
     sizes: Sizes
     demand: Mapping[str, int]
     bound: int | None = None
-    arrives: bool = False
+    made: Mapping[str, int] = MappingProxyType({})
+    travels: str = ""
 
 
 class Builder:
@@ -43,6 +50,7 @@ class Builder:
         self._excluded = self._named_hosts("exclude_hosts", options.exclude_hosts)
         self._allowances = [options.allowance] * len(hosts)
         for pattern, allowance in options.overrides.items():
+            self._named_hosts("overrides", [pattern])
             for number in self._host_names.matching(pattern):
                 self._allowances[number] = allowance
 
@@ -67,7 +75,7 @@ class Builder:
     def _entries(self) -> Iterable[_Entry]:
         """All instances; of one that is on its way, both ends show it, and it counts where it is now."""
         arriving = {
-            str(found.record["id"]): number
+            str(found.record["id"]): (number, found)
             for number, host in enumerate(self._hosts)
             for found in host.instances
             if found.record.get("direction") == "incoming"
@@ -78,6 +86,7 @@ class Builder:
             for found in host.instances
             if found.record.get("direction") == "outgoing"
         }
+        identities = {host.identity: number for number, host in enumerate(self._hosts) if host.identity}
         given = {sizes.name: sizes for sizes in self._options.instances}
         seen = set()
         for number, host in enumerate(self._hosts):
@@ -87,29 +96,43 @@ class Builder:
                 if direction == "incoming" and record in leaving:
                     continue
                 sizes = given.get(found.name, _nothing_said(found.name))
-                demand = self._demand(found, sizes)
-                bound = arriving.get(record) if direction == "outgoing" else None
-                yield _Entry(found.name, number, found, sizes, demand, bound, direction == "incoming")
+                entry = _Entry(found.name, number, found, sizes, self._demand(found, sizes, host.name))
+                if direction == "incoming":
+                    entry = entry._replace(travels="is on its way here from a host that is not among these")
+                elif direction == "outgoing" and record in arriving:
+                    bound, arrived = arriving[record]
+                    entry = entry._replace(bound=bound, made=_disk_demand(arrived, sizes))
+                elif direction == "outgoing":
+                    # Cut short before anything was there, so only its record says where it was going.
+                    peer = str(found.record.get("peer"))
+                    entry = entry._replace(bound=identities.get(peer))
+                    if host.identity and peer not in identities:
+                        entry = entry._replace(travels=f"is on its way to {peer}, which is not among these hosts")
+                yield entry
         for sizes in given.values():
+            self._named_hosts(f"instances.{sizes.name}.hosts", sizes.hosts or ())
+            self._named_hosts(f"instances.{sizes.name}.refused", sizes.refused)
             if sizes.name not in seen:
                 yield self._new(sizes)
 
     def _new(self, sizes: Sizes) -> _Entry:
-        for option, value in (("memory_mb", sizes.memory_mb), ("vcpus", sizes.vcpus)):
-            if value is None:
-                self._reader.complain(f"instances.{sizes.name}.{option}", "is needed: no host has this instance")
         if sizes.pinned:
             self._reader.complain(f"instances.{sizes.name}.pinned", "no host has this instance, so it cannot stay")
-        found = Found(sizes.name, True, sizes.memory_mb or 0, sizes.vcpus or 0, {}, "", {})
-        return _Entry(sizes.name, None, found, sizes, self._demand(found, sizes))
+        found = Found(sizes.name, True, None, None, {}, "", {})
+        return _Entry(sizes.name, None, found, sizes, self._demand(found, sizes, None))
 
-    def _demand(self, found: Found, sizes: Sizes) -> dict[str, int]:
-        demand = {f"{_IN_POOL}{pool}": size for pool, size in found.disks.items()}
-        if sizes.disk_mb is not None:
-            demand = {DISK: sizes.disk_mb}
+    def _demand(self, found: Found, sizes: Sizes, host: str | None) -> dict[str, int]:
+        demand = _disk_demand(found, sizes)
         if found.active or self._options.count_stopped:
-            demand[VCPUS] = found.vcpus if sizes.vcpus is None else sizes.vcpus
-            demand[MEMORY] = found.memory_mb if sizes.memory_mb is None else sizes.memory_mb
+            for resource, option, said, seen in (
+                (VCPUS, "vcpus", sizes.vcpus, found.vcpus),
+                (MEMORY, "memory_mb", sizes.memory_mb, found.memory_mb),
+            ):
+                amount = seen if said is None else said
+                if amount is None:
+                    why = "no host has this instance" if host is None else f"{host} does not tell it"
+                    self._reader.complain(f"instances.{sizes.name}.{option}", f"is needed: {why}")
+                demand[resource] = amount or 0
         return demand
 
     def _instance(self, entry: _Entry, resources: Sequence[Resource], pinned: bool, double: bool) -> Instance:
@@ -118,8 +141,8 @@ class Builder:
             keeps.append("is one of several of that name on its host")
         if pinned or entry.sizes.pinned:
             keeps.append("is pinned")
-        if entry.arrives:
-            keeps.append("is on its way here from a host that is not among these")
+        if entry.travels:
+            keeps.append(entry.travels)
         bound = entry.bound
         if bound is not None and entry.home not in self._drained and not self._options.wishes.rebalance:
             keeps.append(f"is on its way to {self._hosts[bound].name}")
@@ -141,8 +164,9 @@ class Builder:
         found: set[int] = set()
         for pattern in patterns:
             matching = self._host_names.matching(pattern)
-            if not matching and option == "drain":
-                self._reader.complain(option, f"{pattern} is not among the hosts whose facts are given")
+            if not matching:
+                tell = self._reader.complain if option == "drain" else self._reader.warn_of
+                tell(option, f"{pattern} is not among the hosts whose facts are given")
             found.update(matching)
         return frozenset(found)
 
@@ -153,6 +177,10 @@ class Builder:
                 here = on_disk[entry.home]
                 for name, amount in entry.demand.items():
                     here[name] = here.get(name, 0) + amount
+            if entry.bound is not None:
+                there = on_disk[entry.bound]
+                for name, amount in entry.made.items():
+                    there[name] = there.get(name, 0) + amount
         hosts = []
         for number, host in enumerate(self._hosts):
             drained = number in self._drained
@@ -196,7 +224,7 @@ class Builder:
             found.append(Rule(_words_of(group), group.together, group.hard, group.most, members))
             for pattern in group.members:
                 if not names.matching(pattern):
-                    self._reader.warn(f"groups.{group.name}.members: {pattern} fits no instance")
+                    self._reader.warn_of(f"groups.{group.name}.members", f"{pattern} fits no instance")
         return found
 
     def _find_contradictions(self, cluster: Cluster) -> None:
@@ -219,6 +247,12 @@ def _words_of(group: Group) -> str:
 def _name_rules(names: Names) -> list[Rule]:
     """No host can have two instances of one name."""
     return [Rule("the same name", False, True, 1, tuple(members)) for members in names.doubles().values()]
+
+
+def _disk_demand(found: Found, sizes: Sizes) -> dict[str, int]:
+    if sizes.disk_mb is not None:
+        return {DISK: sizes.disk_mb}
+    return {f"{_IN_POOL}{pool}": size for pool, size in found.disks.items()}
 
 
 def _nothing_said(name: str) -> Sizes:

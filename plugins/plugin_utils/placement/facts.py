@@ -22,6 +22,7 @@ class Found(NamedTuple):
     """An instance as its host shows it.
 
     Attributes:
+        memory_mb, vcpus: None where the host does not tell.
         disks: MiB in each pool.
         keeps: Why it cannot be moved, if anything is known.
         record: What the host keeps of its migration.
@@ -29,8 +30,8 @@ class Found(NamedTuple):
 
     name: str
     active: bool
-    memory_mb: int
-    vcpus: int
+    memory_mb: int | None
+    vcpus: int | None
     disks: Mapping[str, int]
     keeps: str
     record: Mapping[str, Any]
@@ -45,11 +46,13 @@ class HostFacts(NamedTuple):
     """A host as virt_facts shows it.
 
     Attributes:
+        identity: What other hosts' records of migrations call it; empty where the facts do not tell.
         others_mb: MiB of memory that something else than its instances uses.
         pools: Its active pools that are its own.
     """
 
     name: str
+    identity: str
     kind: tuple[str, ...]
     version: tuple[int, ...]
     vcpus: int
@@ -104,9 +107,10 @@ class FactsReader:
             if pool["active"] and not self._is_shared(str(pool["name"]))
         }
         instances = [self._instance(entry, pools) for entry in facts["instances"] if not _lives_elsewhere(entry)]
-        used_mb = sum(found.memory_mb for found in instances if found.active)
+        used_mb = sum(found.memory_mb or 0 for found in instances if found.active)
         return HostFacts(
             name,
+            str(facts.get("security_groups", {}).get("host", "")),
             (str(facts.get("driver", "")), str(host["hypervisor_type"]), str(facts.get("cpu", {}).get("arch", ""))),
             tuple(int(part) for part in str(host["hypervisor_version"]).split(".") if part.isdigit()),
             int(host["vcpus"]),
@@ -124,8 +128,8 @@ class FactsReader:
         return Found(
             str(entry["name"]),
             entry["state"] not in _OFF,
-            int(entry["memory_mb"]),
-            int(entry["vcpus"]),
+            _whole(entry["memory_mb"]),
+            _whole(entry["vcpus"]),
             {pool: size for pool, size in disks.items() if pool in pools},
             "; ".join(hindrances),
             _record(entry),
@@ -149,6 +153,10 @@ class FactsReader:
 
     def _is_shared(self, pool: str) -> bool:
         return any(fnmatchcase(pool, pattern) for pattern in self._shared)
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _record(entry: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -38,6 +38,7 @@ class Mover:
         self._cluster = state.cluster
         self._kinds = sorted({host.kind for host in self._cluster.hosts})
         self._total = tuple(max(1, sum(column)) for column in zip(*(host.capacity for host in self._cluster.hosts)))
+        self._made_room = False
         self._rearranger = Rearranger(state, blocks, journal, self.parties)
 
     def settle(self, going: Collection[int]) -> list[Stay]:
@@ -46,7 +47,13 @@ class Mover:
         Returns:
             Those that stay, in the order of their names.
         """
-        wanted = frozenset(going)
+        stays = self._settle_once(frozenset(going))
+        while self._made_room and stays:
+            stays = self._settle_once(frozenset(member for stay in stays for member in stay.members))
+        return stays
+
+    def _settle_once(self, wanted: frozenset[int]) -> list[Stay]:
+        self._made_room = False
         blocks = sorted({self._blocks.of[member] for member in wanted}, key=lambda block: self._urgency(block, wanted))
         stays = [stay for block in blocks for stay in self._settle_block(self._blocks.members[block], wanted)]
         return sorted(stays)
@@ -110,6 +117,7 @@ class Mover:
             host = min(found, key=state.rank)
             state.put(members, host)
             self._journal.record(members, host)
+            self._made_room |= any(home is not None and not self._cluster.hosts[home].closed for _member, home in homes)
             return []
         restore(state, homes)
         return [Stay(members, parties=tuple(parties))]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from .facts import DISK, MEMORY, VCPUS
 from .model import STRATEGIES, Wishes
-from .reading import Reader
+from .reading import Reader, name_of
 
 _MIB_PER_GIB = 1024
 _RATIOS = {VCPUS: 4.0, MEMORY: 1.0, DISK: 1.0}
@@ -20,6 +20,7 @@ _OPTIONS = (
     "shared_pools count_stopped override_lock explain"
 ).split()
 _INSTANCE_KEYS = "name memory_mb vcpus disk_gb pinned hosts refused".split()
+_POLICIES = ("affinity", "anti_affinity")
 _GROUP_KEYS = "name policy hard max_per_host members".split()
 
 
@@ -146,9 +147,9 @@ def _instances(reader: Reader, given: Any) -> tuple[Sizes, ...]:
     for number, entry in enumerate(reader.entries("instances", given)):
         option = f"instances[{number}]"
         reader.known_keys(option, entry, _INSTANCE_KEYS)
-        name = entry.get("name")
-        if not isinstance(name, str) or not name:
-            reader.complain(option, "has no name")
+        name = name_of(entry.get("name"))
+        if name is None:
+            reader.complain(f"{option}.name", f"must be its name, not {entry.get('name')!r}")
         elif name in found:
             reader.complain(option, f"{name} is given twice")
         else:
@@ -177,7 +178,7 @@ def _groups(reader: Reader, given: Any) -> tuple[Group, ...]:
         name = str(entry.get("name", f"group {number + 1}"))
         option = f"groups.{name}"
         reader.known_keys(option, entry, _GROUP_KEYS)
-        together = reader.choice(f"{option}.policy", entry.get("policy", ""), ("affinity", "anti_affinity"), "affinity")
+        together = reader.choice(f"{option}.policy", entry.get("policy", ""), _POLICIES, _POLICIES[1])
         most = reader.whole(f"{option}.max_per_host", entry.get("max_per_host"), least=1)
         if most is not None and together == "affinity":
             reader.complain(f"{option}.max_per_host", "is for the policy anti_affinity only")

@@ -33,9 +33,9 @@ class Reader:
     def complain(self, option: str, problem: str) -> None:
         self.problems.append(f"{option}: {problem}")
 
-    def warn(self, words: str) -> None:
+    def warn_of(self, option: str, words: str) -> None:
         """What is worth knowing, and keeps nobody from planning."""
-        self.warnings.append(words)
+        self.warnings.append(f"{option}: {words}")
 
     def finish(self) -> None:
         """
@@ -75,7 +75,11 @@ class Reader:
         if isinstance(value, Mapping) or not isinstance(value, Iterable):
             self.complain(option, f"must be a list of names, not {_shown(value)}")
             return []
-        return [str(entry) for entry in value]
+        entries = list(value)
+        for number, entry in enumerate(entries):
+            if name_of(entry) is None:
+                self.complain(f"{option}[{number}]", f"must be a name, not {_shown(entry)}")
+        return [str(entry) for entry in entries]
 
     def choice(self, option: str, value: Any, choices: Sequence[str], default: str) -> str:
         if value is None:
@@ -109,7 +113,7 @@ class Reader:
             number = kind(value)
             if number != float(value) or not least <= number < float("inf"):
                 raise ValueError
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             what = "a whole number" if kind is int else "a number"
             self.complain(option, f"must be {what}, {least:g} or more, not {_shown(value)}")
             return None
@@ -117,7 +121,7 @@ class Reader:
 
 
 class Names:
-    """Finds names by patterns with the wildcards of a shell; a pattern without any is looked up."""
+    """Finds names by patterns with the wildcards of a shell; what is a name itself is that name too."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._positions: dict[str, list[int]] = {}
@@ -129,7 +133,9 @@ class Names:
         if not _WILDCARDS.search(pattern):
             return list(self._positions.get(pattern, ()))
         fits = re.compile(translate(pattern)).match
-        return sorted(position for name, found in self._positions.items() if fits(name) for position in found)
+        return sorted(
+            position for name, found in self._positions.items() if name == pattern or fits(name) for position in found
+        )
 
     def matching_any(self, patterns: Iterable[str]) -> frozenset[int]:
         return frozenset(position for pattern in patterns for position in self.matching(pattern))
@@ -137,6 +143,13 @@ class Names:
     def doubles(self) -> dict[str, list[int]]:
         """Names that there are several of."""
         return {name: found for name, found in self._positions.items() if len(found) > 1}
+
+
+def name_of(value: Any) -> str | None:
+    """A name; YAML makes numbers of names that look like numbers. None for what cannot be one."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+        return None
+    return str(value)
 
 
 def _shown(value: Any) -> str:

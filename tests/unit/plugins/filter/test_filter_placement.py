@@ -41,6 +41,14 @@ def test_numbers_may_be_texts() -> None:
         ({"tolerance": -1}, "tolerance: must be a number, 0 or more, not -1"),
         ({"max_moves": 1.5}, "max_moves: must be a whole number, 0 or more, not 1.5"),
         ({"max_moves": True}, "max_moves: must be a whole number, 0 or more, not True"),
+        ({"max_moves": float("inf")}, "max_moves: must be a whole number, 0 or more, not inf"),
+        ({"tolerance": float("nan")}, "tolerance: must be a number, 0 or more, not nan"),
+        ({"pinned": ["w1", {"name": "w2"}]}, r"pinned\[1\]: must be a name, not dict"),
+        ({"exclude_hosts": [None]}, r"exclude_hosts\[0\]: must be a name, not None"),
+        (
+            {"hosts": {"a": host_facts(instance_facts("w1", None, state="shutoff"))}},
+            "instances.w1.memory_mb: is needed: a does not tell it",
+        ),
         ({"explain": "all"}, "explain: must be a whole number"),
         ({"ratios": {"cpu": 1}}, "ratios: there is no option cpu; there are vcpus, memory, disk"),
         ({"ratios": {"vcpus": "many"}}, "ratios.vcpus: must be a number, 0 or more, not 'many'"),
@@ -54,7 +62,7 @@ def test_numbers_may_be_texts() -> None:
         ({"load": []}, "load: is empty"),
         ({"instances": ["w1"]}, r"instances\[0\]: must be a dictionary, not 'w1'"),
         ({"instances": "w1"}, "instances: must be a list of dictionaries, not 'w1'"),
-        ({"instances": [{"vcpus": 1}]}, r"instances\[0\]: has no name"),
+        ({"instances": [{"vcpus": 1}]}, r"instances\[0\].name: must be its name, not None"),
         ({"instances": [{"name": "w1"}, {"name": "w1"}]}, r"instances\[1\]: w1 is given twice"),
         ({"instances": [{"name": "w1", "memory": 5}]}, r"instances\[0\]: there is no option memory"),
         ({"instances": {"w1": {"disk_gb": "big"}}}, "instances.w1.disk_gb: must be a number"),
@@ -80,6 +88,45 @@ def test_bad_input_is_refused(options: dict[str, Any], complaint: str) -> None:
     hosts = options.get("hosts", HOSTS)
     with pytest.raises(AnsibleFilterError, match=complaint):
         placement(hosts, **{key: value for key, value in options.items() if key != "hosts"})
+
+
+def test_names_may_look_like_numbers_or_patterns() -> None:
+    hosts = {1: host_facts(instance_facts("101"), instance_facts("web[1]"), instance_facts("web1")), 2: host_facts()}
+    answer = placement(hosts, drain=[1], instances={101: {"memory_mb": 2048}}, pinned=["web[1]"])
+    assert {move["instance"]: move["memory_mb"] for move in answer["moves"]} == {"101": 2048}
+    assert {stay["instance"] for stay in answer["stays"]} == {"web1", "web[1]"}
+
+
+def test_an_instance_whose_size_nobody_tells_has_the_one_that_is_given() -> None:
+    hosts = {"a": host_facts(instance_facts("w1", None, state="shutoff")), "b": host_facts()}
+    answer = placement(hosts, drain=["a"], instances={"w1": {"memory_mb": 2048}})
+    assert answer["hosts"]["b"]["after"]["memory_mb"] == 2048
+
+
+def test_a_wrong_policy_is_all_that_is_complained_of() -> None:
+    with pytest.raises(AnsibleFilterError, match=r"not 'anti-affinity'$"):
+        placement(HOSTS, groups=[{"name": "g", "policy": "anti-affinity", "members": ["w1"], "max_per_host": 2}])
+
+
+def test_hosts_that_nobody_knows_are_warnings() -> None:
+    options = {"exclude_hosts": ["c"], "overrides": {"d*": {}}}
+    options["instances"] = {"w1": {"hosts": ["b", "e"], "refused": {"f": "x"}}}
+    assert placement(HOSTS, **options)["warnings"] == [
+        f"{option}: {host} is not among the hosts whose facts are given"
+        for option, host in (
+            ("exclude_hosts", "c"),
+            ("overrides", "d*"),
+            ("instances.w1.hosts", "e"),
+            ("instances.w1.refused", "f"),
+        )
+    ]
+
+
+def test_a_host_that_may_give_nothing_takes_nothing() -> None:
+    none = {"ratios": {"vcpus": 0, "memory": 0, "disk": 0}}
+    answer = placement(HOSTS, drain=["a"], rebalance=True, **none)
+    assert [stay["instance"] for stay in answer["stays"]] == ["w1"]
+    assert answer["hosts"]["a"]["before"]["load"] is None
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:

@@ -157,6 +157,24 @@ class TestMigrationsUnderWay:
         assert place(hosts, {})["moves"] == []
         assert ways(place(hosts, {"rebalance": True, "tolerance": 100})) == ["w1 a b"]
 
+    def test_what_is_there_already_is_no_lack_of_room(self) -> None:
+        """Its volume was made before the migration was cut short, and the pool has no room for another one."""
+        hosts = {
+            "a": host_facts(GUEST("w1", migration=OUT, disks={"p": 60}), pools={"p": 100}),
+            "b": host_facts(GUEST("w1", state="shutoff", migration=IN, disks={"p": 60}), pools={"p": 100}),
+        }
+        assert ways(place(hosts, {"drain": ["a"]})) == ["w1 a b"]
+
+    def test_its_record_says_where_it_goes_before_anything_is_there(self) -> None:
+        hosts = {name: host_facts() for name in "abc"}
+        hosts["a"] = host_facts(GUEST("w1", migration={**OUT, "peer": "host c"}), GUEST("w2"))
+        hosts["b"] = host_facts(GUEST("w3", migration={**OUT, "id": "2", "peer": "host d"}))
+        for name, facts in hosts.items():
+            facts["security_groups"] = {"host": f"host {name}", "members": {}}
+        answer = place(hosts, {"drain": ["a", "b"]})
+        assert ways(answer) == ["w1 a c", "w2 a c"]
+        assert answer["summary"][-1] == "w3: stays on b: is on its way to host d, which is not among these hosts"
+
     def test_one_that_comes_from_elsewhere_takes_room_and_stays(self) -> None:
         hosts = {"a": host_facts(GUEST("w1", 12 * 1024, migration=IN)), "b": host_facts()}
         answer = place(hosts, {"drain": ["a"]})
@@ -199,6 +217,16 @@ class TestGroups:
         hosts = {"a": host_facts(GUEST("w1")), "b": host_facts(GUEST("w2", 8000)), "c": host_facts()}
         answer = place(hosts, {"drain": ["a"], "groups": [self.group("affinity", "w1", "w2")]})
         assert ways(answer) == ["w1 a b"]
+
+    def test_room_that_friends_leave_is_for_those_who_found_none(self) -> None:
+        hosts = {
+            "a": host_facts(GUEST("new", 14000, state="shutoff"), GUEST("w1", 500)),
+            "b": host_facts(GUEST("w2", 4000)),
+            "c": host_facts(memory_mb=5512),
+        }
+        wanted = {"new": {"hosts": ["b"]}, "w1": {"hosts": ["c"]}, "w2": {"hosts": ["c"]}}
+        groups = [self.group("affinity", "w1", "w2")]
+        assert place(hosts, {"drain": ["a"], "groups": groups, "instances": wanted})["complete"]
 
     def test_its_friends_come_along_where_there_is_room_for_all(self) -> None:
         hosts = {
