@@ -118,6 +118,19 @@ def test_what_is_paused_moves_cold(platform: XenApiPlatform, hosts: Ends, kind: 
     assert there.migration_driver().get_instances(["web1"])["web1"].power_state in power_state.ACTIVE
 
 
+@pytest.mark.parametrize("code", ["VM_IS_IMMOBILE", "VM_HAS_SRIOV_VIF", "VM_IS_USING_NESTED_VIRT"])
+def test_what_only_keeps_a_guest_that_runs(pools: Ends, code: str):
+    here, there = pools
+    here.spawned(here.migration_driver(), "web1", power_on=True, disks=[Disk(size_bytes=8 * MIB)])
+    here.wait_ready(here.migration_driver(), "web1")
+    for mode in ("live", "cold"):
+        here.server.faults.fail("VM.assert_can_migrate", code, "OpaqueRef:x", times=None)
+        move = migrate(here, there, name="web1", mode=mode)
+        assert move.kind == ("migration_impossible" if mode == "live" else None)
+        assert bool(move.one["problems"]) is (mode == "live")
+    assert move.one["power_state"] == "running"
+
+
 def test_memory_that_storage_motion_wants_for_what_is_off(hosts: Ends):
     here, _there = hosts
     here.spawned(here.migration_driver(), "web1", disks=[Disk(size_bytes=8 * MIB)], pool=LOCAL)

@@ -177,6 +177,12 @@ _MIGRATION = {
     ),
     **_rules(
         Unsupported,
+        VM_HAS_SRIOV_VIF="{0:instance} has a network interface that is a part of one of its host's (SR-IOV)",
+        VM_HAS_VGPU="{0:instance} has a graphics processor of its host",
+        VM_IS_IMMOBILE="{0:instance} has been configured so that it does not move while it runs",
+        VM_IS_USING_NESTED_VIRT="{0:instance} runs virtual machines itself",
+        VM_HOST_INCOMPATIBLE_VIRTUAL_HARDWARE_PLATFORM_VERSION="{0:host} does not have the virtual hardware of "
+        "{2:instance}, version {3}",
         SR_DOES_NOT_SUPPORT_MIGRATION="{0:storage pool} is of a kind from or to which nothing can be moved",
     ),
     **_rules(

@@ -28,7 +28,10 @@ from .migrationscope import MigrationScopeMixin
 from .records import NULL, Object, state_of
 from .travels import Travel
 
-_NOT_COLD = frozenset({*NOT_YET, "VM_INCOMPATIBLE_WITH_THIS_HOST", "VM_BAD_POWER_STATE"})
+_NOT_COLD = NOT_YET | {
+    *("VM_BAD_POWER_STATE", "VM_INCOMPATIBLE_WITH_THIS_HOST"),
+    *("VM_HAS_SRIOV_VIF", "VM_IS_IMMOBILE", "VM_IS_USING_NESTED_VIRT"),
+}
 """What keeps only guests that are active from being moved."""
 _NO_MEMORY = "HOST_NOT_ENOUGH_FREE_MEMORY"
 _DEVICES = {"VGPUs": "a graphics processor", "VUSBs": "a USB device", "attached_PCIs": "a PCI device"}
