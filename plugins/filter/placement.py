@@ -227,14 +227,14 @@ EXAMPLES = r"""
 
 - name: Find hosts for three database servers, each on another one, and not where web servers are if it can be avoided
   ansible.builtin.set_fact:
-    plan: "{{ facts | anyvirt.compute.placement(instances=wanted, groups=groups, strategy='pack') }}"
+    plan: "{{ facts | anyvirt.compute.placement(instances=wanted, groups=apart, strategy='pack') }}"
   vars:
     facts: "{{ dict(ansible_play_hosts | zip(ansible_play_hosts | map('extract', hostvars, 'asked'))) }}"
     wanted:
       db1: {memory_mb: 8192, vcpus: 4, disk_gb: 200}
       db2: {memory_mb: 8192, vcpus: 4, disk_gb: 200}
       db3: {memory_mb: 8192, vcpus: 4, disk_gb: 200, hosts: ["rack2-*"]}
-    groups:
+    apart:
       - name: databases
         policy: anti_affinity
         members: ["db*"]

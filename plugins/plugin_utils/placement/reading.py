@@ -153,5 +153,8 @@ def name_of(value: Any) -> str | None:
 
 
 def _shown(value: Any) -> str:
+    for kind in (dict, list):
+        if isinstance(value, kind):
+            return kind.__name__  # Ansible's own kinds of them have names that say nothing to users
     text = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else type(value).__name__
     return text if len(text) <= 60 else f"{text[:57]}..."
