@@ -17,6 +17,8 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.reconcile.volumes 
 from contract.platforms.base import Platform
 from contract.task import Outcome, done, run, small
 
+pytestmark = pytest.mark.on("fake", "libvirt", "xenapi")
+
 NAME = "resized"
 PIECE = 64 * 1024
 
@@ -34,13 +36,6 @@ def volume(platform: Platform, key: VolumeKey, **params: Any) -> Outcome:
     return run(platform, reconcile=reconcile_volumes, volumes=None, **given)
 
 
-@pytest.fixture
-def storage(driver: ComputeDriver) -> None:
-    if not (driver.supports("image") and driver.supports("root_grow") and driver.supports("volumes")):
-        pytest.skip("has no disks of its own")
-
-
-@pytest.mark.usefixtures("storage")
 def test_virt_volume_lets_it_alone(driver: ComputeDriver, platform: Platform):
     key = resized(platform, driver)
     kept = [one.name for one in platform.storage_driver().get_volumes([key], snapshots=True)[key].snapshots or []]
@@ -59,7 +54,6 @@ def test_virt_volume_lets_it_alone(driver: ComputeDriver, platform: Platform):
     assert volume(platform, key, state="present", size="64M").changed
 
 
-@pytest.mark.usefixtures("storage")
 @pytest.mark.parametrize("disk_format", ["qcow2", "raw"])
 def test_another_disk_in_its_place_is_let_alone(driver: ComputeDriver, platform: Platform, disk_format: str):
     """Somebody else has exchanged it: going back would write over what was never kept, and delete what was resized."""
