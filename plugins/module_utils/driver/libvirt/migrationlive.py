@@ -106,6 +106,7 @@ class _Run:
         self._is_cut_off = False
         self._aborted_at: float | None = None
         self._broken_at: float | None = None
+        self._paused_at: float | None = None
         self._resumes = False
 
     def begin(self) -> None:
@@ -245,7 +246,9 @@ class _Run:
                 self._handle.abortJob()
                 self._aborted_at = self._aborted_at or time.monotonic()
             elif what == words.PAUSE:
+                began = time.monotonic()
                 self._handle.suspend()
+                self._paused_at = began
             else:
                 self._handle.migrateStartPostCopy(0)
         except self._library.libvirtError as error:
@@ -328,6 +331,15 @@ class _Run:
         record = self._plan.record
         if record.start and not record.paused:
             self._destination.let_run(self._plan.name, self._destination.lookup(self._plan.name))
+        result = self._figures()
+        if self._paused_at is None or result.downtime_ms is None:
+            return result
+        # libvirt does not count the time until one that it found paused was let run.
+        stood_still_ms = int((time.monotonic() - self._paused_at) * 1000)
+        return result._replace(downtime_ms=max(result.downtime_ms, stood_still_ms))
+
+    def _figures(self) -> MigrationResult:
+        """What libvirt says that it took."""
         completed = self._library.VIR_DOMAIN_JOB_STATS_COMPLETED
         for driver in (self._source, self._destination):
             with suppress(self._library.libvirtError):
