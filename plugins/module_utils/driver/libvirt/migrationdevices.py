@@ -34,6 +34,8 @@ def _stationary_parts(domain: Element) -> Iterator[str]:
             yield f"a network interface of type {interface.get('type')} is a device of the host"
     for folder in domain.findall("devices/filesystem"):
         yield f"a folder of the host is shared with it ({attribute_of(folder, 'source', 'dir') or 'a <filesystem>'})"
+    for disk in domain.findall("devices/disk[transient]"):
+        yield f"what it writes to the disk {attribute_of(disk, 'target', 'dev')} is in a passing file (<transient>)"
     for memory in domain.findall("devices/shmem"):
         if memory.get("role") != "master":
             yield f"it shares the memory {memory.get('name', '')!r} with others on the host (<shmem>)"

@@ -80,6 +80,7 @@ def test_what_somebody_has_put_into_a_record_does_no_harm():
         ("<devices><filesystem type='mount'><source dir='/srv/data'/></filesystem></devices>", "/srv/data"),
         ("<devices><shmem name='shared' role='peer'/></devices>", "'shared'"),
         ("<devices><video><model type='virtio'><acceleration accel3d='yes'/></model></video></devices>", "accel3d"),
+        ("<devices><disk><target dev='vdb'/><transient/></disk></devices>", "disk vdb"),
         ("<launchSecurity type='sev'/>", "launchSecurity"),
         ("<cpu mode='host-passthrough' migratable='off'/>", "not to be migratable"),
         ("<cpu><feature name='invtsc' policy='require'/></cpu>", "invtsc"),
