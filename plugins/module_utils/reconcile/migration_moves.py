@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..driver.base import NONE
 from ..driver.migrationchecks import COPIED
 from ..driver.oversight import Oversight
-from ..errors import AnyvirtError, MigrationAborted
+from ..errors import AnyvirtError, InstanceMigrating, MigrationAborted
 from ..model import power_state
 from ..model.instance import Instance
 from ..model.migration import COLD, MigrationPlan, MigrationProgress, MigrationRecord, MigrationResult
@@ -100,14 +100,35 @@ class Mover:
         steps = [
             self._step(f"note on the source that {name} is being moved", lambda: self._begin(plan)),
             *(self._stop() if plan.mode == COLD else []),
-            self._step(f"prepare {name} on the destination", lambda: destination.accept_instance(source, plan)),
         ]
+        for step in steps:
+            step.do = self._undone_if_own(step.do, record.id)
+        steps.append(
+            self._step(f"prepare {name} on the destination", lambda: destination.accept_instance(source, plan))
+        )
         steps.append(self._step(say_move(plan), lambda: self._migrate(plan)))
         steps += self._resize(self._item.source.instance)
         if plan.mode == COLD and record.start:
             steps.append(self._start_there(paused=record.paused))
         steps[-1].final = True
         return [*steps, self._finish_destination(), self._finish_source()]
+
+    def _undone_if_own(self, do: Callable[[], Undo | None], record_id: str) -> Callable[[], Undo | None]:
+        """Nothing is taken back of what another task has taken over: it may have moved the instance by now."""
+
+        def do_it() -> Undo | None:
+            undo = do()
+
+            def undo_if_own() -> None:
+                now = look_at_one(self._ends.source, self._ends.here, self._name).record
+                if now is not None and now.id != record_id:
+                    raise InstanceMigrating(f"another task moves {self._name!r} by now, and what it has is left to it")
+                if undo is not None:
+                    undo()
+
+            return undo_if_own
+
+        return do_it
 
     def _follow(self) -> list[Step]:
         """Another run has begun it, and the hypervisor is still at it."""

@@ -142,7 +142,7 @@ def arriving_record(record: Record, plan: MigrationPlan, source_folder: str) -> 
         "made_pools": [],
         "config": config,
         "running": None,
-        "power": record["power"] if plan.mode == COLD else guests.OFF,
+        "power": record["power"] if plan.mode == COLD and record["running"] is None else guests.OFF,
     }
     if plan.mode == LIVE:
         arriving["arriving"] = {field: record["running"][field] for field in ("memory_mb", "vcpus")}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any, Callable
 
@@ -128,3 +129,21 @@ def test_names_that_are_excluded_and_not_there_are_told(hosts: Hosts, migrate_mo
     answer = migrate_module(**task)
     assert answer["instances"] == []
     assert "exclude: the source has no instance named 'wbe2'" in str(answer["warnings"])
+
+
+def test_two_tasks_at_once_leave_one_that_runs(hosts: Hosts, folder: Path) -> None:
+    """The second takes over while the first waits for the guest to shut down."""
+    (folder / "faults.json").write_text(json.dumps({"guests": {"web1": {"shutdown_s": 1}}}), encoding="utf-8")
+    first = os.fork()
+    if first == 0:
+        hosts.move("first", "second", mode="cold")
+        os._exit(0)
+    record = folder / "hosts" / "first" / "instances" / "web1.json"
+    deadline_s = time.monotonic() + 20
+    while "outgoing" not in record.read_text(encoding="utf-8") and time.monotonic() < deadline_s:
+        time.sleep(0.02)
+    time.sleep(0.5)
+    second = hosts.move("first", "second", mode="cold")
+    os.waitpid(first, 0)
+    assert second["kind"] in (None, "already_exists", "migration_failed"), second
+    assert list(hosts.states().values()).count("running") == 1, hosts.states()
