@@ -16,15 +16,14 @@ from ..driver.oversight import Oversight
 from ..errors import AnyvirtError, InstanceMigrating, MigrationAborted
 from ..model import power_state
 from ..model.instance import Instance
-from ..model.migration import COLD, MigrationPlan, MigrationProgress, MigrationRecord, MigrationResult
+from ..model.migration import COLD, MigrationPlan, MigrationRecord, MigrationResult
 from ..model.units import MIB
-from ..transfer.progress import Meter
 from ..undo import Undo
 from .desired import STOPPED
 from .instances import compared
 from .migration_ends import Ends, look_at_one
 from .migration_item import Item
-from .migration_notes import note_of, say_move
+from .migration_notes import say_move, teller
 from .migration_situation import (
     ARRIVED,
     DESTINATION,
@@ -245,7 +244,7 @@ class Mover:
                 plan.wishes,
                 meter,
                 is_wanted=lambda: self._interrupted() is None,
-                tell=_teller(meter, total),
+                tell=teller(meter, total),
             )
             try:
                 result = driver.migrate_instance(self._ends.destination, plan, oversight)
@@ -403,14 +402,3 @@ def _unsettled(error: AnyvirtError, name: str) -> AnyvirtError:
 
 def _already_undone() -> None:
     """A migration that failed has left the instance on the source, and one that is done is not taken back."""
-
-
-def _teller(meter: Meter, total: int) -> Callable[[MigrationProgress], None]:
-    """Shows people more than the bytes: how long it would stand still now, and what it waits for."""
-
-    def tell(progress: MigrationProgress) -> None:
-        meter.remark(note_of(progress))
-        if progress.done_bytes is None and progress.percent is not None and total:
-            meter.reach(round(progress.percent / 100 * total))
-
-    return tell

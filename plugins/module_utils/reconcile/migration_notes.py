@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..driver.migrationchecks import COPIED
 from ..model.migration import DiskMove, MigrationPlan, MigrationProgress
 from ..model.units import MIB, format_size
+from ..transfer.progress import Meter
 
 _WORDS = {
     "setup": "preparing",
@@ -43,3 +46,14 @@ def say_move(plan: MigrationPlan) -> str:
 def _say_disk(disk: DiskMove) -> str:
     size = f" ({format_size(disk.size_bytes)})" if disk.size_bytes else ""
     return f"{disk.device}{size} to {disk.destination}"
+
+
+def teller(meter: Meter, total: int) -> Callable[[MigrationProgress], None]:
+    """Shows people more than the bytes: how long it would stand still now, and what it waits for."""
+
+    def tell(progress: MigrationProgress) -> None:
+        meter.remark(note_of(progress))
+        if progress.done_bytes is None and progress.percent is not None and total:
+            meter.reach(round(progress.percent / 100 * total))
+
+    return tell
