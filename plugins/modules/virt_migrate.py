@@ -72,8 +72,8 @@ options:
       - V(status) changes nothing, and tells how far each migration is, e.g. one that was started with C(async).
       - V(aborted) ends a migration that goes on, and clears up after one that was cut short. The source has the
         instance as before. Where none goes on it does nothing.
-      - With V(aborted), one that had arrived and that the destination does not have any more stays off on the source. Ask
-        for that only when it lives nowhere else.
+      - With V(aborted), one that had arrived and that the destination does not have any more stays off on the source.
+        Ask for that only when it lives nowhere else.
       - V(status) and V(aborted) do without a destination that does not answer. Then only an instance that the source
         runs is taken back; one that it does not run may run there.
     type: str

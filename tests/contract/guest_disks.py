@@ -117,6 +117,7 @@ class GuestDisks:
     def killed_at(self, number: int, method: str, *arguments: Any) -> bool:
         """Have a process of its own change the guest's disks, and die at its ``number``-th call of libvirt. Whether it
         had no so many and lived."""
+        clients = self._platform.clients()
         process = child.start(
             options=self._platform.options(),
             operation="storage",
@@ -125,7 +126,7 @@ class GuestDisks:
             die_at_call=number,
         )
         output, errors = process.communicate(timeout=90)
-        time.sleep(self._platform.settle_s)
+        self._platform.settle(clients)
         assert process.returncode in (0, -signal.SIGKILL), errors.decode()
         return b"done" in output
 

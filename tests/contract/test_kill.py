@@ -24,6 +24,7 @@ NAME = "rich"
 
 def run_and_kill(platform: Platform, chance: random.Random, duration_s: float, changes: int, **task: Any) -> bool:
     """Run the task in a child and kill it somewhere in the middle; whether it was killed."""
+    clients = platform.clients()
     if platform.name == "fake":
         process = child.start(options=platform.options(), die_at=chance.randint(1, changes), **task)
         output, errors = process.communicate(timeout=60)
@@ -34,7 +35,7 @@ def run_and_kill(platform: Platform, chance: random.Random, duration_s: float, c
         time.sleep(chance.uniform(0, duration_s))
         process.kill()
         output, errors = process.communicate(timeout=60)
-    time.sleep(platform.settle_s)
+    platform.settle(clients)
     assert process.returncode in (0, -signal.SIGKILL), errors.decode()
     return b"done" not in output
 

@@ -82,9 +82,9 @@ class MigrationDriver(StorageDriver, FirewallDriver):
 
     @abstractmethod
     def begin_migration(self, plan: MigrationPlan) -> Undo:
-        """On the source: record that it is being moved (``Instance.migration``); nothing else may change it now. One that
-        is to be moved cold may still be active: it is powered off next, and a run that is killed meanwhile has left
-        word that it is to be started again.
+        """On the source: record that it is being moved (``Instance.migration``); nothing else may change it now. One
+        that is to be moved cold may still be active: it is powered off next, and a run that is killed meanwhile has
+        left word that it is to be started again.
 
         Raises:
             Unsupported: no instance moves from here in the plan's mode.

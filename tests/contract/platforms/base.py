@@ -181,6 +181,14 @@ class Platform(ABC):
     settle_s: float = 0.0
     """How long the host may go on with what a killed client asked for."""
 
+    def clients(self) -> int:
+        """How many connections the hypervisor has, where it tells."""
+        return 0
+
+    def settle(self, clients: int) -> None:
+        """Wait until the hypervisor has done what a killed client asked for; ``clients`` are those before it came."""
+        time.sleep(self.settle_s)
+
     # -- what moving instances is like ------------------------------------------------------------------------------
 
     accepts_beforehand: ClassVar[bool] = True

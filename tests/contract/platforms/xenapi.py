@@ -77,6 +77,16 @@ class XenApiPlatform(Platform):
         self._let_vms_start_with_hosts()
         self._given = self._volume_names()
 
+    def clients(self) -> int:
+        return self.server.connections()
+
+    def settle(self, clients: int) -> None:
+        deadline = time.monotonic() + 30
+        time.sleep(0.05)  # one that is still knocking is none yet
+        while self.clients() > clients:
+            assert time.monotonic() < deadline, "the server is still at work for a client that was killed"
+            time.sleep(0.01)
+
     def partner(self) -> XenApiPlatform:
         """Another pool. For hosts of this one see ``two_hosts``."""
         if not isinstance(self._partner, XenApiPlatform):

@@ -54,11 +54,16 @@ class Listener(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.number = number  # of the host in the pool; 0 is the master
         self._context = context
         self._open: set[socket.socket] = set()
+        self.watching: set[threading.Thread] = set()
         self._closing = False
         self._thread = threading.Thread(target=self._accept, name=f"XenAPI port {self.server_port}", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    def connections(self) -> int:
+        """How many there are, without those that only wait for events."""
+        return len(self._open) - len(self.watching)
 
     def close(self) -> None:
         """Take no more connections and end those there are."""
@@ -159,12 +164,16 @@ class _Connection(http.server.BaseHTTPRequestHandler):
         except (ExpatError, xmlrpc.client.Error, ValueError, TypeError, IndexError) as error:
             self._send_xml(xmlrpc.client.dumps(xmlrpc.client.Fault(1, f"this is no XML-RPC call: {error}")))
             return
+        if name == "event.from":
+            self.server.watching.add(threading.current_thread())
         try:
             value = self.server.xen.carry_out(name or "", params, slave=self.server.number > 0)
             members = {"Status": wire.string("Success"), "Value": value}
         except Failure as failure:
             details = wire.encode(_STRINGS, failure.details)
             members = {"Status": wire.string("Failure"), "ErrorDescription": details}
+        finally:
+            self.server.watching.discard(threading.current_thread())
         reply = wire.struct(members.items())
         self._send_xml(f"{_XML}<methodResponse><params><param>{reply}</param></params></methodResponse>")
 

@@ -104,6 +104,11 @@ class XenApiServer:
         self.world.serve_at(self._urls())
         neighbours.announce(self._master_address, self.pool)
 
+    def connections(self) -> int:
+        """How many there are to all hosts, without those that only wait for events; one is over when its last request
+        is answered."""
+        return sum(listener.connections() for listener in self._listeners)
+
     # -- where it is ---------------------------------------------------------------------------------------------------
 
     @property

@@ -90,7 +90,7 @@ class CompleteMixin(PlacesMixin, HostMixin):
     def complete_nics(self, name: str, nics: Sequence[Nic], taken: Collection[str] = ()) -> list[Nic]:
         """Copies with an address each."""
         asked = [None if nic.mac is None else nic.mac.lower() for nic in nics]
-        macs = with_addresses(self.own_identity, name, asked, taken)
+        macs = with_addresses(self.host_identity, name, asked, taken)
         return [
             replace(nic, mac=mac, addresses=sorted(nic.addresses) if nic.addresses else None)
             for nic, mac in zip(nics, macs)

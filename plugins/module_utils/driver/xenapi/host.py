@@ -27,6 +27,12 @@ class HostMixin(InstancesMixin):
         return self._problems_while_open(self._api is not None, self._find_problems)
 
     def host_identity(self) -> str:
+        if self._known_identity is None:
+            self._known_identity = self._read_identity()
+        return self._known_identity
+
+    def _read_identity(self) -> str:
+        """What does not change, and is asked for once."""
         chosen = self.chosen_host()
         if chosen is not None:
             return str(chosen[1]["uuid"])

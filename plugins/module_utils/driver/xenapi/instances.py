@@ -195,19 +195,13 @@ class InstancesMixin(ConnectionMixin):
             autostart=starts_with_host(pool, pool),
         )
 
-    def own_identity(self) -> str:
-        """The pool's or host's, which does not change, asked for once."""
-        if self._known_identity is None:
-            self._known_identity = self.host_identity()
-        return self._known_identity
-
     def migration_of(self, vm: Object) -> MigrationRecord | None:
         """What is recorded of a VM's migration."""
         travel = read_travel(vm)
         if travel is None:
             return None
         alone = travel.within or (self.remaining is not None and not self.remaining(vm))
-        record = travel.seen_from(self.own_identity(), alone)
+        record = travel.seen_from(self.host_identity(), alone)
         if travel.within and record.direction == INCOMING and self.partner_identity is not None:
             return replace(record, peer=self.partner_identity)
         return record

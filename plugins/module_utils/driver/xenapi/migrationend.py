@@ -46,7 +46,7 @@ class MigrationEndMixin(MigrationMoveMixin):
                 continue
             if job_of(vm) is not None:
                 raise InstanceMigrating(f"instance {name!r} is being moved at the moment; abort that first")
-            if travel.destination == self.own_identity() and not travel.within:
+            if travel.destination == self.host_identity() and not travel.within:
                 return self._remove_arriving(ref, vm)
             self.put_back_kept(ref, vm, travel)
             removed = self.remove_copies(travel)

@@ -40,12 +40,6 @@ class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
         self.scope = self._those_here
         self.remaining = self._is_at_partner
 
-    def host_identity(self) -> str:
-        """As the contract says; asked for once, since each plan has it."""
-        if self._known_identity is None:
-            self._known_identity = super().host_identity()
-        return self._known_identity
-
     def face(self, destination: MigrationDriver) -> None:
         """As the contract says."""
         if not isinstance(destination, MigrationScopeMixin):
@@ -57,7 +51,7 @@ class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
             )
         self.partner, destination.partner = destination, self
         self.is_destination, destination.is_destination = False, True
-        destination.partner_identity = self.own_identity() if self.shares_pool else None
+        destination.partner_identity = self.host_identity() if self.shares_pool else None
 
     @property
     def shares_pool(self) -> bool:
@@ -125,7 +119,7 @@ class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
         travel = read_travel(vm)
         if travel is not None:
             ends = (travel.source,) if travel.within else (travel.source, travel.destination)
-            if self.own_identity() in ends:
+            if self.host_identity() in ends:
                 return True
         return by_name and not self.is_destination
 
