@@ -84,38 +84,12 @@ class Tap(Endpoint):
         os.close(self._file)
 
 
-class Datagrams(Endpoint):
-    """The far end of a QEMU network of the kind ``socket,udp``, where a frame is a datagram. The host has no device for
-    it, and so no filter ever sees it."""
+class SocketEndpoint(Endpoint):
+    """What sends and hears frames through one socket."""
 
-    def __init__(self, network: Network, name: str, mac: str, here: tuple[str, int], guest: tuple[str, int]) -> None:
+    def __init__(self, name: str, mac: str, opened: socket.socket) -> None:
         super().__init__(name, mac)
-        self._guest = guest
-        self._socket = network.inside(lambda: _datagram_socket(here))
-
-    @property
-    def descriptors(self) -> list[int]:
-        return [self._socket.fileno()]
-
-    def send(self, packet: RawPacket) -> None:
-        for frame in packet.frames:
-            self._socket.sendto(frame, self._guest)
-
-    def receive(self, descriptor: int) -> bytes | None:
-        with suppress(BlockingIOError):
-            return self._socket.recv(_LARGEST)
-        return None
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-class Interface(Endpoint):
-    """A network interface in some namespace, through a packet socket: frames leave by it as its owner likes."""
-
-    def __init__(self, network: Network, interface: str, device: str, mac: str) -> None:
-        super().__init__(device, mac)
-        self._socket = network.inside(lambda: _packet_socket(interface))
+        self._socket = opened
 
     @property
     def descriptors(self) -> list[int]:
@@ -132,6 +106,26 @@ class Interface(Endpoint):
 
     def close(self) -> None:
         self._socket.close()
+
+
+class Datagrams(SocketEndpoint):
+    """The far end of a QEMU network of the kind ``socket,udp``, where a frame is a datagram. The host has no device for
+    it, and so no filter ever sees it."""
+
+    def __init__(self, network: Network, name: str, mac: str, here: tuple[str, int], guest: tuple[str, int]) -> None:
+        super().__init__(name, mac, network.inside(lambda: _datagram_socket(here)))
+        self._guest = guest
+
+    def send(self, packet: RawPacket) -> None:
+        for frame in packet.frames:
+            self._socket.sendto(frame, self._guest)
+
+
+class Interface(SocketEndpoint):
+    """A network interface in some namespace, through a packet socket: frames leave by it as its owner likes."""
+
+    def __init__(self, network: Network, interface: str, device: str, mac: str) -> None:
+        super().__init__(device, mac, network.inside(lambda: _packet_socket(interface)))
 
 
 class Host(Endpoint):
