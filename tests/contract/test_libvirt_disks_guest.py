@@ -295,6 +295,20 @@ def test_a_locked_tray(storage: StorageDriver, platform: QemuPlatform):
     assert disk_of(storage, "one", drive).volume == first.name
 
 
+def test_a_tray_that_is_held_for_a_moment(storage: StorageDriver, platform: QemuPlatform):
+    """As by any program that looks into the drive just when the medium is changed."""
+    first, second = discs(platform, storage)
+    label_disc(platform, first, "DISC1")
+    guest = booted(storage, platform, "one", disks=[Disk(kind=CDROM)])
+    drive = storage.get_instances(["one"])["one"].disks[0].device
+    storage.change_media("one", drive, first)
+    assert guest.says(r"MEDIUM sr0 label=disc1")
+    guest.start("hold", "sr0", "4")
+    assert guest.tray_is_locked(drive)
+    storage.change_media("one", drive, second)
+    assert disk_of(storage, "one", drive).volume == second.name
+
+
 @pytest.mark.slow
 def test_each_call_of_attach_and_detach_fails_in_turn(storage: StorageDriver, platform: QemuPlatform):
     volume = created(platform, storage, "data")

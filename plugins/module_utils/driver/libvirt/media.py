@@ -23,6 +23,8 @@ from .volumexml import to_libvirt_format
 
 _TRAY = "tray"
 """In what libvirt says of one that does not open."""
+_HELD = "timed out waiting to open tray"
+"""A guest holds the tray during each look into the drive, and libvirt asks it only once to let go."""
 _JUST_CLOSED = re.compile(r"Tray of (the )?device\b.* is not open")
 """A guest that starts shuts the tray just when libvirt puts something in, or takes it out."""
 _PATIENCE_S = 5.0
@@ -66,24 +68,27 @@ class MediaMixin(AttachMixin):
 
     def _load(self, view: View, drive: Element, flags: int) -> None:
         deadline = time.monotonic() + _PATIENCE_S
+        was_held = False
         while True:
             try:
                 view.handle.updateDeviceFlags(text_of_device(drive), flags)
                 return
             except self.libvirt.libvirtError as error:
                 text = str(error)
-                just_closed = _JUST_CLOSED.search(text) is not None
-                if not just_closed or time.monotonic() > deadline:
-                    if just_closed:  # a reset of the drive shuts it, and nobody tells libvirt
-                        raise HypervisorError(
-                            f"the guest of instance {view.name!r} shut the tray of its CD drive as it started, and "
-                            f"libvirt takes it for open ever since: stop and start the instance ({text})"
-                        ) from error
+                if _HELD in text and not was_held:
+                    was_held = True
+                    deadline = time.monotonic() + _PATIENCE_S
+                elif _JUST_CLOSED.search(text) is None:
                     if view.running is None or _TRAY not in text.lower():
                         raise
                     raise HypervisorError(
                         f"the guest of instance {view.name!r} has locked the tray of its CD drive: unmount the medium "
                         f"there first ({text})"
+                    ) from error
+                elif time.monotonic() > deadline:  # a reset of the drive shuts it, and nobody tells libvirt
+                    raise HypervisorError(
+                        f"the guest of instance {view.name!r} shut the tray of its CD drive as it started, and "
+                        f"libvirt takes it for open ever since: stop and start the instance ({text})"
                     ) from error
             time.sleep(_ASK_AGAIN_S)
 
