@@ -11,9 +11,9 @@ from typing import Any
 
 from ..errors import HypervisorUnavailable, InstanceMigrating, MigrationFailed
 from ..model.migration import COLD, INCOMING, MOVED, OUTGOING, MigrationRecord
+from .migration_clearing import abandon
 from .migration_ends import Ends, look_at_both
 from .migration_item import Item
-from .migration_moves import abandon
 from .migration_results import aborted_result
 from .migration_situation import ARRIVED, DISCARD, HERE, MOVING, REFUSED, situation_of
 from .plan import Step

@@ -27,10 +27,11 @@ from ..model.migration import COLD, LIVE, MigrationWishes
 from .instances import compared
 from .interrupts import in_background
 from .migration_abort import abort_all
+from .migration_clearing import abandon, early
 from .migration_ends import Ends, Seen, connect, look, open_ends, survey
 from .migration_item import Item
 from .migration_members import Members
-from .migration_moves import Mover, abandon, early
+from .migration_moves import Mover
 from .migration_options import ABORTED, MIGRATED, STATUS, WantedMove, WantedMoves, read_moves
 from .migration_results import moved_result, status_result
 from .migration_situation import DISCARD, HERE, SOURCE, Clearing, situation_of
