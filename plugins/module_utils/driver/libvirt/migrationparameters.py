@@ -59,9 +59,7 @@ def live_parameters(
     copies = live_copies(disks)
     parameters = {
         library.VIR_MIGRATE_PARAM_DEST_XML: document,
-        library.VIR_MIGRATE_PARAM_URI: None
-        if wishes.transport == TUNNELLED
-        else wishes.migrate_uri or _uri_of_address(destination.split().hostname),
+        library.VIR_MIGRATE_PARAM_URI: data_uri(wishes, destination),
         library.VIR_MIGRATE_PARAM_BANDWIDTH: wishes.bandwidth_mib_s,
         library.VIR_MIGRATE_PARAM_PARALLEL_CONNECTIONS: wishes.parallel,
         library.VIR_MIGRATE_PARAM_LISTEN_ADDRESS: wishes.listen_address,
@@ -69,6 +67,13 @@ def live_parameters(
         library.VIR_MIGRATE_PARAM_DISKS_PORT: wishes.disks_port if copies else None,
     }
     return {name: value for name, value in parameters.items() if value is not None}
+
+
+def data_uri(wishes: MigrationWishes, destination: ConnectionOptions) -> str | None:
+    """Where the destination is asked to take the data; None where libvirt finds that out, or needs no such place."""
+    if wishes.transport == TUNNELLED:
+        return None
+    return wishes.migrate_uri or _uri_of_address(destination.split().hostname)
 
 
 def _uri_of_address(host: str | None) -> str | None:

@@ -33,7 +33,7 @@ from .migrationcold import ColdCopyMixin
 from .migrationdevices import bound_displays, forgotten_parts, lost_writes, pending_nics, stationary_parts
 from .migrationdisks import DiskPlan, live_copies, pending_disks, redirect
 from .migrationjobs import MigrationJobsMixin
-from .migrationparameters import is_peer_to_peer
+from .migrationreach import reach_problems
 from .migrationrecord import MovingRecord
 from .migrationxen import live_problems
 
@@ -114,7 +114,7 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
         hosts = {
             mode: host_problems(self, destination, mode, compares_cpu=False)
             + unmet_wishes(self, destination, wishes, mode)
-            + _way_problems(destination, wishes, mode)
+            + (self._reach_problems(destination, wishes) if mode == LIVE else [])
             for mode in set(modes.values())
         }
         plans = {}
@@ -162,6 +162,14 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
         if plan.record.start:
             plan.warnings += bound_displays((private.config if running is None else running).root)
         return problems + self._filter_problems(destination, plan) + self._place_emulator(destination, private)
+
+    def _reach_problems(self, destination: MigrationPlansMixin, wishes: MigrationWishes) -> list[str]:
+        """Why this host could not send anything to the destination, as far as that can be told."""
+        return reach_problems(self.options, destination.options, destination.name_for_itself(), wishes)
+
+    def name_for_itself(self) -> str:
+        """What the host calls itself, which is where libvirt on another one sends guests to if nothing says more."""
+        return self._hostname()
 
     def _filter_problems(self, destination: MigrationPlansMixin, plan: MigrationPlan) -> list[str]:
         """Why the guest could not be filtered there. What packet engines have here is removed only where they can be
@@ -241,13 +249,3 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
                 raise
             return (), None
         return texts, current
-
-
-def _way_problems(destination: MigrationDriver, wishes: MigrationWishes, mode: str) -> list[str]:
-    """Why the source's daemon cannot reach the destination's."""
-    if mode != LIVE or not is_peer_to_peer(wishes) or wishes.peer_uri is not None:
-        return []
-    if destination.options.split().hostname is None:
-        here = "which is an address of this machine only; say with peer_uri how it can"
-        return [f"manager: the source cannot reach the destination at {destination.options.uri}, {here}"]
-    return []
