@@ -81,13 +81,19 @@ class MigrationDriver(StorageDriver, FirewallDriver):
     # -- moving -----------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def begin_migration(self, plan: MigrationPlan) -> Undo:
+    def begin_migration(self, plan: MigrationPlan, replacing: str | None = None) -> Undo:
         """On the source: record that it is being moved (``Instance.migration``); nothing else may change it now. One
         that is to be moved cold may still be active: it is powered off next, and a run that is killed meanwhile has
         left word that it is to be started again.
 
+        Args:
+            replacing: The id of the record of a migration that was cut short, has no job, and has stopped the instance.
+                The new record takes its place in one step, so that at each moment one of them says that the instance
+                is to be started. Where that fails, the old one stays; the undo forgets both.
+
         Raises:
             Unsupported: no instance moves from here in the plan's mode.
+            InstanceMigrating: it is being moved already; or not any more, by what was to be replaced.
         """
 
     @abstractmethod

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from ..errors import IncompatibleCpu, Problem, Unsupported
+from ..errors import IncompatibleCpu, InstanceMigrating, Problem, Unsupported
 from ..model import migration as words
 from ..model import power_state
 from ..model.host import CpuInfo
@@ -184,9 +184,9 @@ def room_problems(
     for name, plan in sorted(plans.items()):
         problems = []
         needs_mb = (instances[name].memory_mb or 0) if plan.record.start else 0
-        if needs_mb and before + needs_mb > free_mb:
-            others = f", {before} MiB of which are for others that are moved there" if before else ""
-            problems.append(f"{stats.hostname} has {free_mb} MiB of memory left{others}; it needs {needs_mb} MiB")
+        shortage = memory_problem(stats.hostname, free_mb, before, needs_mb)
+        if shortage is not None:
+            problems.append(shortage)
         else:
             before += needs_mb
         for pool, size_bytes in _wanted_room(plan.disks).items():
@@ -200,6 +200,19 @@ def room_problems(
         if problems:
             found[name] = problems
     return found
+
+
+def memory_problem(hostname: str, free_mb: int, others_mb: int, needs_mb: int) -> str | None:
+    """Why one that needs so much memory has no room on a host.
+
+    Args:
+        free_mb: MiB that are free now.
+        others_mb: How many of them are for others that are moved there.
+    """
+    if not needs_mb or others_mb + needs_mb <= free_mb:
+        return None
+    others = f", {others_mb} MiB of which are for others that are moved there" if others_mb else ""
+    return f"{hostname} has {free_mb} MiB of memory left{others}; it needs {needs_mb} MiB"
 
 
 def _wanted_room(disks: Iterable[DiskMove]) -> dict[str, int]:
@@ -237,13 +250,15 @@ def mapped(instance: Instance, wishes: MigrationWishes) -> Instance:
 
 def place_problems(destination: StorageDriver, instances: Mapping[str, Instance], wishes: MigrationWishes) -> Problems:
     """What the destination lacks or has already: networks, bridges, pools, kernels, features; names and MAC addresses
-    that are taken. What an earlier, failed try has left there does not count.
+    that are taken. What an earlier, failed try has left there does not count, nor does a definition that stayed when it
+    was moved from there: whoever moves it removes these first.
 
     Security groups and what is in the pools are not looked for: see ``group_problems`` and the drivers.
     """
     found: Problems = {name: [] for name in instances}
     for name, there in destination.get_instances(instances).items():
-        if there.migration is None or there.migration.direction != words.INCOMING:
+        left = there.migration
+        if left is None or (left.direction != words.INCOMING and left.phase != words.DEPARTED):
             found[name].append(f"there is an instance named {name!r} on the destination already")
     arriving = {name: mapped(instance, wishes) for name, instance in instances.items()}
     for name, problems in destination.validate_parameters([_outside(item) for item in arriving.values()]).items():
@@ -314,6 +329,23 @@ def incoming_record(
     """The destination's record of a migration, given the source's."""
     return replace(
         outgoing, direction=words.INCOMING, peer=source.host_identity(), phase=words.MOVING, volumes=made_volumes(disks)
+    )
+
+
+def require_replaceable(name: str, present: MigrationRecord | None, replacing: str | None) -> None:
+    """Raise InstanceMigrating unless a new record may be kept: there is none, or it is the one that is replaced."""
+    found = None if present is None else present.id
+    is_departing = present is None or (present.direction == words.OUTGOING and present.phase == words.MOVING)
+    if found == replacing and is_departing:
+        return
+    if present is None:
+        raise InstanceMigrating(
+            f"the migration of instance {name!r} that was cut short was ended by somebody else meanwhile; run the task "
+            "again"
+        )
+    raise InstanceMigrating(
+        f"a migration of instance {name!r} is recorded already: it is {present.direction}, its other host is "
+        f"{present.peer}"
     )
 
 

@@ -14,7 +14,7 @@ from ...model.migration import DEPARTED, INCOMING, LIVE, MOVED, OUTGOING, Migrat
 from ...undo import Undo
 from ..base import ALL, NONE, OWN
 from ..migration import MigrationDriver
-from ..migrationchecks import incoming_record
+from ..migrationchecks import incoming_record, require_replaceable
 from .checks import group_findings
 from .datafiles import sweep
 from .guest import Look
@@ -39,12 +39,15 @@ class MigrationEndsMixin(MigrationPartsMixin):
 
     # -- before -----------------------------------------------------------------------------------------------------
 
-    def begin_migration(self, plan: MigrationPlan) -> Undo:
+    def begin_migration(self, plan: MigrationPlan, replacing: str | None = None) -> Undo:
         self.require(f"migration_{plan.mode}")
         name = plan.name
         with self._write("migration_begin", name) as changes:
             record, seen = self._instance(changes, name)
-            self._require_unmoved(record)
+            require_replaceable(name, migration_of(record), replacing)
+            if replacing is not None:
+                self._require_no_job(record)
+                changes.delete(JOBS, replacing)
             if plan.mode == LIVE and seen.state not in power_state.ACTIVE:
                 raise InvalidPowerState(
                     f"instance {name!r} is {power_state.name(seen.state)}, and cannot be moved live"
@@ -233,9 +236,7 @@ class MigrationEndsMixin(MigrationPartsMixin):
         return removed
 
     def _discard_outgoing(self, changes: Changes, record: Record) -> list[str]:
-        job = self._job_of(record)
-        if job is not None and job.outcome is None:
-            raise InstanceMigrating(f"the job that moves {record['name']!r} still goes on; abort it first")
+        self._require_no_job(record)
         self._forget_outgoing(changes, record)
         return [f"the record of the migration of {record['name']}"]
 
@@ -268,9 +269,9 @@ class MigrationEndsMixin(MigrationPartsMixin):
         others = (record for key, record in view.all(GROUPS).items() if key != group)
         return any(rule.get("group") == group for record in others for rule in record["rules"])
 
-    def _require_unmoved(self, record: Record) -> None:
-        if "migration" in record:
-            raise InstanceMigrating(f"a migration is recorded already: {_way(record)}")
+    def _require_no_job(self, record: Record) -> None:
+        if self._going_job(record) is not None:
+            raise InstanceMigrating(f"the job that moves {record['name']!r} still goes on; abort it first")
 
 
 def _way(record: Record) -> str:

@@ -54,13 +54,15 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
     def note_moved(self, name: str) -> None:
         """Let the record say that all of the instance is on the destination: there it may be started, and the source
         knows that what it has is old, even if it is moved on from there before that is cleared up."""
+        moving = self.fresh_document(name).record.moving
+        if moving is not None:
+            self.keep_moving_record(name, replace(moving, migration=replace(moving.migration, phase=MOVED)))
+
+    def keep_moving_record(self, name: str, moving: MovingRecord) -> None:
+        """Keep this with the domain in place of what is kept of its migration."""
         handle, config = self.lookup(name), self.fresh_document(name)
-        if config.record.moving is None:
-            return
-        config.record.moving = replace(
-            config.record.moving, migration=replace(config.record.moving.migration, phase=MOVED)
-        )
-        with self.guard(f"record that instance {name!r} was moved", name):
+        config.record.moving = moving
+        with self.guard(f"record how far the migration of instance {name!r} is", name):
             keep_record(self.libvirt, self.conn, handle, config.record)
         self.forget(name)
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...errors import AlreadyExists, InstanceMigrating
+from ...errors import AlreadyExists
 from ...model.migration import LIVE, MigrationPlan
 from ...model.secgroup import SecurityGroup
 from ...undo import Undo, UndoStack
 from ..migration import MigrationDriver
-from ..migrationchecks import incoming_record
+from ..migrationchecks import incoming_record, require_replaceable
 from .domain import Domain
 from .migrationend import MigrationEndMixin
 from .migrationplan import LibvirtPlan, MigrationPlansMixin
@@ -25,14 +25,12 @@ from .spawn import SpawnMixin
 class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
     """begin_migration and accept_instance."""
 
-    def begin_migration(self, plan: MigrationPlan) -> Undo:
+    def begin_migration(self, plan: MigrationPlan, replacing: str | None = None) -> Undo:
         self.require(f"migration_{plan.mode}")
         name, private = plan.name, _private(plan)
         handle, config = self.lookup(name), self.fresh_document(name)
-        if config.record.moving is not None:
-            raise InstanceMigrating(
-                f"instance {name!r} is being moved already, to {config.record.moving.migration.peer}"
-            )
+        before = config.record.moving
+        require_replaceable(name, None if before is None else before.migration, replacing)
         config.record.moving = MovingRecord(
             plan.record,
             private.autostart,
@@ -42,7 +40,7 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             shares_variables=private.disks.shares_variables,
         )
         with UndoStack() as done:
-            done.push(f"forget the migration of instance {name}", self._discarding(plan))
+            done.push(f"forget the migration of instance {name}", self._forgetting(plan, before))
             with self.guard(f"record the migration of instance {name!r}", name):
                 if private.passing:
                     # Otherwise the record would go with the guest, before what it leaves here is cleared away.
@@ -52,6 +50,17 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
                     handle.setAutostart(0)  # or a restart of this host would start it while it may be on the other
         self.forget(name)
         return self._discarding(plan)
+
+    def _forgetting(self, plan: MigrationPlan, before: MovingRecord | None) -> Undo:
+        """Undoes what a migration has recorded, of which nobody else knows yet."""
+        if before is None:
+            return self._discarding(plan)
+
+        def put_back() -> None:
+            if self.takes_part_in(plan):
+                self.keep_moving_record(plan.name, before)
+
+        return put_back
 
     def _discarding(self, plan: MigrationPlan) -> Undo:
         def discard() -> None:

@@ -19,6 +19,7 @@ from ...model import power_state
 from ...model.migration import ABORT, COLD, LIVE, MigrationPlan, MigrationProgress, MigrationResult
 from ...undo import Undo, UndoStack
 from ..migration import MigrationDriver
+from ..migrationchecks import require_replaceable
 from ..oversight import Oversight
 from .arrivals import ArrivalMixin
 from .errors import code_of
@@ -43,7 +44,7 @@ _BEGINS_S, _PAUSE_S = 3.0, 0.2
 class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
     """The way of a VM from beginning to end."""
 
-    def begin_migration(self, plan: MigrationPlan) -> Undo:
+    def begin_migration(self, plan: MigrationPlan, replacing: str | None = None) -> Undo:
         """As the contract says.
 
         Raises:
@@ -53,7 +54,10 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
         route: Route = plan.private
         name, ref = plan.name, route.ref
         with self.guard(f"begin to move instance {name!r}", name):
-            self._note(ref, name, route.travel)
+            if replacing is None:
+                self._note(ref, name, route.travel)
+            else:
+                self._note_again(ref, name, route.travel, replacing)
             if plan.mode == COLD and self._is_bound_there(route):
                 # Or it would count as moved as soon as it is off.
                 self.call("VM.set_affinity", ref, route.resident)
@@ -73,6 +77,21 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
             # What is there is about the VM that this one is a copy of.
             self.call("VM.remove_from_other_config", ref, TRAVEL)
             self.call("VM.add_to_other_config", ref, TRAVEL, travel_text(travel))
+
+    def _note_again(self, ref: str, name: str, travel: Travel, replacing: str) -> None:
+        """Write down the migration in place of one that was cut short, whose traces go first."""
+        vm = self.call("VM.get_record", ref)
+        before = read_travel(vm)
+        require_replaceable(name, None if before is None else before.seen_from(self.host_identity()), replacing)
+        if before is None or job_of(vm) is not None:
+            raise InstanceMigrating(f"instance {name!r} is being moved at the moment; abort that first")
+        self.put_back_kept(ref, vm, before)
+        self.remove_copies(before)
+        # Its keys can only be replaced all together, and to take one away before it is added leaves a moment without.
+        now = self.call("VM.get_other_config", ref)
+        if now.get(TRAVEL) != vm["other_config"][TRAVEL]:
+            raise InstanceMigrating(f"instance {name!r} is being moved by somebody else; run the task again")
+        self.call("VM.set_other_config", ref, {**now, TRAVEL: travel_text(travel)})
 
     def accept_instance(self, source: MigrationDriver, plan: MigrationPlan) -> Undo:
         """As the contract says: the server makes all that is to be there by itself, but for security groups."""
