@@ -151,7 +151,9 @@ class RandomCase:
             "members": chance.sample(names, min(len(names), chance.randint(1, 4))),
         }
         if group["policy"] == "affinity":
-            group["members"] = [name for name in group["members"] if name != "twin"] or [names[0]]
+            # Several of one name cannot be together.
+            others = [name for name in names if name != "twin"] or ["nobody"]
+            group["members"] = [name for name in group["members"] if name != "twin"] or others[:1]
         if group["policy"] == "anti_affinity":
             group["max_per_host"] = chance.choice([1, 1, 2])
         return group
@@ -333,15 +335,15 @@ class Judge:
         assert stay["why"]
         assert where[key] == self.start[key]
         if stay["by_wish"]:
-            assert self._pinned(key), stay
+            assert self._pinned(key) or self._held(key), stay
         elif len(self._company(key)) == 1:
             assert not [host for host in self.hosts if self.can_go(key, host, where)], stay
 
     def _may_go(self, key: tuple[str, str | None], host: str) -> bool:
-        name, home = key
+        home = key[1]
         sizes = self._sizes(key)
         facts = self.hosts[host]
-        if host not in sizes.get("hosts", [host]) or host in sizes.get("refused", {}) or (name, host) in self.entries:
+        if host not in sizes.get("hosts", [host]) or host in sizes.get("refused", {}):
             return False
         if home is None:
             return True
@@ -357,6 +359,10 @@ class Judge:
         return all(used[name] + amount <= self.capacity(host, name) for name, amount in wanted.items())
 
     def _too_close(self, keys: Collection[Any], host: str, where: Mapping[Any, str | None]) -> bool:
+        there = {key for key, place in where.items() if place == host}.union(keys)
+        names = Counter(name for name, _home in there)
+        if any(names[name] > 1 for name, _home in keys):
+            return True
         for group in self._groups("anti_affinity", hard=True):
             members = self._members(group)
             coming = members.intersection(keys)
@@ -386,6 +392,11 @@ class Judge:
     def _pinned(self, key: tuple[str, str | None]) -> bool:
         locked = self.entries[key].get("config", {}).get("locked") and not self.options.get("override_lock")
         return bool(self._sizes(key).get("pinned") or locked or key[0] in self.options.get("pinned", ()))
+
+    def _held(self, key: tuple[str, str | None]) -> bool:
+        """Whether one that it has to be with stays, and none of them is where others may come."""
+        company = self._company(key) - {key}
+        return any(map(self._pinned, company)) and all(self.start[other] in (*self.closed, None) for other in company)
 
     def _sizes(self, key: tuple[str, str | None]) -> Mapping[str, Any]:
         sizes: Mapping[str, Any] = self.options.get("instances", {}).get(key[0], {})

@@ -36,6 +36,7 @@ options:
   drain:
     description:
       - Hosts that are to be empty. Shell wildcards are allowed in all names of hosts and instances here.
+      - A text in place of a list is names with commas between them.
     type: list
     elements: str
     default: []
@@ -177,6 +178,11 @@ options:
     description:
       - Other O(ratios) and O(reserved) for some hosts, by their names. The last one that fits counts.
     type: dict
+  new:
+    description:
+      - Whether those of O(instances) that no host has are new ones. With V(false) they are left out, with a warning.
+    type: bool
+    default: true
   load:
     description:
       - Which resources hosts are compared by.
@@ -297,7 +303,7 @@ _value:
       description:
         - Instances that were to go and do not.
         - C(why) says it in one line, C(hosts) for each host; C(by_wish) tells those that are pinned, locked, or cannot
-          be moved now whatever room there is.
+          be moved now whatever room there is, and those that hard affinity binds to them.
       type: list
       elements: dict
       sample:
@@ -331,7 +337,7 @@ _value:
       elements: str
       sample: ["web1: node3 -> node1", "db1: stays on node3: is pinned"]
     warnings:
-      description: Members of groups that fit no instance, and names of hosts that fit none.
+      description: Names of hosts and instances that fit none, as in groups, O(pinned) and O(exclude_hosts).
       type: list
       elements: str
 """

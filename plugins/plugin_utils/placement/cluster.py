@@ -46,6 +46,7 @@ class Builder:
         self._options = options
         self._hosts = hosts
         self._host_names = Names(host.name for host in hosts)
+        self._whatever_pool = any(sizes.disk_mb is not None for sizes in options.instances)
         self._drained = self._named_hosts("drain", options.drain)
         self._excluded = self._named_hosts("exclude_hosts", options.exclude_hosts)
         self._allowances = [options.allowance] * len(hosts)
@@ -59,6 +60,9 @@ class Builder:
         entries = sorted(self._entries(), key=lambda entry: (entry.name, -1 if entry.home is None else entry.home))
         resources = self._resources(entries)
         names = Names(entry.name for entry in entries)
+        for pattern in self._options.pinned:
+            if not names.matching(pattern):
+                self._reader.warn_of("pinned", f"{pattern} fits no instance")
         pinned = names.matching_any(self._options.pinned)
         doubles = Counter((entry.name, entry.home) for entry in entries)
         instances = [
@@ -101,7 +105,7 @@ class Builder:
                     entry = entry._replace(travels="is on its way here from a host that is not among these")
                 elif direction == "outgoing" and record in arriving:
                     bound, arrived = arriving[record]
-                    entry = entry._replace(bound=bound, made=_disk_demand(arrived, sizes))
+                    entry = entry._replace(bound=bound, made=self._disk_demand(arrived, sizes))
                 elif direction == "outgoing":
                     # Cut short before anything was there, so only its record says where it was going.
                     peer = str(found.record.get("peer"))
@@ -112,8 +116,12 @@ class Builder:
         for sizes in given.values():
             self._named_hosts(f"instances.{sizes.name}.hosts", sizes.hosts or ())
             self._named_hosts(f"instances.{sizes.name}.refused", sizes.refused)
-            if sizes.name not in seen:
+            if sizes.name in seen:
+                continue
+            if self._options.new:
                 yield self._new(sizes)
+            else:
+                self._reader.warn_of(f"instances.{sizes.name}", "no host has this instance")
 
     def _new(self, sizes: Sizes) -> _Entry:
         if sizes.pinned:
@@ -122,7 +130,7 @@ class Builder:
         return _Entry(sizes.name, None, found, sizes, self._demand(found, sizes, None))
 
     def _demand(self, found: Found, sizes: Sizes, host: str | None) -> dict[str, int]:
-        demand = _disk_demand(found, sizes)
+        demand = self._disk_demand(found, sizes)
         if found.active or self._options.count_stopped:
             for resource, option, said, seen in (
                 (VCPUS, "vcpus", sizes.vcpus, found.vcpus),
@@ -135,6 +143,15 @@ class Builder:
                 demand[resource] = amount or 0
         return demand
 
+    def _disk_demand(self, found: Found, sizes: Sizes) -> dict[str, int]:
+        """Where some say only how much they take in whatever pool, what others take in a pool is no room for them."""
+        if sizes.disk_mb is not None:
+            return {DISK: sizes.disk_mb}
+        demand = {f"{_IN_POOL}{pool}": size for pool, size in found.disks.items()}
+        if demand and self._whatever_pool:
+            demand[DISK] = sum(demand.values())
+        return demand
+
     def _instance(self, entry: _Entry, resources: Sequence[Resource], pinned: bool, double: bool) -> Instance:
         keeps = [entry.found.keeps] if entry.found.keeps else []
         if double:
@@ -144,7 +161,12 @@ class Builder:
         if entry.travels:
             keeps.append(entry.travels)
         bound = entry.bound
-        if bound is not None and entry.home not in self._drained and not self._options.wishes.rebalance:
+        if bound is not None and self._closed(bound):
+            keeps.append(
+                f"is on its way to {self._hosts[bound].name}, which {self._closed(bound)}: "
+                "run virt_migrate for it, once more or with state: aborted"
+            )
+        elif bound is not None and entry.home not in self._drained and not self._options.wishes.rebalance:
             keeps.append(f"is on its way to {self._hosts[bound].name}")
         allowed = entry.sizes.hosts
         return Instance(
@@ -183,11 +205,14 @@ class Builder:
                     there[name] = there.get(name, 0) + amount
         hosts = []
         for number, host in enumerate(self._hosts):
-            drained = number in self._drained
-            closed = "is to be empty" if drained else "is excluded" if number in self._excluded else ""
             capacity = tuple(self._capacity(number, resource.name, on_disk[number]) for resource in resources)
-            hosts.append(Host(host.name, host.kind, host.version, capacity, closed, drained))
+            drained = number in self._drained
+            hosts.append(Host(host.name, host.kind, host.version, capacity, self._closed(number), drained))
         return hosts
+
+    def _closed(self, number: int) -> str:
+        """Why a host takes no more instances; empty when it does."""
+        return "is to be empty" if number in self._drained else "is excluded" if number in self._excluded else ""
 
     def _capacity(self, number: int, resource: str, taken: Mapping[str, int]) -> int:
         """What instances may take. Pools tell what is left, so what their instances have is added to that."""
@@ -247,12 +272,6 @@ def _words_of(group: Group) -> str:
 def _name_rules(names: Names) -> list[Rule]:
     """No host can have two instances of one name."""
     return [Rule("the same name", False, True, 1, tuple(members)) for members in names.doubles().values()]
-
-
-def _disk_demand(found: Found, sizes: Sizes) -> dict[str, int]:
-    if sizes.disk_mb is not None:
-        return {DISK: sizes.disk_mb}
-    return {f"{_IN_POOL}{pool}": size for pool, size in found.disks.items()}
 
 
 def _nothing_said(name: str) -> Sizes:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
@@ -81,7 +83,22 @@ class FactsReader:
         if not given and not self._reader.problems:
             self._reader.complain("hosts", "there is none: give the facts of each host under its name")
         found = [self._host(str(name), facts) for name, facts in sorted(given.items(), key=lambda item: str(item[0]))]
-        return [host for host in found if host is not None]
+        hosts = [host for host in found if host is not None]
+        self._find_doubles(hosts)
+        return hosts
+
+    def _find_doubles(self, hosts: Sequence[HostFacts]) -> None:
+        """One host under two names would have its room given away twice, and be moved to itself."""
+        seen: dict[tuple[str, ...], str] = {}
+        for host in hosts:
+            key = (*host.kind, host.identity)
+            if host.identity and seen.setdefault(key, host.name) != host.name:
+                self._reader.complain(
+                    f"hosts: {host.name}", f"is the same hypervisor as {seen[key]} ({host.identity}): leave one out"
+                )
+        for name, count in Counter(host.name for host in hosts).items():
+            if count > 1:
+                self._reader.complain(f"hosts: {name}", "is given more than once")
 
     def _host(self, name: str, facts: Any) -> HostFacts | None:
         option = f"hosts: {name}"
@@ -112,7 +129,7 @@ class FactsReader:
             name,
             str(facts.get("security_groups", {}).get("host", "")),
             (str(facts.get("driver", "")), str(host["hypervisor_type"]), str(facts.get("cpu", {}).get("arch", ""))),
-            tuple(int(part) for part in str(host["hypervisor_version"]).split(".") if part.isdigit()),
+            _version(str(host["hypervisor_version"])),
             int(host["vcpus"]),
             int(host["memory_mb"]),
             max(0, int(host["memory_mb_used"]) - used_mb),
@@ -153,6 +170,14 @@ class FactsReader:
 
     def _is_shared(self, pool: str) -> bool:
         return any(fnmatchcase(pool, pattern) for pattern in self._shared)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """1.2 and 1.2.0 are one version, and 1.2.0-rc3 is not 1.2."""
+    numbers = [int(number) for number in re.findall(r"\d+", text)]
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)
 
 
 def _whole(value: Any) -> int | None:

@@ -71,7 +71,8 @@ class Mender:
                 continue
             for host, count in sorted(self._state.counts[number].items()):
                 if count > rule.most and not self._state.cluster.hosts[host].drained:
-                    here = self._state.residents[host].intersection(rule.members)
+                    rules_of = self._state.rules_of
+                    here = {member for member in self._state.residents[host] if number in rules_of[member]}
                     found.extend(self._smallest(here, count - rule.most))
         return found
 

@@ -20,7 +20,7 @@ class Stay(NamedTuple):
 
     Attributes:
         why: In words; empty when the hosts say it.
-        parties: What was looked for on each host; empty when nothing was.
+        parties: What was looked for on each host; empty when they stay whatever room there is.
     """
 
     members: tuple[int, ...]
@@ -90,13 +90,15 @@ class Mover:
         others = tuple(member for member in members if member not in going)
         if not others:
             return self._seek(going, None)
-        homes = {self._state.where[member] for member in others} - {None}
-        failed = self._seek(going, frozenset(home for home in homes if home is not None))
+        homes = {home for home in map(self._state.where.__getitem__, others) if home is not None}
+        failed = self._seek(going, frozenset(homes))
         if not failed:
             return stays
         if kept:
             company = f"has to be with {self._blocks.names(kept)}, which stays"
-            return [*stays, *(stay._replace(why=company) for stay in failed)]
+            # Where no host may ever have it, there is nothing to say of room.
+            parties = failed[0].parties if any(not self._cluster.hosts[home].closed for home in homes) else ()
+            return [*stays, Stay(going, company, parties)]
         if not self._journal.allows(members):
             return failed
         everybody_moved = not self._seek(members, None)

@@ -93,10 +93,11 @@ def _is_at_home(state: State, member: int) -> bool:
 
 
 def _has_to_go(cluster: Cluster, instance: Instance) -> bool:
-    """Whether it is new, on a host that is to be empty, or on its way already."""
+    """Whether it is new, on a host that is to be empty, or on its way already; also where it is on its way to one that
+    is to be empty, and has something there."""
     if instance.home is None or cluster.hosts[instance.home].drained:
         return True
-    return instance.bound is not None and not instance.keeps
+    return instance.bound is not None and (not instance.keeps or cluster.hosts[instance.bound].drained)
 
 
 class _Improver:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import translate
 from typing import Any, Callable, TypeVar
@@ -67,11 +68,11 @@ class Reader:
         return [self.mapping(f"{option}[{number}]", entry) for number, entry in enumerate(value)]
 
     def words(self, option: str, value: Any) -> list[str]:
-        """A list of texts; one text alone is a list of one."""
+        """A list of texts; one text alone is split at its commas, as Ansible does it for options of modules."""
         if value is None:
             return []
         if isinstance(value, str):
-            return [value]
+            return [word for word in map(str.strip, value.split(",")) if word]
         if isinstance(value, Mapping) or not isinstance(value, Iterable):
             self.complain(option, f"must be a list of names, not {_shown(value)}")
             return []
@@ -127,15 +128,31 @@ class Names:
         self._positions: dict[str, list[int]] = {}
         for position, name in enumerate(names):
             self._positions.setdefault(name, []).append(position)
+        self._sorted = sorted(self._positions)
+        self._known: dict[str, tuple[int, ...]] = {}
 
-    def matching(self, pattern: str) -> list[int]:
+    def matching(self, pattern: str) -> tuple[int, ...]:
         """Positions of the names that fit, ascending."""
-        if not _WILDCARDS.search(pattern):
-            return list(self._positions.get(pattern, ()))
-        fits = re.compile(translate(pattern)).match
-        return sorted(
-            position for name, found in self._positions.items() if name == pattern or fits(name) for position in found
-        )
+        if pattern not in self._known:
+            self._known[pattern] = tuple(sorted(self._look_up(pattern)))
+        return self._known[pattern]
+
+    def _look_up(self, pattern: str) -> Iterable[int]:
+        found = list(self._positions.get(pattern, ()))
+        wildcard = _WILDCARDS.search(pattern)
+        if wildcard:
+            fits = re.compile(translate(pattern)).match
+            for name in self._beginning_with(pattern[: wildcard.start()]):
+                if name != pattern and fits(name):
+                    found.extend(self._positions[name])
+        return found
+
+    def _beginning_with(self, text: str) -> Iterable[str]:
+        """A thousand patterns for ten thousands of names would take long if each looked at all of them."""
+        for number in range(bisect_left(self._sorted, text), len(self._sorted)):
+            if not self._sorted[number].startswith(text):
+                return
+            yield self._sorted[number]
 
     def matching_any(self, patterns: Iterable[str]) -> frozenset[int]:
         return frozenset(position for pattern in patterns for position in self.matching(pattern))

@@ -64,7 +64,7 @@ class _Reporter:
             {
                 "instance": self._cluster.instances[member].name,
                 "source": self._host_name(self._cluster.instances[member].home),
-                "by_wish": not stay.parties and bool(self._cluster.instances[member].keeps),
+                "by_wish": not stay.parties,
                 "why": f"together with the others of {names}: {why}" if company else why,
                 "hosts": hosts,
             }

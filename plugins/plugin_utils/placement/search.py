@@ -78,16 +78,15 @@ def find_host(state: State, party: Party, avoid: int | None = None) -> int | Non
         return None
     best: tuple[int, tuple[float, int]] | None = None
     for host in _friendly(state, party):
-        if host != avoid and objection(state, party, host) is None:
-            found = (offence(state, party, host), state.rank(host))
-            best = found if best is None else min(best, found)
-    for host in _candidates(state, party):
-        if host == avoid or not obeys(state, party, host):
-            continue
         found = (offence(state, party, host), state.rank(host))
-        if best is None or found < best:
+        if (best is None or found < best) and host != avoid and _takes(state, party, host):
             best = found
-        if found[0] <= 0:
+    least = _least_offence(state, party)
+    for host in _candidates(state, party):
+        found = (offence(state, party, host), state.rank(host))
+        if (best is None or found < best) and host != avoid and obeys(state, party, host):
+            best = found
+        if best is not None and best[0] <= least:
             break  # only friendly hosts are better
     return None if best is None else best[1][1]
 
@@ -118,6 +117,30 @@ def offence(state: State, party: Party, host: int) -> int:
             continue
         there = state.counts[number].get(host, 0)
         total += -there if rule.together else max(0, there + count - rule.most)
+    return total
+
+
+def _takes(state: State, party: Party, host: int) -> bool:
+    """Whether nothing keeps the party from ``host``; like ``objection``, without the words."""
+    entry = state.cluster.hosts[host]
+    state.steps += 1
+    return (
+        not entry.closed
+        and entry.kind == party.kind
+        and obeys(state, party, host)
+        and next(_shortages(state, party, host), None) is None
+    )
+
+
+def _least_offence(state: State, party: Party) -> int:
+    """What the party offends at least, on hosts where it has no friends."""
+    total = 0
+    for number, count in party.rules:
+        rule = state.cluster.rules[number]
+        if not rule.hard and not rule.together:
+            counts = state.counts[number]
+            there = min((counts.get(host, 0) for host in state.open_hosts), default=0)
+            total += max(0, there + count - rule.most)
     return total
 
 
@@ -164,7 +187,8 @@ def _broken(state: State, party: Party, host: int) -> Iterator[int]:
 def _rule_words(state: State, number: int, host: int) -> str:
     rule = state.cluster.rules[number]
     instances = state.cluster.instances
-    others = sorted(instances[member].name for member in state.residents[host].intersection(rule.members))
+    # Rules may have far more members than hosts have instances.
+    others = sorted(instances[member].name for member in state.residents[host] if number in state.rules_of[member])
     if not others:
         return f"{rule.name} allows {rule.most} on one host"
     more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
@@ -180,4 +204,5 @@ def _shortages(state: State, party: Party, host: int) -> Iterator[str]:
 
 
 def dotted(version: Sequence[int]) -> str:
-    return ".".join(map(str, version))
+    """At least two numbers: zeros at the end are not known."""
+    return ".".join(map(str, version if len(version) > 1 else (*version, 0)))

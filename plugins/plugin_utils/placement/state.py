@@ -20,6 +20,7 @@ class State:
         free: What is left of each host's resources; less than nothing where a host has more than it may.
         load: Of each host: the part in use of what it has least of, 1.0 when that is used up.
         counts: For each rule, how many of its members each host has; hosts without any are left out.
+        open_hosts: Those that take instances.
         steps: How often a host, or a row of hosts, was looked at: what the plan costs.
     """
 
@@ -35,6 +36,7 @@ class State:
         for number, rule in enumerate(cluster.rules):
             for member in rule.members:
                 self.rules_of[member].append(number)
+        self.open_hosts = [number for number, host in enumerate(cluster.hosts) if not host.closed]
         self._loading = [number for number, resource in enumerate(cluster.resources) if resource.loads]
         self._sign = -1.0 if strategy == PACK else 1.0
         for member, instance in enumerate(cluster.instances):

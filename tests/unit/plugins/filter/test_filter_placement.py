@@ -49,6 +49,14 @@ def test_numbers_may_be_texts() -> None:
             {"hosts": {"a": host_facts(instance_facts("w1", None, state="shutoff"))}},
             "instances.w1.memory_mb: is needed: a does not tell it",
         ),
+        (
+            {"hosts": {1: host_facts(), "1": host_facts()}},
+            "hosts: 1: is given more than once",
+        ),
+        (
+            {"hosts": {name: {**host_facts(), "security_groups": {"host": "uuid"}} for name in "ab"}},
+            r"hosts: b: is the same hypervisor as a \(uuid\): leave one out",
+        ),
         ({"explain": "all"}, "explain: must be a whole number"),
         ({"ratios": {"cpu": 1}}, "ratios: there is no option cpu; there are vcpus, memory, disk"),
         ({"ratios": {"vcpus": "many"}}, "ratios.vcpus: must be a number, 0 or more, not 'many'"),
@@ -88,6 +96,17 @@ def test_bad_input_is_refused(options: dict[str, Any], complaint: str) -> None:
     hosts = options.get("hosts", HOSTS)
     with pytest.raises(AnsibleFilterError, match=complaint):
         placement(hosts, **{key: value for key, value in options.items() if key != "hosts"})
+
+
+def test_hypervisors_of_different_kinds_may_share_a_machine() -> None:
+    hosts = {name: {**host_facts(driver=name), "security_groups": {"host": "uuid"}} for name in ("fake", "libvirt")}
+    assert placement(hosts)["complete"]
+
+
+def test_a_text_is_names_with_commas() -> None:
+    answer = placement({**HOSTS, "c": host_facts()}, drain="a,", exclude_hosts="b, c", pinned="db1,w7")
+    assert answer["stays"][0]["why"] == "no host takes instances"
+    assert answer["warnings"] == ["pinned: db1 fits no instance", "pinned: w7 fits no instance"]
 
 
 def test_names_may_look_like_numbers_or_patterns() -> None:

@@ -79,7 +79,7 @@ class TestDrain:
             "b": "memory: needs 8192 MiB, 4096 MiB left",
             "c": "has db2 of the anti-affinity group databases",
             "d": "is excluded",
-            "e": "its hypervisor 0.9 is older than 1.0.0, where it runs now",
+            "e": "its hypervisor 0.9 is older than 1.0, where it runs now",
             "f": "is of another kind (libvirt libvirt x86_64)",
         }
         assert stay["why"] == (
@@ -94,6 +94,12 @@ class TestDrain:
         (stay,) = place(hosts, {"drain": ["a"], "explain": 2})["stays"]
         assert list(stay["hosts"]) == ["b8", "b9"]
         assert stay["why"].startswith("none of 10 hosts takes it: 10 with too little memory")
+
+    def test_zeros_at_the_end_make_no_other_version(self) -> None:
+        hosts = {"a": host_facts(GUEST("w1"), version="1.2.0"), "b": host_facts(version="1.2")}
+        assert ways(place(hosts, {"drain": ["a"]})) == ["w1 a b"]
+        hosts["b"]["host"]["hypervisor_version"] = "1.1.9-rc3"
+        assert ways(place(hosts, {"drain": ["a"]})) == []
 
     def test_off_instances_go_to_older_hypervisors(self) -> None:
         hosts = {"a": host_facts(GUEST("w1", state="shutoff"), GUEST("w2")), "b": host_facts(version="0.9")}
@@ -175,6 +181,19 @@ class TestMigrationsUnderWay:
         assert ways(answer) == ["w1 a c", "w2 a c"]
         assert answer["summary"][-1] == "w3: stays on b: is on its way to host d, which is not among these hosts"
 
+    @pytest.mark.parametrize("drain", [["a", "b"], ["b"]])
+    def test_one_that_goes_where_nobody_may_stay_keeps_nobody_else(self, drain: list[str]) -> None:
+        hosts = {
+            "a": host_facts(GUEST("w1", migration=OUT)),
+            "b": host_facts(GUEST("w1", state="shutoff", migration=IN), GUEST("w2")),
+            "c": host_facts(),
+        }
+        answer = place(hosts, {"drain": drain})
+        assert ways(answer) == ["w2 b c"]
+        (stay,) = answer["stays"]
+        assert stay["by_wish"]
+        assert stay["why"].startswith("is on its way to b, which is to be empty: run virt_migrate for it")
+
     def test_one_that_comes_from_elsewhere_takes_room_and_stays(self) -> None:
         hosts = {"a": host_facts(GUEST("w1", 12 * 1024, migration=IN)), "b": host_facts()}
         answer = place(hosts, {"drain": ["a"]})
@@ -241,7 +260,17 @@ class TestGroups:
         hosts = {"a": host_facts(GUEST("w1"), GUEST("w2")), "b": host_facts()}
         answer = place(hosts, {"drain": ["a"], "pinned": ["w2"], "groups": [self.group("affinity", "w1", "w2")]})
         assert answer["moves"] == []
-        assert answer["stays"][0]["why"].startswith("has to be with w2, which stays")
+        assert [(stay["why"], stay["by_wish"]) for stay in answer["stays"]] == [
+            ("has to be with w2, which stays", True),
+            ("is pinned", True),
+        ]
+
+    def test_room_is_lacking_where_one_that_is_pinned_is_elsewhere(self) -> None:
+        hosts = {"a": host_facts(GUEST("w1", 9000)), "b": host_facts(GUEST("w2", 8000)), "c": host_facts()}
+        options = {"drain": ["a"], "pinned": ["w2"], "groups": [self.group("affinity", "w1", "w2")]}
+        (stay,) = place(hosts, options)["stays"]
+        assert not stay["by_wish"]
+        assert stay["why"].startswith("has to be with w2, which stays: b does not take it: 1 with too little memory")
 
     def test_soft_affinity_is_preferred_to_the_load(self) -> None:
         hosts = {"a": host_facts(GUEST("w1")), "b": host_facts(GUEST("w2", 8000)), "c": host_facts()}
@@ -312,6 +341,14 @@ class TestRoom:
         assert stay["hosts"]["b"] == "disk in fast: needs 20480 MiB, 0 MiB left"
         assert ways(place(hosts, {"drain": ["a"], "shared_pools": ["f*"]})) == ["w1 a b"]
 
+    def test_what_some_take_in_a_pool_is_no_room_in_whatever_pool(self) -> None:
+        hosts = {
+            "a": host_facts(GUEST("w1", disks={"p": 60}), GUEST("w2", disks={"p": 60}), pools={"p": 500}),
+            "b": host_facts(pools={"p": 100}),
+        }
+        answer = place(hosts, {"drain": ["a"], "instances": {"w1": {"disk_gb": 60}}})
+        assert len(answer["moves"]) == len(answer["stays"]) == 1
+
     def test_instances_that_are_off_count_unless_told_otherwise(self) -> None:
         hosts = {"a": host_facts(GUEST("w1", 8192)), "b": host_facts(GUEST("off", 12 * 1024, state="shutoff"))}
         assert not place(hosts, {"drain": ["a"]})["complete"]
@@ -337,6 +374,13 @@ class TestNew:
             ("db2", None, "b"),
         ]
         assert answer["moves"] == []
+
+    def test_none_are_new_where_none_are_wanted(self) -> None:
+        hosts = {"a": host_facts(GUEST("101")), "b": host_facts()}
+        entries = [{"name": 101, "refused": {"b": "no bridge"}}, {"name": "gone", "pinned": True}]
+        answer = place(hosts, {"drain": ["a"], "instances": entries, "new": False})
+        assert answer["stays"][0]["hosts"]["b"] == "no bridge"
+        assert (answer["new"], answer["warnings"]) == ([], ["instances.gone: no host has this instance"])
 
     def test_only_some_hosts_may_have_it(self) -> None:
         hosts = {"a": host_facts(), "b": host_facts(GUEST("w1")), "c1": host_facts(driver="libvirt")}

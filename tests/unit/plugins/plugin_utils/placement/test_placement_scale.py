@@ -9,6 +9,9 @@ Looking at all hosts for each instance would be 20 million. Time is not measured
 from __future__ import annotations
 
 import random
+from unittest import mock
+
+import pytest
 
 from ansible_collections.anyvirt.compute.plugins.plugin_utils.placement.model import (
     PACK,
@@ -21,6 +24,7 @@ from ansible_collections.anyvirt.compute.plugins.plugin_utils.placement.model im
     Wishes,
 )
 from ansible_collections.anyvirt.compute.plugins.plugin_utils.placement.plan import Plan, make_plan
+from ansible_collections.anyvirt.compute.plugins.plugin_utils.placement.reading import Names
 
 HOSTS = 1_000
 INSTANCES = 20_000
@@ -95,6 +99,25 @@ def test_the_load_is_evened_out() -> None:
     assert max(made.after.load) - min(made.after.load) <= 0.1
     assert len(made.moves) < 0.4 * INSTANCES
     assert made.after.steps < 500 * INSTANCES
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_preference_of_half_of_all(together: bool) -> None:
+    """Not each of them is compared with each host."""
+    subject = cluster(drained=100, room=0.5)
+    everybody = Rule("many", together, False, 1, tuple(range(0, INSTANCES, 2)))
+    made = plan(subject._replace(rules=(everybody,)))
+    assert not made.stays
+    assert made.after.steps < 200 * len(made.moves)
+
+
+def test_patterns_look_only_at_names_that_begin_like_them() -> None:
+    names = Names(f"app{number % 1000:03}-{number:05}" for number in range(INSTANCES))
+    with mock.patch.object(Names, "_beginning_with", autospec=True, side_effect=Names._beginning_with) as looked:
+        for _twice in range(2):
+            assert [len(names.matching(f"app{number:03}-*")) for number in range(1000)] == [20] * 1000
+    assert looked.call_count == 1000
+    assert len(list(names._beginning_with("app007"))) == 20
 
 
 def test_hosts_are_emptied() -> None:
