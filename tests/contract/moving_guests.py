@@ -118,8 +118,13 @@ class MovingGuest:
 
     def filters(self, picture: Snapshot) -> list[str]:
         """The filters of its own NIC that a host has."""
-        mac = re.findall(r"<mac address=.(..:..:..:..:..:..)", self.source.domain_xml(self.name))[0]
+        mac = self.mac
         return [name for name in picture["filters"] if mac.replace(":", "") in name]
+
+    @property
+    def mac(self) -> str:
+        """The MAC address of its NIC."""
+        return str(re.findall(r"<mac address=.(..:..:..:..:..:..)", self.source.domain_xml(self.name))[0])
 
     def inside(self) -> GuestDisks:
         """What talks to it through its agent, once that listens."""

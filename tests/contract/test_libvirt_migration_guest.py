@@ -17,6 +17,7 @@ from contract.moving import Move, migrate, moved
 from contract.moving_guests import ALLOWED, FORBIDDEN, MovingGuest, kept, shared_pool
 from contract.moving_hosts import SHARED_POOL, TOLERANCE_S, MovingHosts, wait_for_work
 from contract.platforms.libvirt_qemu import QemuPlatform
+from lab.packets.announcing import announcements
 
 pytestmark = pytest.mark.on("libvirt")
 
@@ -44,8 +45,10 @@ def test_it_goes_there_while_it_runs(guest: MovingGuest, platform: QemuPlatform)
     with ExitStack() as stack:
         counter, talking = stack.enter_context(hosts.watched(guest.name))
         knocks = stack.enter_context(guest.knocked())
+        announced = stack.enter_context(announcements(hosts.lan.network))
         knocks.goes_on(ALLOWED, start)
         move = moved(source, destination, name=guest.name)
+        assert announced.of(guest.mac)
         counter.goes_on(1 - start)
         talking.goes_on()
         knocks.goes_on(ALLOWED, 1 - start)
