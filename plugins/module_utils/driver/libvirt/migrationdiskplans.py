@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -145,6 +146,11 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
         elif kind == _NETWORK:
             name = attribute_of(disk.element, "source", "name") or kind
             plan.moves.append(DiskMove(disk.device, SHARED, name, name))
+            if trip.wishes.storage == COPY and disk.is_written:
+                plan.problems.append(
+                    f"storage: copy: {what} is {name!r} in a network, which nothing copies; with storage: auto it "
+                    "stays where it is"
+                )
         elif disk.path is not None:
             self._plan_data(trip, domain, disk, disk.path, plan)
         elif disk.element.find("source") is not None and disk.element.get("device") != CDROM:
@@ -225,7 +231,7 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
                 if trip.storage.sight(base).verdict == APART:
                     plan.problems.append(f"disk {disk.device} leans on {base!r}, which the destination does not see")
         if disk.element.find("source/encryption") is not None:
-            self._take_secret(trip, disk.device, path, there, plan)
+            self._take_secret(trip, disk.device, path, there, plan, stays=True)
 
     def _find_medium(self, trip: _Trip, disk: _Disk, path: str, key: VolumeKey | None, plan: DiskPlan) -> None:
         """What is only read can be any copy of it: an image of the destination's cache."""
@@ -273,18 +279,24 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             remembered={} if is_seed else self._remembered_of(found, view, facts.format if has_format else RAW),
             encrypted=facts.encrypted,
         )
+        copy = replace(copy, whole_bytes=self.bytes_to_copy(found, replace(copy, is_flattened=True), view))
         plan.problems += [f"disk {disk.device}: {problem}" for problem in self._copy_problems(trip, disk, found, copy)]
         if facts.encrypted:
             self._take_secret(trip, disk.device, facts.path, copy.path, plan)
         trip.planned.add(target)
         plan.copies.append(copy)
         how = "remade" if is_seed else "incremental" if backing is not None else "copy"
-        size_bytes = self._bytes_to_copy(found, copy, view)
+        size_bytes = self.bytes_to_copy(found, copy, view)
         plan.moves.append(DiskMove(disk.device, how, str(key), str(target), size_bytes))
 
     def _copy_problems(self, trip: _Trip, disk: _Disk, found: Found, copy: DiskCopy) -> list[str]:
         """Why a volume cannot be copied so."""
         target, facts, problems = copy.destination, found.facts, []
+        if facts.format == QCOW2 and self.has_data_elsewhere(found):
+            problems.append(
+                "its data is in a file beside the volume (data_file), which is not copied with it; convert it to a "
+                "volume of its own first, or share its storage"
+            )
         view = self._view(trip, target.pool)
         if target in trip.planned or (view is not None and self._is_taken(trip, view, target.name, disk)):
             problems.append(
@@ -345,16 +357,6 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             payload["format"] = RAW
         return payload
 
-    def _bytes_to_copy(self, found: Found, copy: DiskCopy, there: PoolView) -> int:
-        if not there.has_files:
-            return copy.size_bytes
-        size_bytes = found.facts.allocation_bytes
-        if copy.is_flattened and found.facts.backing is not None:
-            base = self.volume_handle(found.facts.backing)
-            below = None if base is None else self.facts_of(base)
-            size_bytes += copy.size_bytes if below is None else below.allocation_bytes
-        return min(size_bytes, copy.size_bytes + found.facts.allocation_bytes)
-
     # -- what it leans on -------------------------------------------------------------------------------------------
 
     def _backing_there(self, trip: _Trip, path: str, view: PoolView) -> Backing | None:
@@ -380,7 +382,9 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
         same = [other for other in trip.images.get(image.checksum, []) if other.format == image.format]
         return min(same, key=lambda other: (other.pool != pool, other.key), default=None)
 
-    def _take_secret(self, trip: _Trip, device: str, path: str, there: str, plan: DiskPlan) -> None:
+    def _take_secret(
+        self, trip: _Trip, device: str, path: str, there: str, plan: DiskPlan, stays: bool = False
+    ) -> None:
         """An encrypted disk needs its passphrase on the destination, which libvirt may not tell."""
         if trip.destination.knows_passphrase(there):
             return
@@ -391,3 +395,5 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
             )
         else:
             plan.secrets.append((path, there))
+            if stays:  # that of a copy goes with it
+                plan.lone_secrets.append(there)

@@ -46,6 +46,7 @@ class DiskCopy:
         at_once: Nobody writes to it: it is copied when it is made, also where the instance runs.
         remembered: What is kept in the record beside the new volume.
         encrypted: What is in it is encrypted, and copied as it is.
+        whole_bytes: What a copy that leans on nothing there would take at most.
     """
 
     device: str
@@ -62,6 +63,7 @@ class DiskCopy:
     at_once: bool = False
     remembered: Payload = field(default_factory=dict)
     encrypted: bool = False
+    whole_bytes: int = 0
 
 
 @dataclass
@@ -77,6 +79,7 @@ class DiskPlan:
         ejected: Its own volumes whose drives have another medium, or none, now.
         growths: Disks that stay and that the guest is to see more of: device -> path here, size.
         secrets: Passphrases that the destination needs: of the volume at this path here, for that path there.
+        lone_secrets: Those of these paths there that no volume is made at, so that nothing removes them with it.
         variables: Where the variables of its UEFI firmware are, if the destination does not see them.
         shares_variables: The destination has them at the same place, so they go with neither definition.
         problems, warnings: In words.
@@ -89,6 +92,7 @@ class DiskPlan:
     ejected: list[VolumeKey] = field(default_factory=list)
     growths: dict[str, tuple[str, int]] = field(default_factory=dict)
     secrets: list[tuple[str, str]] = field(default_factory=list)
+    lone_secrets: list[str] = field(default_factory=list)
     variables: str | None = None
     shares_variables: bool = False
     problems: list[str] = field(default_factory=list)
@@ -117,9 +121,12 @@ def even_out(plan: DiskPlan) -> None:
     """A hypervisor copies the topmost layers of all disks of an instance, or all of them whole."""
     if not any(copy.is_flattened for copy in plan.copies):
         return
-    layered = {copy.device for copy in plan.copies if copy.backing is not None}
+    layered = {copy.device: copy.whole_bytes for copy in plan.copies if copy.backing is not None}
     plan.copies = [replace(copy, backing=None, is_flattened=True) if copy.backing else copy for copy in plan.copies]
-    plan.moves = [move._replace(how="copy") if move.device in layered else move for move in plan.moves]
+    plan.moves = [
+        move._replace(how="copy", size_bytes=layered[move.device]) if move.device in layered else move
+        for move in plan.moves
+    ]
 
 
 def pending_disks(config: Domain, running: Domain) -> list[str]:

@@ -146,10 +146,27 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
             self.drop_filters(config, (), done)
             if self.has_console_log(config):
                 self.remove_console_log(name)
-            self.undefine(name, handle, moving.shares_variables)
-        self.forget(name)
+            if moving.groups:
+                # Or they would be in use; and the record has to tell of them until they are gone.
+                config.record.filtering.security_groups = None
+                with self.guard(f"take instance {name!r} out of its security groups", name):
+                    keep_record(self.libvirt, self.conn, handle, config.record)
+                self.forget(name)
         removed += [f"security group {group}" for group in self.return_groups(moving.groups)]
+        self._drop_secrets(moving, name)
+        self.undefine(name, handle, moving.shares_variables)
+        self.forget(name)
         return [f"instance {name}", *removed]
+
+    def _drop_secrets(self, moving: MovingRecord, name: str) -> None:
+        """Remove the passphrases that came along, but for those of disks that others have come to use."""
+        if not moving.secrets:
+            return
+        with self.guard("find out who uses a volume"):
+            used = self._paths_in_use(name)
+        for path in moving.secrets:
+            if self.real_path(path) not in used:
+                self.remove_secret(path)
 
     def return_groups(self, groups: Collection[str]) -> list[str]:
         """Remove security groups that were taken over, but for those that others have come to need; which ones."""

@@ -29,6 +29,7 @@ class MovingRecord:
         groups: Security groups that the destination has taken over for it.
         snapshots: libvirt's descriptions of its snapshots, parents first, which it does not move.
         current_snapshot: The name of the one that it goes on from.
+        secrets: Paths there of disks that both hosts see and whose passphrases the destination has got for it.
     """
 
     migration: MigrationRecord
@@ -38,6 +39,7 @@ class MovingRecord:
     snapshots: tuple[str, ...] = ()
     current_snapshot: str | None = None
     shares_variables: bool = False
+    secrets: tuple[str, ...] = ()
 
 
 def read_moving_record(root: Element, namespace: str) -> MovingRecord | None:
@@ -63,7 +65,14 @@ def read_moving_record(root: Element, namespace: str) -> MovingRecord | None:
     )
     flags = {name: element.get(name) == "yes" for name in _FLAGS}
     snapshot = element.get("current_snapshot")
-    return MovingRecord(record, groups=texts("group"), snapshots=texts("snapshot"), current_snapshot=snapshot, **flags)
+    return MovingRecord(
+        record,
+        groups=texts("group"),
+        secrets=texts("secret"),
+        snapshots=texts("snapshot"),
+        current_snapshot=snapshot,
+        **flags,
+    )
 
 
 def moving_element(record: MovingRecord, namespace: str) -> Element:
@@ -82,7 +91,12 @@ def moving_element(record: MovingRecord, namespace: str) -> Element:
         element.set("started_s", f"{migration.started_s:.3f}")
     if record.current_snapshot is not None:
         element.set("current_snapshot", record.current_snapshot)
-    for name, texts in (("volume", migration.volumes), ("group", record.groups), ("snapshot", record.snapshots)):
+    for name, texts in (
+        ("volume", migration.volumes),
+        ("group", record.groups),
+        ("secret", record.secrets),
+        ("snapshot", record.snapshots),
+    ):
         for text in texts:
             SubElement(element, f"{{{namespace}}}{name}").text = text
     return element

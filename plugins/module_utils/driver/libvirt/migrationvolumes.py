@@ -25,7 +25,7 @@ from .migrationdisks import DiskCopy, DiskPlan
 from .migrationshared import SharedStorageMixin
 from .uses import Volume
 from .volumecreation import over_fresh
-from .volumelist import PoolView
+from .volumelist import Found, PoolView
 from .volumeplans import QCOW2
 from .volumerecord import VOLUME_SUFFIX
 from .volumexml import volume_document
@@ -139,6 +139,17 @@ class MigrationVolumesMixin(SharedStorageMixin):
                 yield view, name, record
 
     # -- on the source ----------------------------------------------------------------------------------------------
+
+    def bytes_to_copy(self, found: Found, copy: DiskCopy, there: PoolView) -> int:
+        """What of a volume has to be sent at most, to a pool of the destination."""
+        if not there.has_files:
+            return copy.size_bytes
+        size_bytes = found.facts.allocation_bytes
+        if copy.is_flattened and found.facts.backing is not None:
+            base = self.volume_handle(found.facts.backing)
+            below = None if base is None else self.facts_of(base)
+            size_bytes += copy.size_bytes if below is None else below.allocation_bytes
+        return min(size_bytes, copy.size_bytes + found.facts.allocation_bytes)
 
     def volumes_left_behind(self, domain: Domain, keys: Iterable[str], delete_volumes: str) -> list[Volume]:
         """On the source, of an instance that lives elsewhere: those of its copied volumes (``keys`` of the outgoing

@@ -23,6 +23,10 @@ _ENTRY = struct.Struct(">12xHHIIQ4xI")
 _MOST_SNAPSHOTS = 65536
 _MOST_BYTES = 1 << 20
 _ALIGNMENT = 8
+_VERSION = struct.Struct(">4xI")
+_INCOMPATIBLE = struct.Struct(">72xQ")
+"""What a reader has to know of, in versions from 3 on."""
+_EXTERNAL_DATA = 1 << 2
 
 
 def read_snapshots(read: Callable[[int, int], bytes]) -> list[VolumeSnapshot]:
@@ -49,6 +53,14 @@ def read_snapshots(read: Callable[[int, int], bytes]) -> list[VolumeSnapshot]:
         position = name_at + name_length
         position += -position % _ALIGNMENT
     return sorted(found, key=lambda snapshot: snapshot.created_s or 0.0)
+
+
+def has_data_elsewhere(read: Callable[[int, int], bytes]) -> bool:
+    """Whether it has only the tables of an image, whose data is in a raw file beside it."""
+    head = read(0, _INCOMPATIBLE.size)
+    if len(head) < _INCOMPATIBLE.size or not head.startswith(_MAGIC) or _VERSION.unpack_from(head)[0] < 3:
+        return False
+    return bool(_INCOMPATIBLE.unpack(head)[0] & _EXTERNAL_DATA)
 
 
 def with_backing(head: bytes, path: str) -> bytes:

@@ -13,7 +13,7 @@ from ...errors import PoolNotFound, VolumeNotFound
 from ...model.storage import Volume, VolumeKey, VolumeSnapshot
 from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID, code_of
 from .folders import refresh_unless_busy
-from .qcow2table import read_snapshots
+from .qcow2table import has_data_elsewhere, read_snapshots
 from .storage import FOLDER_POOLS
 from .volumerecord import IMAGE_SUFFIX, VOLUME_SUFFIX, RecordsMixin, is_hidden
 from .volumexml import VolumeFacts, read_volume, to_libvirt_format
@@ -183,6 +183,10 @@ class VolumeListMixin(RecordsMixin):
         if facts.format != "qcow2":
             return []
         return read_snapshots(lambda offset, length: self.download(handle, offset, length))
+
+    def has_data_elsewhere(self, found: Found) -> bool:
+        """Whether the data of a volume is in a file beside it, of which only QEMU knows."""
+        return has_data_elsewhere(lambda offset, length: self.download(found.handle, offset, length))
 
     def length_of(self, handle: libvirt.virStorageVol) -> int:
         """Bytes of a volume's file or device itself."""

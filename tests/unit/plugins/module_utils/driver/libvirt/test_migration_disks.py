@@ -16,17 +16,24 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.met
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationdisks import (
     DiskCopy,
     DiskPlan,
+    even_out,
     is_incremental,
     live_copies,
     pending_disks,
     redirect,
 )
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationdriver import (
+    LibvirtMigrationDriver,
+)
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationxen import live_problems
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.qcow2table import (
+    has_data_elsewhere,
     read_backing,
     with_backing,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.volumexml import Backing
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import DiskMove
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import VolumeKey
 
 DOMAIN = """
@@ -177,3 +184,33 @@ def test_an_image_is_made_to_lean_on_a_file_elsewhere(path: str):
 def test_a_name_that_finds_no_room_is_refused(head: bytes):
     with pytest.raises(ValueError, match="no room"):
         with_backing(head, "/n" * 300)
+
+
+@pytest.mark.parametrize(
+    ("version", "features", "expected"), [(3, 4, True), (3, 5, True), (3, 0, False), (3, 3, False), (2, 4, False)]
+)
+def test_an_image_tells_that_its_data_is_in_another_file(version: int, features: int, expected: bool):
+    head = bytearray(header(b"", at=0))
+    struct.pack_into(">I", head, 4, version)
+    struct.pack_into(">Q", head, 72, features)
+    assert has_data_elsewhere(lambda offset, length: bytes(head[offset : offset + length])) is expected
+    assert not has_data_elsewhere(lambda offset, length: bytes(head)[offset : offset + min(length, 40)])
+
+
+def test_layered_copies_that_become_whole_ones_count_with_all_that_is_copied():
+    """Or the destination's room would be looked for in vain."""
+    layered = replace(ROOT, backing=Backing("/there/base", "raw"), whole_bytes=700)
+    whole = replace(ROOT, device="vdb", is_flattened=True, whole_bytes=900)
+    moves = [DiskMove("vda", "incremental", "a/b", "a/b", 30), DiskMove("vdb", "copy", "a/c", "a/c", 900)]
+    plan = DiskPlan(moves=moves, copies=[layered, whole])
+    even_out(plan)
+    assert [(move.how, move.size_bytes) for move in plan.moves] == [("copy", 700), ("copy", 900)]
+    assert all(copy.is_flattened and copy.backing is None for copy in plan.copies)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "most"), [("qemu", 16), ("qemu+tls", 16), ("qemu+ssh", 10), ("qemu+libssh2", 10), ("xen+ssh", 1)]
+)
+def test_no_more_migrations_at_once_than_the_way_to_the_host_bears(scheme: str, most: int):
+    """Each of them logs in anew."""
+    assert LibvirtMigrationDriver(ConnectionOptions(f"{scheme}://kvm1/system")).max_workers == most
