@@ -394,9 +394,12 @@ class Judge:
         return bool(self._sizes(key).get("pinned") or locked or key[0] in self.options.get("pinned", ()))
 
     def _held(self, key: tuple[str, str | None]) -> bool:
-        """Whether one that it has to be with stays, and none of them is where others may come."""
+        """Whether one that it has to be with stays, and none of them is where others may come. When rebalancing, those
+        of them who may go are wanted elsewhere, and do not count."""
         company = self._company(key) - {key}
-        return any(map(self._pinned, company)) and all(self.start[other] in (*self.closed, None) for other in company)
+        pinned = set(filter(self._pinned, company))
+        those = pinned if self.options.get("rebalance") else company
+        return bool(pinned) and all(self.start[other] in (*self.closed, None) for other in those)
 
     def _sizes(self, key: tuple[str, str | None]) -> Mapping[str, Any]:
         sizes: Mapping[str, Any] = self.options.get("instances", {}).get(key[0], {})

@@ -243,6 +243,24 @@ def test_the_pool_has_what_its_hosts_have(driver: ComputeDriver, platform: XenAp
     assert whole.memory_mb_free == sum(part.memory_mb_free for part in parts)
 
 
+def test_facts_of_a_host_tell_of_its_own_instances(platform: XenApiPlatform):
+    """Otherwise a drain would find each instance on all hosts of the pool. One that is off and can start anywhere is
+    of none."""
+    done(platform, **small(platform, "anywhere", state="present"))
+    for host in ("xen1", "xen2"):
+        near = platform.driver(uri=f"{platform.uri}?host={host}")
+        near.spawn(platform.small(f"on-{host}"))
+        near.power_on(f"on-{host}")
+        done(platform, **small(platform, f"bound-to-{host}", state="present", xenapi={"affinity": host}))
+    for host in ("xen1", "xen2"):
+        near = platform.driver(uri=f"{platform.uri}?host={host}")
+        found = gather(near, ["instances", "config"], [])["instances"]
+        assert [entry["name"] for entry in found] == [f"bound-to-{host}", f"on-{host}"]
+        assert all(entry["config"]["memory_mb"] for entry in found)
+        assert [entry["name"] for entry in gather(near, ["instances"], ["on-*"])["instances"]] == [f"on-{host}"]
+    assert len(gather(platform.driver(), ["instances"], [])["instances"]) == 5
+
+
 def test_a_host_that_is_not_there_is_told(platform: XenApiPlatform):
     problems = platform.closed_driver(uri=f"{platform.uri}?host=xen9").verify()
     assert any("xen9" in problem for problem in problems)

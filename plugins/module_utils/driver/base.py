@@ -229,6 +229,11 @@ class ComputeDriver(ABC):
             InstanceAmbiguous: a name in ``names`` fits several instances and none of them is marked as ours.
         """
 
+    def instances_here(self) -> frozenset[str] | None:
+        """Names of the instances that belong to the host that the URI names, of several whose instances the driver
+        reaches; None where all instances are meant."""
+        return None
+
     def get_group_members(self) -> dict[str, tuple[str, ...]]:
         """The addresses (CIDR notation, sorted) of each security group's active members on this host; the groups of
         projects are among them, see ``model.secgroup.project_group``. Costs at most as much as reading all instances

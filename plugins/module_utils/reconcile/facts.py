@@ -117,14 +117,16 @@ def gather(driver: ComputeDriver, subsets: Collection[str], patterns: Sequence[s
 
 
 def _instances(driver: ComputeDriver, subsets: Collection[str], patterns: Sequence[str]) -> list[dict[str, Any]]:
+    here = driver.instances_here()
     found = [
         info
         for info in driver.list_instances_detail()
-        if not patterns or any(fnmatchcase(info.name, pattern) for pattern in patterns)
+        if (here is None or info.name in here)
+        and (not patterns or any(fnmatchcase(info.name, pattern) for pattern in patterns))
     ]
     # Of several that have one name, nothing but the listing itself can be told apart.
     names = [name for name, count in Counter(info.name for info in found).items() if count == 1]
-    only = names if patterns else None
+    only = names if patterns or here is not None else None
     stats = driver.get_all_diagnostics(only) if "stats" in subsets and driver.supports("diagnostics") else {}
     configs = driver.get_instances(only) if "config" in subsets else {}
     addresses = driver.get_addresses(names) if "config" in subsets and driver.supports("addresses") else {}

@@ -9,7 +9,7 @@ from ..capabilities import Capabilities
 from .addresses import AddressesMixin
 from .capabilities import CAPABILITIES
 from .console import ConsoleMixin
-from .host import HostMixin
+from .homes import HomesMixin
 from .members import MembersMixin
 from .power import PowerMixin
 from .revertible import RevertibleMixin
@@ -26,7 +26,7 @@ class XenApiDriver(
     StatsMixin,
     AddressesMixin,
     ConsoleMixin,
-    HostMixin,
+    HomesMixin,
     MembersMixin,
 ):
     """``xenapi://HOST[:PORT]`` (HTTPS) and ``xenapi+http://HOST[:PORT]`` URIs: a pool, through its master; with
