@@ -125,14 +125,17 @@ def test_memory_that_is_not_there_is_a_problem(ends: Ends):
 
 @pytest.mark.thorough
 def test_memory_counts_for_all_of_them_together(ends: Ends):
-    free_mb = ends.destination.get_host_stats().memory_mb_free
+    """Of a destination that is several hosts each takes one."""
+    receivers = ends.partner.receivers
+    needs_mb = ends.destination.get_host_stats().memory_mb_free // receivers * 2 // 3
     instances = {}
-    for name in ("one", "two"):
-        instance = spawned(ends, power_on=False, name=name)
-        instances[name] = replace(instance, memory_mb=free_mb * 2 // 3, max_memory_mb=free_mb * 2 // 3, power_state=1)
+    for number in range(receivers + 1):
+        instance = spawned(ends, power_on=False, name=f"many{number}")
+        instances[instance.name] = replace(instance, memory_mb=needs_mb, max_memory_mb=needs_mb, power_state=1)
     plans = ends.source.plan_migrations(ends.destination, instances, MigrationWishes(mode=COLD), False)
-    assert plans["one"].problems == []
-    assert "memory" in "\n".join(plans["two"].problems)
+    *fitting, left_over = (plan.problems for plan in plans.values())
+    assert fitting == [[]] * receivers
+    assert "memory" in "\n".join(left_over)
 
 
 def test_what_is_off_does_not_move_live(ends: Ends):

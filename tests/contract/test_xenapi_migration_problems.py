@@ -57,7 +57,7 @@ def local_memory(db: Database, vm: Ref) -> None:
 
 
 WITHIN: dict[str, tuple[str, Mischief | None, dict[str, Any]]] = {
-    "disabled": ("disabled or not there", lambda db, _vm: db.set("host", host(db, "xen2"), enabled=False), {}),
+    "disabled": ("xen2 is disabled", lambda db, _vm: db.set("host", host(db, "xen2"), enabled=False), {}),
     "processor": ("CPU features", other_processor, {}),
     "memory": ("memory", little_memory, {}),
     "copied to where it is": ("storage: copy", None, {"storage": "copy"}),
@@ -141,7 +141,7 @@ def test_storage_that_the_destination_has_not(platform: XenApiPlatform):
             for pbd in api.SR.get_PBDs(sr):
                 if api.host.get_name_label(api.PBD.get_host(pbd)) == "xen2":
                     api.PBD.unplug(pbd)
-        assert_refused(here, there, "not connected with the pool 'shared'")
+        assert_refused(here, there, "xen2 is not connected with the pool 'shared'")
         assert_refused(here, there, "'nowhere'", pools={"shared": "nowhere"})
         moved = migrate(here, there, name="web1", pools={"shared": "Local storage"})
         assert moved.kind is None

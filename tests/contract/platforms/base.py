@@ -195,6 +195,8 @@ class Platform(ABC):
     """A destination shows what it has accepted, and not only what has arrived."""
     leaves_sources: ClassVar[bool] = True
     """A migration can leave the definition, or copied volumes, on the source."""
+    receivers: ClassVar[int] = 1
+    """How many hosts of one size a destination consists of."""
     moves_paused: ClassVar[bool] = True
     """Paused guests move live."""
     moves_suspended: ClassVar[bool] = False

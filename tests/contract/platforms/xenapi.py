@@ -61,6 +61,7 @@ class XenApiPlatform(Platform):
     shrinks_disks = False
     accepts_beforehand = False
     leaves_sources = False
+    receivers = 2
     moves_paused = False
     moves_suspended = True
     library = "XenAPI"
@@ -222,6 +223,8 @@ class XenApiPlatform(Platform):
 
 class XenApiHost(XenApiPlatform):
     """One host of a platform's pool: what is on others is not shown to those who move instances."""
+
+    receivers = 1
 
     def __init__(self, pool: XenApiPlatform, name: str) -> None:
         Platform.__init__(self)

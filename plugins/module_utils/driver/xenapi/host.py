@@ -71,7 +71,7 @@ class HostMixin(InstancesMixin):
             local_gb_free=_gib(sum(pool.available_bytes for pool in ready)),
             instances=len(instances),
             running_instances=len(active),
-            cpu_info=_cpu_of(hosts, shown),
+            cpu_info=cpu_of(hosts, shown),
             pools=pools,
         )
 
@@ -83,19 +83,12 @@ class HostMixin(InstancesMixin):
             with self.guard("read the pool"):
                 _ref, pool = self.pool()
             chosen = hosts[pool["master"]]
-        return _cpu_of(hosts, chosen)
+        return cpu_of(hosts, chosen)
 
     def compare_cpu(self, cpu_info: CpuInfo) -> None:
-        own = self.get_cpu_info()
-        if cpu_info.arch != own.arch:
-            raise IncompatibleCpu(f"a guest of a {cpu_info.arch} processor cannot run on this pool's {own.arch}")
-        if cpu_info.vendor and own.vendor and cpu_info.vendor != own.vendor:
-            raise IncompatibleCpu(
-                f"a guest of a processor made by {cpu_info.vendor} cannot run on one made by {own.vendor}"
-            )
-        lacking = sorted(set(cpu_info.features) - set(own.features))
-        if lacking:
-            raise IncompatibleCpu(f"not all processors of this pool have these features: {', '.join(lacking)}")
+        problem = cpu_problem(cpu_info, self.get_cpu_info(), "this pool")
+        if problem is not None:
+            raise IncompatibleCpu(problem)
 
     def chosen_host(self) -> tuple[str, Object] | None:
         """The host that the URI names, if it names one.
@@ -182,7 +175,18 @@ def _processors(host: Object) -> int:
     return int(counted) if counted.isdecimal() else len(host["host_CPUs"])
 
 
-def _cpu_of(hosts: Objects, shown: Object) -> CpuInfo:
+def cpu_problem(cpu_info: CpuInfo, own: CpuInfo, whose: str) -> str | None:
+    """Why a guest of a processor like ``cpu_info`` cannot run on one like ``own``, which is that of ``whose``."""
+    if cpu_info.arch != own.arch:
+        return f"a guest of a {cpu_info.arch} processor cannot run on the {own.arch} of {whose}"
+    if cpu_info.vendor and own.vendor and cpu_info.vendor != own.vendor:
+        return f"a guest of a processor made by {cpu_info.vendor} cannot run on that of {whose}, made by {own.vendor}"
+    lacking = sorted(set(cpu_info.features) - set(own.features))
+    return f"not all processors of {whose} have these features: {', '.join(lacking)}" if lacking else None
+
+
+def cpu_of(hosts: Objects, shown: Object) -> CpuInfo:
+    """The processor of one host, with the features that all of ``hosts`` have."""
     info = shown["cpu_info"]
 
     def number(name: str) -> int:

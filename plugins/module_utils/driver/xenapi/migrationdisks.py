@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _THICK = frozenset({"lvm", "lvmoiscsi", "lvmohba"})
 """Types of storage repositories in which a disk takes all of its size."""
+_MOVABLE = "VDI_SNAPSHOT"
+"""What a type of storage repository has to be able to do so that storage motion can use it."""
 _OF_SERVER = frozenset({"content_id", "maps_to"})
 """Keys that the server itself keeps with a virtual disk: what is in it right now, and its copy on the way. They are
 true of that one disk; another one that has its first key would be taken for it by the next storage motion."""
@@ -40,6 +42,7 @@ class DiskFacts:
         vbds: By reference; ``vdis`` and ``srs`` likewise.
         of_snapshots: Virtual disks of snapshots of whole VMs.
         waiting: Seed disks that are there, and that VMs get at their next start only, by the VMs' uuids.
+        immovable: Types of storage repositories from which nothing can be moved, and to which, at either end.
     """
 
     vbds: Objects
@@ -47,6 +50,7 @@ class DiskFacts:
     srs: Objects
     of_snapshots: frozenset[str]
     waiting: Mapping[str, Object]
+    immovable: tuple[frozenset[str], frozenset[str]]
 
     def names(self) -> set[str]:
         """Those of all virtual disks."""
@@ -70,18 +74,21 @@ class DiskPlan:
 
     Attributes:
         moves: For people.
-        needed: Those that take room there, with as much of it as they need now.
+        rooms: Bytes that are needed right away in storage repositories there.
         where: Each virtual disk's storage repository on the destination; those that stay are among them.
         kept: What is kept with those that are moved, by their places in the VM.
         media: What is in its drives, as pool and name on the destination, by place.
+        problems: What keeps them from getting there, whatever host it is.
+        problems_of_host: What keeps them from getting to this host, which is named.
     """
 
     moves: list[DiskMove] = field(default_factory=list)
-    needed: list[DiskMove] = field(default_factory=list)
+    rooms: dict[str, int] = field(default_factory=dict)
     where: dict[str, str] = field(default_factory=dict)
     kept: dict[str, dict[str, str]] = field(default_factory=dict)
     media: dict[str, list[str]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    problems_of_host: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -102,7 +109,7 @@ def portable(vdi: Object) -> dict[str, str]:
     return with_record(kept, None if record is None else replace(record, vdi=None, holder=None, parent=None))
 
 
-def read_disks(source: MigrationScopeMixin, vms: Mapping[str, Object]) -> DiskFacts:
+def read_disks(source: MigrationScopeMixin, destination: MigrationScopeMixin, vms: Mapping[str, Object]) -> DiskFacts:
     """All that is to be known of the disks of these VMs: a constant number of calls."""
     with source.guard("read the disks of instances"):
         refs = [ref for vm in vms.values() for ref in vm["VBDs"]]
@@ -113,7 +120,14 @@ def read_disks(source: MigrationScopeMixin, vms: Mapping[str, Object]) -> DiskFa
         srs = source.fetch("SR")
         of_snapshots = {vbd["VDI"] for those in source.fetch_devices("VBD", snapshots).values() for vbd in those}
         waiting = _read_waiting(source, vms)
-    return DiskFacts(vbds, vdis, srs, frozenset(of_snapshots), waiting)
+    immovable = (_immovable_types(source), _immovable_types(destination))
+    return DiskFacts(vbds, vdis, srs, frozenset(of_snapshots), waiting, immovable)
+
+
+def _immovable_types(end: MigrationScopeMixin) -> frozenset[str]:
+    with end.guard("read what kinds of storage repositories can do"):
+        kinds = end.fetch("SM").values()
+    return frozenset(kind["type"] for kind in kinds if _MOVABLE not in {*kind["capabilities"], *kind["features"]})
 
 
 def _read_waiting(source: MigrationScopeMixin, vms: Mapping[str, Object]) -> Objects:
@@ -139,6 +153,7 @@ class DiskPlanner:
         self._facts = facts
         self._destination = destination
         self._host = host
+        self._name = str(destination.places().hosts[host]["name_label"])
         self._within = within
         self._wishes = wishes
 
@@ -162,6 +177,10 @@ class DiskPlanner:
                 f"new data for cloud-init waits for its next start, on the volume {self._facts.key(seed)}, which does "
                 "not go with it; start it anew first"
             )
+        if plan.is_moved and self._wishes.delete_volumes == "none":
+            plan.problems.append(
+                "delete_volumes: none: XenServer moves volumes, so that nothing of them stays; use own"
+            )
         for place in sorted(plan.media, key=int):
             plan.warnings.append(f"the medium in {device_name(place)} is taken out on the way and put in again there")
         return plan
@@ -172,7 +191,11 @@ class DiskPlanner:
             plan.moves.append(DiskMove(device, SHARED, key, key))
             plan.where[ref] = vdi["SR"]
             return
-        target = self._target(plan, vdi, key)
+        if self._wishes.storage == SHARED:
+            plan.problems.append(f"storage: shared: the destination does not see the volume {key}; use copy or auto")
+            return
+        plan.problems += self._disk_problems(vm, vdi, key)
+        target = self._target(plan, vdi)
         if target is None:
             return
         if target[0] == vdi["SR"]:
@@ -183,14 +206,14 @@ class DiskPlanner:
             return
         sr, repository = target
         there = f"{repository['name_label']}/{vdi['name_label']}"
-        plan.problems += self._disk_problems(vm, vdi, key)
+        plan.problems += self._kind_problems(vdi, repository)
         taken = [other for other in self._named_there(vdi["name_label"]) if other["SR"] == sr]
         if not all(self._is_left_over(vm, there, other) for other in taken):
             plan.problems.append(f"there is a volume {there} on the destination already")
         move = DiskMove(device, COPY, key, there, int(vdi["virtual_size"]))
         used = max(0, int(vdi["physical_utilisation"]))
         plan.moves.append(move)
-        plan.needed.append(move if repository["type"] in _THICK else move._replace(size_bytes=used))
+        plan.rooms[sr] = plan.rooms.get(sr, 0) + (move.size_bytes if repository["type"] in _THICK else used)
         plan.where[ref] = sr
         plan.kept[vbd["userdevice"]] = portable(vdi)
 
@@ -201,19 +224,16 @@ class DiskPlanner:
     def _is_seen(self, sr: str) -> bool:
         return self._host in self._destination.places().hosts_of(sr)
 
-    def _target(self, plan: DiskPlan, vdi: Object, key: str) -> tuple[str, Object] | None:
+    def _target(self, plan: DiskPlan, vdi: Object) -> tuple[str, Object] | None:
         """The storage repository that a disk is copied to."""
-        if self._wishes.storage == SHARED:
-            plan.problems.append(f"storage: shared: the destination does not see the volume {key}; use copy or auto")
-            return None
         pool = self._mapped(vdi)
         try:
-            found = self._destination.find_pool(pool)
+            found = self._destination.find_pool(pool, near=self._name)
         except AnyvirtError as error:
             plan.problems.append(f"on the destination: {error}; map the pool with pools")
             return None
         if not self._is_seen(found.ref):
-            plan.problems.append(f"the destination's host is not connected with the pool {pool!r}; map it with pools")
+            plan.problems_of_host.append(f"{self._name} is not connected with the pool {pool!r}; map it with pools")
             return None
         return found.ref, found.record
 
@@ -231,6 +251,13 @@ class DiskPlanner:
             yield f"the volume {key} has changed block tracking on, for a backup; turn it off first"
         if vdi["on_boot"] == "reset":
             yield f"the volume {key} is reset at each start, and such volumes do not travel"
+
+    def _kind_problems(self, vdi: Object, repository: Object) -> Iterator[str]:
+        """Repositories of types that storage motion cannot use."""
+        ends = ("from", self._facts.srs[vdi["SR"]]), ("to", repository)
+        for (where, one), types in zip(ends, self._facts.immovable):
+            if one["type"] in types:
+                yield f"the pool {one['name_label']!r} is of a kind ({one['type']}) {where} which nothing can be moved"
 
     def _named_there(self, name: str) -> list[Object]:
         # One question for the disks of all VMs.
@@ -258,8 +285,8 @@ class DiskPlanner:
                 )
             return
         pool = self._mapped(vdi)
-        there = [self._destination.pool_of(one) for one in self._named_there(vdi["name_label"])]
-        if there.count(pool) != 1:
+        there = [one for one in self._named_there(vdi["name_label"]) if self._destination.pool_of(one) == pool]
+        if len(there) != 1 or not self._is_seen(there[0]["SR"]):
             device = device_name(vbd["userdevice"])
             plan.warnings.append(f"the medium in {device} is not on the destination, so the drive is empty there")
         else:

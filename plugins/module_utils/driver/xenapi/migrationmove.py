@@ -26,7 +26,7 @@ from .errors import code_of
 from .guests import NOT_YET
 from .migrationdisks import is_nobodys
 from .migrationjobs import BETWEEN, WITHIN, Job, MigrationJobsMixin, job_of
-from .migrationplan import Route
+from .migrationroutes import Route
 from .migrationscope import MigrationScopeMixin
 from .records import NULL, Object, state_of
 from .storage import GONE, MARKED_ALREADY
@@ -150,14 +150,13 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
 
     def _move(self, route: Route, plan: MigrationPlan, oversight: Oversight) -> None:
         """Let the server do it, again while its guest only boots or the server has too much to do."""
-        is_copied = route.disks.is_moved or not route.travel.within
-        if plan.mode == COLD and not is_copied:
+        if plan.mode == COLD and not route.is_sent:
             return
         deadline = time.monotonic() + _GUEST_BOOTS_S
-        job = Job(BETWEEN if is_copied else WITHIN, "")
+        job = Job(BETWEEN if route.is_sent else WITHIN, "")
         while True:
             try:
-                self._run_job(job, self._parameters(route, plan.mode, is_copied), oversight)
+                self._run_job(job, self._parameters(route, plan.mode), oversight)
                 return
             except MigrationFailed as error:
                 code = code_of(error)
@@ -167,9 +166,9 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
                 raise oversight.aborted()
             time.sleep(_AGAIN_S)
 
-    def _parameters(self, route: Route, mode: str, is_copied: bool) -> tuple[Any, ...]:
+    def _parameters(self, route: Route, mode: str) -> tuple[Any, ...]:
         options = {"compress": "true"} if route.compress else {}
-        if not is_copied:
+        if not route.is_sent:
             return (route.ref, route.host, {"live": "true", **options})
         return (route.ref, self.send_token(route), mode == LIVE, route.disks.where, route.vif_map, options)
 
