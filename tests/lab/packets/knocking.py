@@ -20,6 +20,8 @@ from lab.packets.network import Network
 _PAUSE_S = 0.01
 _MARK = re.compile(rb"\xa7knock (\d+) (\d+)\xa7")
 _ALL_PROTOCOLS = 3
+_TAPS = ("vnet", "av")
+"""How the names of guests' devices begin: libvirt's own, and those that packet filters know them by."""
 _TO_THE_GUEST = 4
 """PACKET_OUTGOING: what a device is given to send, behind all filters. A tap's other end is the guest."""
 
@@ -64,7 +66,7 @@ class Knocking:
             for heard in select.select(self._sockets, (), (), 0.1)[0]:
                 data, (device, _protocol, kind, *_rest) = heard.recvfrom(2048)
                 found = _MARK.search(data)
-                if found and kind == _TO_THE_GUEST and device.startswith("vnet"):
+                if found and kind == _TO_THE_GUEST and device.startswith(_TAPS):
                     self.arrived.append(Knock(int(found[1]), int(found[2]), places[heard]))
 
     def on(self, port: int, where: int | None = None) -> list[int]:
