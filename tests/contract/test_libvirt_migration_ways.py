@@ -5,32 +5,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import libvirt
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt import migrationlive
-from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
-    HypervisorError,
-    InstanceDuplicated,
-    InstanceMigrating,
-)
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import (
-    LIVE,
-    MigrationProgress,
-)
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import LIVE
 from contract.helpers import state_of
 from contract.migration_helpers import (
     NAME,
     Ends,
-    begin,
-    both_ends,
     carried_out,
-    overseer,
     planned,
     spawned,
 )
@@ -49,10 +35,6 @@ WAYS: tuple[dict[str, Any], ...] = (
     {"bandwidth_mib_s": 20, "timeout_s": 0.5, "on_timeout": "pause"},
     {"bandwidth_mib_s": 60, "timeout_s": 0.1, "on_timeout": "continue"},
 )
-
-
-LATE = 5
-"""So often is it seen in post-copy before it breaks off: by then the destination has begun to run it for good."""
 
 
 @pytest.fixture(scope="module")
@@ -97,39 +79,3 @@ def test_there_and_back_in_every_way(platform: QemuPlatform):
         assert result.memory_bytes, wishes
         assert result.downtime_ms is not None, wishes
         assert result.post_copy == ("post_copy" in wishes), wishes
-
-
-@pytest.mark.slow
-def test_of_a_post_copy_migration_that_breaks_off_nothing_is_taken_away(
-    platform: QemuPlatform, monkeypatch: pytest.MonkeyPatch
-):
-    ends = both_ends(platform)
-    parameters = migrationlive.live_parameters
-
-    def slow_parameters(*given: Any) -> dict[str, Any]:
-        return {**parameters(*given), "bandwidth.postcopy": 2}
-
-    instance = spawned(ends, power_on=True, disks=[])
-    platform.wait_ready(ends.source, NAME)
-    wishes = {"bandwidth_mib_s": 5, "timeout_s": 0.5, "on_timeout": "post_copy"}
-    plan = planned(ends, instance, mode=LIVE, **wishes)
-    begin(ends, plan)
-
-    phases: list[str] = []
-
-    def break_off(progress: MigrationProgress) -> None:
-        phases.append(progress.phase)
-        if phases.count("post_copy") == LATE:
-            with platform.connection() as connection, contextlib.suppress(libvirt.libvirtError):
-                connection.lookupByName(NAME).abortJobFlags(libvirt.VIR_DOMAIN_ABORT_JOB_POSTCOPY)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(migrationlive, "live_parameters", slow_parameters)
-        with pytest.raises(HypervisorError, match="broke off"):
-            ends.source.migrate_instance(ends.destination, plan, overseer(plan, tell=break_off))
-    assert ends.source.get_migrations()[NAME].progress is not None
-    with pytest.raises(HypervisorError, match="post-copy"):
-        ends.source.abort_migration(NAME)
-    for end in (ends.source.finish_source, ends.destination.discard_migration):
-        with pytest.raises((InstanceMigrating, InstanceDuplicated)):
-            end(NAME)

@@ -34,6 +34,7 @@ from .migrationend import MigrationEndMixin
 from .migrationjobs import BY_FAILED_POST_COPY, PAUSED, SHUTOFF, read_result
 from .migrationparameters import is_peer_to_peer, live_flags, live_parameters
 from .migrationplan import LibvirtPlan, MigrationPlansMixin
+from .migrationpostcopy import GLANCE_S, NOTICE_S, READY, WHOLE, half_on, words_of
 from .states import to_power_state
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class LiveMigrationMixin(MigrationEndMixin, MigrationPlansMixin):
             goes_on = bool(handle.isActive()) and self.progress_of(handle) is not None
         run = _Run(self, destination, plan, oversight, handle)
         if has_broken:
+            if run.has_all_there():
+                return run.end_here()
             run.resume()
         elif not goes_on and plan.private is not None:
             self.require_own(destination, plan)
@@ -122,9 +125,26 @@ class _Run:
                 self._source.drop_snapshots(self._handle)
         self._start(flags, live_parameters(library, wishes, private.disks, document, self._destination.options))
 
+    def has_all_there(self) -> bool:
+        """Of a post-copy migration that broke off: whether that was after the last page had arrived.
+
+        Raises:
+            HypervisorError: libvirt cannot go on with it.
+        """
+        self._done.add(words.POST_COPY)
+        what = half_on(self._destination, self._plan.name, NOTICE_S)
+        if what not in (READY, WHOLE):
+            raise HypervisorError(words_of(self._plan.name, what, None))
+        return what == WHOLE
+
+    def end_here(self) -> MigrationResult:
+        """End what is left here of a guest all of which is on the destination."""
+        with self._source.guard(f"end what is left of instance {self._plan.name!r}", self._plan.name):
+            self._handle.destroy()
+        return self._moved()
+
     def resume(self) -> None:
         """Have libvirt go on with a post-copy migration that broke off, as after a failure of the network."""
-        self._done.add(words.POST_COPY)
         self._resumes = True  # libvirt's call tells when that is over, one way or the other
         wishes, library, no_disks = self._plan.wishes, self._library, DiskPlan()
         flags = live_flags(library, replace(wishes, post_copy=True), no_disks, self._source.kind)
@@ -268,11 +288,10 @@ class _Run:
         """
         error, here = self._error(), self._look_at(self._source)
         if here is not None and here == (PAUSED, BY_FAILED_POST_COPY):
-            raise HypervisorError(
-                f"the post-copy migration of instance {self._plan.name!r} broke off, and the guest stands still: each "
-                "host has a part of its memory. When they reach each other again, run the task again, and it goes on; "
-                f"do not restart either ({error or 'libvirt does not tell why'})"
-            ) from error
+            what = half_on(self._destination, self._plan.name, GLANCE_S)
+            if what == WHOLE:
+                return self.end_here()
+            raise HypervisorError(words_of(self._plan.name, what, error)) from error
         if error is None and self._outcome is not None and self._outcome.done():
             return self._moved()
         there = self._look_at(self._destination)

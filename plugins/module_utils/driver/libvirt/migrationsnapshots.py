@@ -5,23 +5,55 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Callable
 from xml.etree.ElementTree import Element
 
 from .domain import Domain
+from .domain_disks import disk_elements, source_of
+from .element import attribute_of
 
 _DEFINITIONS = ("domain", "inactiveDomain")
 _PASSWORD = ("passwd", "passwdValidTo", "connected")
 
 
-def redirected_snapshot(text: str, redirect: Callable[[Domain], None]) -> str:
-    """The same snapshot of a domain that has its disks and networks elsewhere."""
-    document = Domain.parse(text)
+def redirected_snapshot(text: str, redirect: Callable[[Domain], None], config: Domain) -> str:
+    """The same snapshot of a domain that has its disks and networks elsewhere. A disk that was on something else than
+    in the domain's configuration of now is not: it would seem to have been on what another one is on there."""
+    document, now = Domain.parse(text), _sources(config.root)
     for definition in _definitions(document.root):
-        domain = Domain(definition)
-        redirect(domain)
-        domain.text()  # which writes our record back
+        others = [device for device, source in _sources(definition).items() if now.get(device) != source]
+        with _without_disks(definition, others):
+            domain = Domain(definition)
+            redirect(domain)
+            domain.text()  # which writes our record back
     return document.text()
+
+
+def _sources(definition: Element) -> dict[str, str | None]:
+    return {attribute_of(disk, "target", "dev") or "": source_of(disk) for disk in disk_elements(definition)}
+
+
+@contextmanager
+def _without_disks(definition: Element, names: Collection[str]) -> Iterator[None]:
+    """A definition that has not got these disks while the block runs."""
+    devices = definition.find("devices")
+    children = [] if devices is None else list(devices)
+    absent = [
+        (place, child)
+        for place, child in enumerate(children)
+        if child.tag == "disk" and attribute_of(child, "target", "dev") in names
+    ]
+    for _place, child in absent:
+        if devices is not None:
+            devices.remove(child)
+    try:
+        yield
+    finally:
+        for place, child in absent:
+            if devices is not None:
+                devices.insert(place, child)
 
 
 def with_passwords(text: str, config: Domain) -> str:

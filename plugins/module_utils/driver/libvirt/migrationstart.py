@@ -112,7 +112,7 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             passing=not plan.wishes.persist,
             groups=tuple(group.name for group in groups),
             secrets=tuple(private.disks.lone_secrets),
-            snapshots=tuple(redirected_snapshot(text, redirect) for text in private.snapshots),
+            snapshots=tuple(redirected_snapshot(text, redirect, private.config) for text in private.snapshots),
             current_snapshot=private.current_snapshot,
             shares_variables=private.disks.shares_variables,
         )

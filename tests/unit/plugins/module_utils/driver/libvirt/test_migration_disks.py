@@ -25,6 +25,9 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.mig
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationdriver import (
     LibvirtMigrationDriver,
 )
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationsnapshots import (
+    redirected_snapshot,
+)
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationxen import live_problems
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.qcow2table import (
     has_data_elsewhere,
@@ -214,3 +217,13 @@ def test_layered_copies_that_become_whole_ones_count_with_all_that_is_copied():
 def test_no_more_migrations_at_once_than_the_way_to_the_host_bears(scheme: str, most: int):
     """Each of them logs in anew."""
     assert LibvirtMigrationDriver(ConnectionOptions(f"{scheme}://kvm1/system")).max_workers == most
+
+
+def test_a_snapshot_names_what_a_device_was_on_then_and_not_what_another_one_is_on_there():
+    config = a_domain()
+    then = DOMAIN.replace("/here/data", "/here/former").replace("<domain", "<domainsnapshot><domain", 1)
+    plan = DiskPlan(copies=[ROOT, replace(ROOT, device="vdb", path="/there/data", format="raw")])
+    text = redirected_snapshot(f"{then}</domainsnapshot>", lambda domain: redirect(domain, plan), config)
+    disks = ET.fromstring(text).findall("domain/devices/disk")
+    assert [found.find("target").get("dev") for found in disks] == ["vda", "vdb", "vdc", "vdd"]
+    assert [found.find("source").get("file") for found in disks[:2]] == ["/there/root", "/here/former"]
