@@ -6,18 +6,31 @@
 from __future__ import annotations
 
 from ..driver.base import NONE
+from ..errors import AnyvirtError
 from ..model.migration import MigrationRecord
+from ..undo import Undo
 from .migration_ends import Ends
 from .migration_item import Item
-from .migration_situation import DESTINATION, DISCARD, FINISH_DESTINATION, HERE, SOURCE, Clearing, Situation
+from .migration_situation import (
+    DESTINATION,
+    DISCARD,
+    FINISH_DESTINATION,
+    HERE,
+    REMOVE_DEPARTED,
+    SOURCE,
+    Clearing,
+    Situation,
+)
 from .plan import Step
 
 
 def early(situation: Situation) -> list[Clearing]:
-    """What of it comes before the plan."""
+    """What of it comes before the plan. The note on the source stays until the new one takes its place, since it says
+    whether the guest is to be started again; and a definition that was kept until nothing speaks against the move."""
     if situation.what != HERE:
         return []
-    return [clearing for clearing in situation.clear if clearing != Clearing(SOURCE, DISCARD)]
+    late = (Clearing(SOURCE, DISCARD), Clearing(DESTINATION, REMOVE_DEPARTED))
+    return [clearing for clearing in situation.clear if clearing not in late]
 
 
 def clearing_step(ends: Ends, item: Item, clearing: Clearing) -> Step:
@@ -31,13 +44,24 @@ def clearing_step(ends: Ends, item: Item, clearing: Clearing) -> Step:
     def finish() -> None:
         item.removed += driver.finish_source(name, delete_volumes=item.wanted.wishes.delete_volumes)
 
+    def remove() -> Undo:
+        finish()
+        return _stays_removed
+
     if clearing.how == DISCARD:
         return Step(f"clear up what a migration of {name} that was cut short left on {where}", discard, final=True)
     if clearing.how == FINISH_DESTINATION:
         return Step(f"make {name} an ordinary instance of {where}", lambda: driver.finish_destination(name), True)
     if clearing.end == DESTINATION:
-        return Step(f"remove what {name} left on the destination when it was moved from there", finish, final=True)
+        say = f"remove what {name} left on the destination when it was moved from there"
+        if clearing.how == REMOVE_DEPARTED:
+            return Step(say, remove)
+        return Step(say, finish, final=True)
     return finish_source(ends, item)
+
+
+def _stays_removed() -> None:
+    raise AnyvirtError("the definition that was kept there is gone, and nobody needs it")
 
 
 def finish_destination(ends: Ends, item: Item) -> Step:

@@ -9,18 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..errors import AnyvirtError, InstanceMigrating
+from ..errors import AnyvirtError
 from ..model.migration import COLD, MigrationPlan, MigrationRecord
-from ..undo import Undo
+from .migration_beginning import accepted, begun, or_given_back, undone_if_own, unless_taken_over
 from .migration_clearing import abandon, clearing_step, early, finish_destination, finish_source
-from .migration_ends import Ends, look_at_one
+from .migration_ends import Ends
 from .migration_item import Item
 from .migration_journey import Journey
 from .migration_notes import say_move
-from .migration_situation import ARRIVED, HERE, MOVING
+from .migration_situation import ARRIVED, DESTINATION, DISCARD, HERE, MOVING, REMOVE_DEPARTED, SOURCE, Clearing
 from .migration_standstill import resize_there, start_there, stop_here
 from .migration_transfer import transfer
-from .plan import Step, ours
+from .plan import Step
+
+_DEPARTED = Clearing(DESTINATION, REMOVE_DEPARTED)
 
 
 class Mover:
@@ -42,8 +44,7 @@ class Mover:
         return self._journey.lost
 
     def clear_first(self) -> None:
-        """Clear up what an earlier migration left, before the plan is made: drivers would find it in the way. The note
-        on the source stays until the new one begins; it says whether the guest is to be started again."""
+        """Clear up what an earlier migration left, before the plan is made: drivers would find it in the way."""
         for clearing in early(self._item.situation):
             step = clearing_step(self._ends, self._item, clearing)
             step.do()
@@ -53,41 +54,46 @@ class Mover:
         """Give the item its steps. They ask nobody until they are done."""
         item, situation, journey = self._item, self._item.situation, self._journey
         steps = item.plan.steps
-        clear = [clearing_step(self._ends, item, clearing) for clearing in situation.clear]
         if situation.what == MOVING:
             steps += self._follow()
-        elif situation.what == HERE:
-            move = self._move(item.migration_plan)
-            if situation.start:  # its old note and the new one go together: nothing comes in between
-                clear[-1].do = self._or_start(journey.if_wanted(clear[-1].do))
-                move[0].do = self._or_start(lambda: self._begin(item.migration_plan))
-            steps += [*clear, *move]
-        else:
-            start = [replace(start_there(journey, situation.paused), final=True)] if situation.start else []
-            if situation.what == ARRIVED:
-                steps += [*(resize_there(journey, item.destination.instance) if start else []), *start, *clear]
-                return
-            steps += [*start, *clear]  # which tell that it is to be started, for as long as they are there
-            if item.source.instance is not None and item.wanted.wishes.undefine_source:
-                steps.append(finish_source(self._ends, item))  # the definition that was kept before
+            return
+        if situation.what == HERE:
+            begins_anew = Clearing(SOURCE, DISCARD) if situation.start else None  # its old note and the new one are one
+            steps += self._clear(*(one for one in situation.clear if one not in (_DEPARTED, begins_anew)))
+            steps += self._move(item.migration_plan)
+            return
+        start = [replace(start_there(journey, situation.paused), final=True)] if situation.start else []
+        if situation.what == ARRIVED:
+            steps += resize_there(journey, item.destination.instance) if start else []
+        steps += [*start, *self._clear(*situation.clear)]  # these tell that it is to be started until they are gone
+        if situation.what != ARRIVED and item.source.instance is not None and item.wanted.wishes.undefine_source:
+            steps.append(finish_source(self._ends, item))  # the definition that was kept before
+
+    def _clear(self, *clearings: Clearing) -> list[Step]:
+        return [clearing_step(self._ends, self._item, clearing) for clearing in clearings]
 
     # -- the whole way ----------------------------------------------------------------------------------------------
 
     def _move(self, plan: MigrationPlan) -> list[Step]:
-        source, destination, name, journey = self._ends.source, self._ends.destination, self._name, self._journey
-        record = plan.record
+        name, journey, record = self._name, self._journey, plan.record
+        begin = journey.step(f"note on the source that {name} is being moved", lambda: begun(journey, plan))
+        if self._item.situation.start:
+            begin.do = or_given_back(journey, plan, begin.do)
+        on_source = [begin, *(stop_here(journey) if plan.mode == COLD else [])]
+        for step in on_source:
+            step.do = undone_if_own(journey, record, step.do)
         steps = [
-            journey.step(f"note on the source that {name} is being moved", lambda: self._begin(plan)),
-            *(stop_here(journey) if plan.mode == COLD else []),
+            *on_source,
+            *(self._clear(_DEPARTED) if _DEPARTED in self._item.situation.clear else []),
+            journey.step(f"prepare {name} on the destination", lambda: accepted(journey, plan)),
+            journey.step(say_move(plan), lambda: transfer(journey, plan)),
+            *resize_there(journey, self._item.source.instance),
+            *self._start(record),
         ]
-        for step in steps:
-            step.do = self._undone_if_own(step.do, record.id)
-        steps.append(
-            journey.step(f"prepare {name} on the destination", lambda: destination.accept_instance(source, plan))
-        )
-        steps.append(journey.step(say_move(plan), lambda: transfer(journey, plan)))
-        steps += resize_there(journey, self._item.source.instance)
-        return self._to_the_end(steps, record)
+        steps[-1].final = True
+        for step in steps[1:]:
+            step.do = unless_taken_over(journey, record, step.do)
+        return [*steps, *self._finish()]
 
     def _follow(self) -> list[Step]:
         """Another run has begun it, and the hypervisor is still at it."""
@@ -98,65 +104,16 @@ class Mover:
         steps = [
             journey.step(f"take over the migration of {name} that is going on", lambda: lambda: self._abandon(record)),
             journey.step(f"wait until {name} is on the destination", lambda: transfer(journey, plan)),
+            *self._start(record),
         ]
-        return self._to_the_end(steps, record)
-
-    def _to_the_end(self, steps: list[Step], record: MigrationRecord) -> list[Step]:
-        """These steps, and those after which there is only forward."""
-        if record.mode == COLD and record.start:
-            steps.append(start_there(self._journey, paused=record.paused))
         steps[-1].final = True
-        return [*steps, finish_destination(self._ends, self._item), finish_source(self._ends, self._item)]
+        return [*steps, *self._finish()]
 
-    # -- the beginning, and how it is taken back --------------------------------------------------------------------
+    def _start(self, record: MigrationRecord) -> list[Step]:
+        return [start_there(self._journey, record.paused)] if record.mode == COLD and record.start else []
 
-    def _begin(self, plan: MigrationPlan) -> Undo:
-        undo = self._ends.source.begin_migration(plan)
-        if not self._item.situation.start:
-            return undo
-
-        def start_and_undo() -> None:
-            self._start_again()
-            undo()
-
-        return start_and_undo
-
-    def _start_again(self) -> None:
-        """On the source, where a cold migration that was cut short has stopped it."""
-        self._ends.source.power_on(self._name, paused=self._item.situation.paused)
-
-    def _or_start(self, do: Callable[[], Undo | None]) -> Callable[[], Undo | None]:
-        """For steps after which nothing may tell any more that it is to be started."""
-
-        def do_or_start() -> Undo | None:
-            try:
-                return do()
-            except Exception as failure:
-                error = ours(failure)
-                try:
-                    self._start_again()
-                except AnyvirtError as still_off:
-                    error.not_undone.append(f"start {self._name} on the source: {still_off}")
-                raise error from failure
-
-        return do_or_start
-
-    def _undone_if_own(self, do: Callable[[], Undo | None], record_id: str) -> Callable[[], Undo | None]:
-        """Nothing is taken back of what another task has taken over: it may have moved the instance by now."""
-
-        def do_it() -> Undo | None:
-            undo = do()
-
-            def undo_if_own() -> None:
-                now = look_at_one(self._ends.source, self._ends.here, self._name).record
-                if now is not None and now.id != record_id:
-                    raise InstanceMigrating(f"another task moves {self._name!r} by now, and what it has is left to it")
-                if undo is not None:
-                    undo()
-
-            return undo_if_own
-
-        return do_it
+    def _finish(self) -> list[Step]:
+        return [finish_destination(self._ends, self._item), finish_source(self._ends, self._item)]
 
     def _abandon(self, record: MigrationRecord) -> None:
         """Take back what another run had prepared."""

@@ -9,7 +9,6 @@ host cannot be running it, and what nothing tells for sure is left to people.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +29,7 @@ DESTINATION = "destination"
 DISCARD = "discard"
 FINISH_SOURCE = "finish_source"
 FINISH_DESTINATION = "finish_destination"
+REMOVE_DEPARTED = "remove_departed"
 
 
 class End(NamedTuple):
@@ -73,8 +73,8 @@ class End(NamedTuple):
 
 
 class Clearing(NamedTuple):
-    """Something that an earlier migration has left, and how it is cleared up: one of the driver's methods, on
-    ``source`` or ``destination``."""
+    """Something that an earlier migration has left, and how it is cleared up, on ``source`` or ``destination``: by one
+    of the driver's methods, or, of a definition that was kept when all else was over, by removing that."""
 
     end: str
     how: str
@@ -173,10 +173,12 @@ def _plain_on_source(name: str, source: End, destination: End) -> Situation:
             AlreadyExists(f"the destination has an instance named {name!r} already; give one of them another name")
         )
     if record.direction == OUTGOING:
-        if record.peer == source.host and not destination.is_active and not destination.has_job:
-            # It came from there to the source earlier, and this is what it has left behind.
-            return Situation(HERE, (Clearing(DESTINATION, FINISH_SOURCE),))
-        return _refused(_kept_there(name, record))
+        if record.peer != source.host or destination.is_active or destination.has_job:
+            return _refused(_kept_there(name, record))
+        if destination.is_departed and not may_be_one(source.instance, destination.instance):
+            return _refused(_namesake(name, "the source", "the destination", record))
+        # It came from there to the source earlier, and this is what it has left behind.
+        return Situation(HERE, (_left_there(destination),))
     if record.peer != source.host:
         return _refused(_coming_from(name, record))
     if destination.is_active or record.phase == MOVED:
@@ -203,7 +205,7 @@ def _incoming_on_source(name: str, source: End, destination: End) -> Situation:
     if came and (leaves or destination.instance is None):
         if destination.executes:
             return _refused(InstanceDuplicated(_BOTH_HAVE_IT.format(name=name)))
-        left = (Clearing(DESTINATION, FINISH_SOURCE),) if leaves else ()
+        left = (_left_there(destination),) if leaves else ()
         return Situation(HERE, (Clearing(SOURCE, FINISH_DESTINATION), *left))
     if destination.instance is not None and not came and not destination.is_departed:
         # It never left, and is where it is wanted.
@@ -224,11 +226,14 @@ def _departed(name: str, record: MigrationRecord, source: End, destination: End)
             )
         )
     if destination.instance is not None and not destination.goes(OUTGOING):
+        if not may_be_one(source.instance, destination.instance):
+            return _refused(_namesake(name, "the destination", "the source", record))
         arrived = destination.goes(INCOMING, source.host)
         return Situation(ARRIVED, (Clearing(DESTINATION, FINISH_DESTINATION),)) if arrived else Situation(THERE)
     return _refused(
         InstanceMigrating(
-            f"instance {name!r} lives on {record.peer}, and the source keeps its definition only; give that host as uri"
+            f"instance {name!r} was moved to {record.peer}, and the source keeps its definition only; give the host on "
+            "which it lives now as uri"
         )
     )
 
@@ -300,6 +305,7 @@ def _leaving_destination(name: str, record: MigrationRecord, source: End, destin
 # -- refusals -------------------------------------------------------------------------------------------------------
 
 
+_REMOVE_IT = "remove that definition first, with virt_instance, state: absent and delete_volumes: none"
 _DUPLICATED = (
     "instance {name!r} runs on both hosts; neither is touched. Stop the one that is wrong with the hypervisor's own "
     "tools, and run the task again"
@@ -335,8 +341,8 @@ def _coming_from(name: str, record: MigrationRecord | None) -> InstanceMigrating
 def _kept_there(name: str, record: MigrationRecord) -> InstanceMigrating:
     if record.phase == DEPARTED:
         return InstanceMigrating(
-            f"the destination keeps a definition of instance {name!r}, which lives on {record.peer}; remove that "
-            "definition first, with virt_instance, state: absent and delete_volumes: none"
+            f"the destination keeps a definition of instance {name!r}, which was moved from there to {record.peer}; "
+            f"{_REMOVE_IT}"
         )
     return InstanceMigrating(
         f"the destination is moving instance {name!r} to {record.peer}, or was when that was cut short; finish that "
@@ -344,10 +350,28 @@ def _kept_there(name: str, record: MigrationRecord) -> InstanceMigrating:
     )
 
 
+def _namesake(name: str, here: str, there: str, record: MigrationRecord) -> AlreadyExists:
+    """Two hosts have different instances of one name, and one of them only the definition."""
+    return AlreadyExists(
+        f"{here} has an instance named {name!r}, and {there} keeps the definition of another one, which was moved from "
+        f"there to {record.peer}: they have no MAC address in common. On {there}, {_REMOVE_IT}"
+    )
+
+
+def _left_there(destination: End) -> Clearing:
+    """What is to be done about what it left on the destination when it came from there."""
+    return Clearing(DESTINATION, REMOVE_DEPARTED if destination.is_departed else FINISH_SOURCE)
+
+
+def may_be_one(one: Instance | None, other: Instance | None) -> bool:
+    """Whether two hosts may mean the same guest, whose interfaces somebody may have changed on one of them since."""
+    return are_one(one, other) or (one is not None and other is not None and not _macs(one).isdisjoint(_macs(other)))
+
+
 def are_one(one: Instance | None, other: Instance | None) -> bool:
     """Whether two hosts mean the same guest: it keeps its MAC addresses, which nobody else has."""
     return one is not None and other is not None and _macs(one) == _macs(other)
 
 
-def _macs(instance: Instance) -> Sequence[str]:
-    return sorted(nic.mac.lower() for nic in instance.nics or () if nic.mac)
+def _macs(instance: Instance) -> frozenset[str]:
+    return frozenset(nic.mac.lower() for nic in instance.nics or () if nic.mac)

@@ -17,9 +17,9 @@ def refuse_migrating(instance: Instance) -> None:
         return
     if record.phase == DEPARTED:
         raise InstanceMigrating(
-            f"instance {instance.name!r} lives on the host {record.peer}, and only its definition is left here, which "
-            "must not be started; change it there. To remove what is left here, use state: absent with "
-            "delete_volumes: none"
+            f"instance {instance.name!r} was moved to the host {record.peer}, and only its definition is left here, "
+            "which must not be started; change it where it lives now. To remove what is left here, use state: absent "
+            "with delete_volumes: none"
         )
     way = "from" if record.direction == INCOMING else "to"
     raise InstanceMigrating(

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Callable, NamedTuple, Union
 
 from ...model.instance import SEED
-from ...model.migration import COPY, INCOMING, SHARED, DiskMove, MigrationWishes
+from ...model.migration import COPY, DEPARTED, INCOMING, SHARED, DiskMove, MigrationWishes
 from ..imagepath import is_path
 from .hostfile import Pool
 from .migrationparts import mapped_backing
 from .poolkinds import KINDS
-from .records import disks_of, volume_key
+from .records import disks_of, seeds_of, volume_key
 from .store import INSTANCES, VOLUMES, Record, View
 from .volumerecords import is_complete, room_of
 
@@ -73,10 +73,15 @@ def origin_of(view: View) -> Origin:
 
 
 def leftovers_of(view: View, records: Iterable[Record]) -> Leftovers:
-    """What is left of those of these instances that have not arrived."""
+    """What is left of those of these instances that have not arrived, or that were moved from here."""
+    records = list(records)
     left = [record for record in records if record.get("migration", {}).get("direction") == INCOMING]
+    departed = [record for record in records if record.get("migration", {}).get("phase") == DEPARTED]
     arriving = [record["arriving"] for record in left if "arriving" in record]
-    volumes = frozenset(key for record in left for key in record["migration"]["volumes"])
+    volumes = frozenset(
+        [key for record in left for key in record["migration"]["volumes"]]
+        + [key for record in departed for key in seeds_of(record)]
+    )
     room: dict[str, int] = {}
     for key in volumes:
         volume = view.get(VOLUMES, key)

@@ -20,7 +20,7 @@ from .datafiles import sweep
 from .guest import Look
 from .migrationjobs import Job, read_job, without
 from .migrationparts import MigrationPartsMixin, arriving_record, as_fake, new_volume, to_record
-from .records import SEED, migration_of, volume_key
+from .records import migration_of, seeds_of, volume_key
 from .store import GROUPS, INSTANCES, JOBS, VOLUMES, Changes, Record, View
 
 
@@ -143,7 +143,9 @@ class MigrationEndsMixin(MigrationPartsMixin):
                 return []
             changes.delete(JOBS, record["migration"]["id"])
             if keep_definition:
-                migration = {**record["migration"], "phase": DEPARTED}
+                # Its copied volumes are nobody's from now on; only what is of no use to anybody goes with it some day.
+                migration = {**record["migration"], "phase": DEPARTED, "volumes": []}
+                self._leave_volumes(changes, record, NONE)
                 changes.put(INSTANCES, name, {**record, "running": None, "migration": migration})
                 return []
             changes.delete(INSTANCES, name)
@@ -165,7 +167,7 @@ class MigrationEndsMixin(MigrationPartsMixin):
     def _leave_volumes(self, changes: Changes, record: Record, delete_volumes: str) -> list[str]:
         """Of the volumes that were copied, remove those that are to go; the others belong to nobody from now on."""
         name, removed = record["name"], []
-        seeds = {volume_key(disk) for disk in record["config"]["disks"] if disk["role"] == SEED and "volume" in disk}
+        seeds = seeds_of(record)
         shared = self._store.shared_pools(changes)
         for key in sorted({*record["migration"]["volumes"], *seeds}):
             volume = changes.get(VOLUMES, key)

@@ -189,6 +189,12 @@ def disks_of(record: Record) -> list[Record]:
     return [*record["config"].get("disks", []), *(record["running"] or {}).get("disks", [])]
 
 
+def seeds_of(record: Record) -> set[str]:
+    """The keys of the volumes with an instance's data for cloud-init."""
+    disks = record["config"].get("disks", [])
+    return {volume_key(disk) for disk in disks if disk["role"] == SEED and "volume" in disk}
+
+
 def volume_key(disk: Mapping[str, Any]) -> str:
     """The store's key of a disk's volume."""
     return f"{disk['pool']}/{disk['volume']}"

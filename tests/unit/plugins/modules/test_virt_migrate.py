@@ -343,11 +343,26 @@ def test_the_definition_can_stay_and_go_later(
 def test_there_and_back_again(
     instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
 ) -> None:
-    instance_module(**WEB1)
+    for host in ("fake1", "second"):
+        write_host(folder, host, pools={"default": {}, "nas": {"shared": True}})
+    seeded = {
+        "disks": [{"size": "1G", "pool": "nas"}],
+        "cloud_init": {"user_data": "#cloud-config\n"},
+        "pool": "default",
+    }
+    made = instance_module(**{**WEB1, **seeded})
+    assert not made.get("failed"), made["msg"]
     here, there = f"fake://{folder}", f"fake://{folder}?host=second"
     migrate_module(name="web1", undefine_source=False)
+    foretold = migrate_module(name="web1", uri=there, dest=here, _ansible_check_mode=True)
     back = migrate_module(name="web1", uri=there, dest=here)
-    assert back["instance"]["steps"][0] == "remove what web1 left on the destination when it was moved from there"
+    assert not back.get("failed"), back["msg"]
+    assert foretold["instance"]["steps"] == back["instance"]["steps"]
+    assert back["instance"]["steps"][:3] == [
+        "note on the source that web1 is being moved",
+        "remove what web1 left on the destination when it was moved from there",
+        "prepare web1 on the destination",
+    ]
     assert (on("fake1", "web1"), on("second", "web1")) == ("running", None)
 
 

@@ -36,6 +36,13 @@ class Hosts:
         answer = self._migrate(uri=self.uri(source), dest=self.uri(destination), name="web1", **options)
         return {**answer, "kind": answer.get("error", {}).get("kind")}
 
+    def share_storage(self) -> None:
+        """From now on there is a pool that all hosts see, named nas."""
+        for host in HOSTS:
+            settings = {"pools": {"default": {}, "nas": {"shared": True}}}
+            (self._folder / "hosts" / host).mkdir(parents=True, exist_ok=True)
+            (self._folder / "hosts" / host / "host.json").write_text(json.dumps(settings), encoding="utf-8")
+
     def faulty(self, fault: dict[str, Any]) -> None:
         (self._folder / "faults.json").write_text(json.dumps({"faults": [fault]}), encoding="utf-8")
 
@@ -44,14 +51,28 @@ class Hosts:
 
     def killed(self, source: str, destination: str, fault: dict[str, Any], **options: Any) -> None:
         """A task whose process ends at this fault."""
+        assert self.maybe_killed(source, destination, fault, **options)
+
+    def maybe_killed(self, source: str, destination: str, fault: dict[str, Any], **options: Any) -> bool:
+        """The same, if it comes to that; whether it did."""
         self.faulty({**fault, "kill": True})
         child = os.fork()
         if child == 0:
             self.move(source, destination, **options)
             os._exit(0)
         _pid, status = os.waitpid(child, 0)
-        assert os.waitstatus_to_exitcode(status) == 137
         self.well()
+        return os.waitstatus_to_exitcode(status) == 137
+
+    def notes(self) -> dict[str, str]:
+        """The phase of its migration on each host that has a note."""
+        found = {}
+        for host in HOSTS:
+            with get_connection(ConnectionOptions(self.uri(host))) as driver:
+                record = driver.get_instances()["web1"].migration if driver.list_instances() else None
+                if record is not None:
+                    found[host] = record.phase
+        return found
 
     def states(self) -> dict[str, str]:
         """Its power state on each host that has it."""
@@ -94,13 +115,16 @@ def test_it_was_removed(hosts: Hosts, instance_module: RunModule, mode: str) -> 
     assert hosts.states() == {"second": "shutoff"}
 
 
-@pytest.mark.parametrize("operation", ["migration_begin", "migration_discard"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_one_that_was_stopped_is_not_left_off(hosts: Hosts, operation: str, when: str) -> None:
+def test_one_that_was_stopped_is_not_left_off(hosts: Hosts, when: str) -> None:
     hosts.killed("first", "second", {"operation": "migration_accept", "when": "after"}, mode="cold")
-    hosts.faulty({"operation": operation, "when": when, "host": "first", "error": "hypervisor_error", "times": 1})
-    assert hosts.move("first", "second", mode="cold")["kind"] == "hypervisor_error"
+    fault = {"operation": "migration_begin", "when": when, "host": "first", "error": "hypervisor_error", "times": 1}
+    hosts.faulty(fault)
+    failed = hosts.move("first", "second", mode="cold")
+    assert (failed["kind"], failed["error"]["not_undone"]) == ("hypervisor_error", [])
     hosts.well()
+    assert hosts.states() == {"first": "running"}
+    assert hosts.notes() == {}
     assert hosts.move("first", "second", mode="cold")["kind"] is None
     assert hosts.states() == {"second": "running"}
 
@@ -111,6 +135,18 @@ def test_one_that_never_left_is_started_before_that_is_forgotten(hosts: Hosts, w
     hosts.killed("second", "first", {"operation": "start", "when": when})
     assert hosts.move("second", "first")["kind"] is None
     assert hosts.states() == {"first": "running"}
+
+
+@pytest.mark.parametrize("operation", ["migration_begin", "migration_discard", "migration_accept"])
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("skip", [0, 1])
+def test_one_that_was_stopped_is_not_forgotten(hosts: Hosts, operation: str, when: str, skip: int) -> None:
+    """Wherever the second run is killed, the third one knows that it is to be started."""
+    hosts.killed("first", "second", {"operation": "migration_accept", "when": "after"}, mode="cold")
+    fault = {"operation": operation, "when": when, "skip": skip}
+    if hosts.maybe_killed("first", "second", fault, mode="cold"):
+        assert hosts.move("first", "second", mode="cold")["kind"] is None
+    assert hosts.states() == {"second": "running"}
 
 
 def test_check_mode_tells_what_the_definition_in_the_way_has_nothing_to_do_with(
@@ -147,3 +183,89 @@ def test_two_tasks_at_once_leave_one_that_runs(hosts: Hosts, folder: Path) -> No
     os.waitpid(first, 0)
     assert second["kind"] in (None, "already_exists", "migration_failed"), second
     assert list(hosts.states().values()).count("running") == 1, hosts.states()
+
+
+# -- a definition that was kept ---------------------------------------------------------------------------------------
+
+
+def test_what_cannot_come_back_loses_nothing(hosts: Hosts) -> None:
+    assert hosts.move("first", "second", undefine_source=False)["kind"] is None
+    refused = hosts.move("second", "first")
+    assert (refused["kind"], refused["instance"]["changed"]) == ("migration_impossible", False)
+    assert refused["instance"]["problems"] == [
+        "disk vda: there is a volume default/web1-vda.qcow2 on the destination already"
+    ]
+    assert hosts.notes() == {"first": "departed"}
+    assert hosts.states() == {"first": "shutoff", "second": "running"}
+
+
+@pytest.mark.parametrize("mode", ["live", "cold"])
+def test_what_fails_to_come_back_says_what_is_gone(hosts: Hosts, instance_module: RunModule, mode: str) -> None:
+    uri = hosts.uri("first")
+    instance_module(uri=uri, name="web1", state="absent")
+    hosts.share_storage()
+    disks = [{"size": "1M", "pool": "nas"}]
+    assert instance_module(uri=uri, name="web1", memory_mb=64, disks=disks, state="running")["changed"]
+    assert hosts.move("first", "second", undefine_source=False)["kind"] is None
+    hosts.faulty({"operation": "migration_accept", "error": "hypervisor_error"})
+    failed = hosts.move("second", "first", mode=mode)
+    hosts.well()
+    assert (failed["kind"], failed["instance"]["changed"]) == ("hypervisor_error", True)
+    [told] = failed["error"]["not_undone"]
+    assert told.startswith("undo: remove what web1 left on the destination when it was moved from there")
+    assert hosts.states() == {"second": "running"}
+    assert hosts.notes() == {}
+    assert hosts.move("second", "first", mode=mode)["kind"] is None
+    assert hosts.states() == {"first": "running"}
+
+
+@pytest.mark.parametrize("way", [("first", "second"), ("second", "first")])
+def test_a_namesake_is_not_what_has_departed(hosts: Hosts, instance_module: RunModule, way: tuple[str, str]) -> None:
+    assert hosts.move("first", "second", undefine_source=False)["kind"] is None
+    assert hosts.move("second", "third")["kind"] is None
+    nic = {"network": "default", "mac": "52:54:00:00:00:99"}
+    assert instance_module(uri=hosts.uri("second"), name="web1", memory_mb=64, networks=[nic], state="running")
+    refused = hosts.move(*way)
+    assert refused["kind"] == "already_exists"
+    assert "state: absent and delete_volumes: none" in refused["msg"]
+    assert hosts.notes() == {"first": "departed"}
+    assert hosts.states() == {"first": "shutoff", "second": "running", "third": "running"}
+
+
+def test_what_was_moved_on_is_not_told_to_be_where_it_went_first(hosts: Hosts, instance_module: RunModule) -> None:
+    assert hosts.move("first", "second", undefine_source=False)["kind"] is None
+    assert hosts.move("second", "third")["kind"] is None
+    refused = hosts.move("first", "second")
+    assert refused["kind"] == "instance_migrating"
+    assert "was moved to" in refused["msg"]
+    assert "lives on fake" not in refused["msg"]
+    started = instance_module(uri=hosts.uri("first"), name="web1", state="running")
+    assert "was moved to" in started["msg"]
+
+
+# -- what is in the way of two tasks ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["live", "cold"])
+def test_an_accept_whose_answer_is_lost_leaves_nothing(hosts: Hosts, mode: str) -> None:
+    hosts.faulty({"operation": "migration_accept", "when": "after", "error": "hypervisor_unavailable"})
+    failed = hosts.move("first", "second", mode=mode)
+    hosts.well()
+    assert (failed["kind"], failed["error"]["not_undone"]) == ("hypervisor_unavailable", [])
+    assert hosts.states() == {"first": "running"}
+    assert hosts.move("first", "third")["kind"] is None
+    assert hosts.states() == {"third": "running"}
+
+
+def test_an_accept_of_which_nobody_can_tell(hosts: Hosts, folder: Path) -> None:
+    lost = {"operation": "migration_accept", "when": "after", "error": "hypervisor_unavailable"}
+    gone = {"operation": "migrations", "host": "second", "error": "hypervisor_unavailable"}
+    (folder / "faults.json").write_text(json.dumps({"faults": [lost, gone]}), encoding="utf-8")
+    failed = hosts.move("first", "second")
+    hosts.well()
+    assert failed["kind"] == "hypervisor_unavailable"
+    [told] = failed["error"]["not_undone"]
+    assert "before it is moved to another host" in told
+    assert hosts.states() == {"first": "running", "second": "shutoff"}
+    assert hosts.move("first", "second")["kind"] is None
+    assert hosts.states() == {"second": "running"}

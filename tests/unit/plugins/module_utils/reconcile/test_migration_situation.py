@@ -40,6 +40,7 @@ CLEAR = {
     "finish there": Clearing("destination", "finish_destination"),
     "finish here": Clearing("source", "finish_source"),
     "was moved from there": Clearing("destination", "finish_source"),
+    "departed there": Clearing("destination", "remove_departed"),
     "came here": Clearing("source", "finish_destination"),
 }
 
@@ -155,7 +156,8 @@ ROWS: list[tuple[str, str, str]] = [
     ("off, outgoing departed elsewhere", "", "instance_migrating"),
     ("off, outgoing departed elsewhere", "running", "there"),
     # -- the destination was the source of an earlier one
-    ("running", "off, outgoing departed", "here: was moved from there"),
+    ("running", "off, outgoing departed", "here: departed there"),
+    ("running, incoming", "off, outgoing departed", "here: came here, departed there"),
     ("running", "off, outgoing", "here: was moved from there"),
     ("off", "running, outgoing", "instance_migrating"),
     ("running", "off, outgoing departed elsewhere", "instance_migrating"),
