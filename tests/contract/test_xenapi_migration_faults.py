@@ -10,6 +10,7 @@ import itertools
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -189,6 +190,52 @@ def test_what_goes_on_can_be_aborted(case: Case):
     assert not case.migrate(state="aborted").changed
     slow(case, 0.1)
     case.assert_moves_in_the_end()
+
+
+@pytest.mark.parametrize("mode", ["live", "cold"])
+def test_a_guest_that_ends_by_itself_after_the_client_died(case: Case, mode: str):
+    """It runs nowhere, and the source is the only one that has it: there is nothing that could be lost."""
+    case.spawn()
+    with killed_after(1), pytest.raises(Killed):
+        case.migrate(mode=mode)
+    with case.here.session() as api:
+        [vm] = api.VM.get_by_name_label(NAME)
+        api.VM.hard_shutdown(vm)
+    assert case.migrate(mode="live").kind is not None
+    moved(case.here, case.there, name=NAME)
+    assert case.machines() == ["Halted" if mode == "live" else "Running"]
+    assert NAME in case.there.migration_driver().list_instances()
+    again = moved(case.here, case.there, name=NAME)
+    assert (again.changed, [call.name for call in again.calls if call.writes]) == (False, [])
+
+
+def test_a_guest_that_ended_and_whose_source_has_lost_its_disks(between: Case):
+    """It had left, and the server died before it had removed the rest: what is here must not be moved again."""
+    between.spawn()
+    with killed_after(1), pytest.raises(Killed):
+        between.migrate()
+    with between.here.session() as api:
+        [vm] = api.VM.get_by_name_label(NAME)
+        api.VM.hard_shutdown(vm)
+        for vbd in api.VM.get_VBDs(vm):
+            vdi = api.VBD.get_VDI(vbd)
+            api.VBD.destroy(vbd)
+            api.VDI.destroy(vdi)
+    assert between.migrate().kind == InstanceDuplicated.kind
+
+
+def test_many_that_were_cut_short_cost_no_more_than_one(between: Case):
+    source = between.here.migration_driver()
+    names = [f"many{number}" for number in range(4)]
+    for name in names:
+        between.here.spawned(source, name)
+        with killed_after(1), pytest.raises(Killed):
+            migrate(between.here, between.there, name=name)
+    asked = [
+        Counter(call.name for call in migrate(between.here, between.there, state="status", instances=some).calls)
+        for some in (names[:1], names)
+    ]
+    assert asked[0] == asked[1]
 
 
 # -- it takes too long, or nobody wants it any more -------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, Callable
 from ...errors import InstanceAmbiguous, InstanceNotFound, InvalidPowerState
 from ...model import power_state
 from ...model.instance import Instance, InstanceInfo
-from ...model.migration import INCOMING, MigrationRecord
+from ...model.migration import INCOMING, OUTGOING, MigrationRecord
 from ...model.units import MIB
 from ..uri import ConnectionOptions
 from .connection import ConnectionMixin
@@ -23,7 +23,7 @@ from .extras import differing
 from .metadata import read_record
 from .query import REF, any_of
 from .records import NULL, Object, Objects, Survey, is_instance, starts_with_host, state_of, to_info, to_instance
-from .travels import read_travel
+from .travels import Travel, has_ended, read_travel
 
 
 class InstancesMixin(ConnectionMixin):
@@ -32,7 +32,7 @@ class InstancesMixin(ConnectionMixin):
     Attributes:
         least_memory_mb: By name, down to how much a running guest's memory can be taken away, as it was last read.
         scope: Chooses those of the VMs that are shown; is told whether they were asked for by name. None: all.
-        remaining: Whether the VM that is shown here is still at the other end of a migration too; None: nobody knows.
+        remaining: Of VMs that move between pools, those that the other end has as well; None: nobody knows.
         partner_identity: That of the end from which VMs come within this pool, whatever it was called when they left.
     """
 
@@ -40,7 +40,7 @@ class InstancesMixin(ConnectionMixin):
         super().__init__(options)
         self.least_memory_mb: dict[str, int] = {}
         self.scope: Callable[[Objects, bool], Objects] | None = None
-        self.remaining: Callable[[Object], bool] | None = None
+        self.remaining: Callable[[Objects], Collection[str]] | None = None
         self.partner_identity: str | None = None
         self._known_identity: str | None = None
         self._looks = threading.local()
@@ -83,6 +83,8 @@ class InstancesMixin(ConnectionMixin):
             chosen = choose(vms, strictly=names is not None)
             survey = self.survey(chosen, whole=names is None)
         found = {vm["name_label"]: self._read_instance(ref, vm, survey) for ref, vm in chosen.items()}
+        for ref, migration in self.migrations_of(chosen).items():
+            found[chosen[ref]["name_label"]].migration = migration
         return dict(sorted(found.items()))
 
     def differing_extras(self, current: Instance, desired: Instance) -> set[str]:
@@ -195,13 +197,20 @@ class InstancesMixin(ConnectionMixin):
             autostart=starts_with_host(pool, pool),
         )
 
-    def migration_of(self, vm: Object) -> MigrationRecord | None:
-        """What is recorded of a VM's migration."""
-        travel = read_travel(vm)
-        if travel is None:
-            return None
-        alone = travel.within or (self.remaining is not None and not self.remaining(vm))
-        record = travel.seen_from(self.host_identity(), alone)
+    def migrations_of(self, vms: Objects) -> dict[str, MigrationRecord]:
+        """What is recorded of these VMs' migrations, by the VM's reference: at most one call."""
+        travels = {ref: travel for ref, travel in ((ref, read_travel(vm)) for ref, vm in vms.items()) if travel}
+        leaving = {ref: vms[ref] for ref, travel in travels.items() if not travel.within}
+        remaining = self.remaining(leaving) if leaving and self.remaining is not None else leaving
+        return {
+            ref: self._migration_of(vms[ref], travel, travel.within or ref not in remaining)
+            for ref, travel in travels.items()
+        }
+
+    def _migration_of(self, vm: Object, travel: Travel, is_alone: bool) -> MigrationRecord:
+        record = travel.seen_from(self.host_identity(), is_alone)
+        if record.direction == OUTGOING and is_alone and has_ended(vm, travel):
+            return replace(record, start=False, paused=False)
         if travel.within and record.direction == INCOMING and self.partner_identity is not None:
             return replace(record, peer=self.partner_identity)
         return record
@@ -218,7 +227,6 @@ class InstancesMixin(ConnectionMixin):
     def _read_instance(self, ref: str, vm: Object, survey: Survey) -> Instance:
         instance = to_instance(ref, vm, survey)
         self.least_memory_mb[instance.name] = -(-int(vm["memory_static_min"]) // MIB)
-        instance.migration = self.migration_of(vm)
         show_unplugged(instance, survey.vbds.get(ref, ()))
         record = read_record(vm)
         if record is not None:

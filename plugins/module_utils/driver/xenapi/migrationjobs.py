@@ -60,9 +60,9 @@ class MigrationJobsMixin(MigrationPlanMixin):
             vms = choose(self.find_vms(names), strictly=False)
             jobs = {ref: job_of(vm) for ref, vm in vms.items()}
             tasks = self.fetch_refs("task", {job.task for job in jobs.values() if job is not None})
-        found = {}
+        found, records = {}, self.migrations_of(vms)
         for ref, vm in vms.items():
-            record, job = self.migration_of(vm), jobs[ref]
+            record, job = records.get(ref), jobs[ref]
             progress = None if job is None else progress_of(job, tasks.get(job.task))
             if record is not None or progress is not None:
                 found[vm["name_label"]] = Migration(record, progress)

@@ -9,10 +9,13 @@ since otherwise nobody could move it.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ...errors import InvalidUri
 from ..migration import MigrationDriver
 from ..uri import ConnectionOptions
 from .errors import code_of
+from .query import any_of
 from .records import NULL, Object, Objects
 from .storagedriver import XenApiStorageDriver
 from .travels import read_travel
@@ -33,7 +36,7 @@ class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
         self._own_host: str | None = None
         self._known_pool: str | None = None
         self.scope = self._those_here
-        self.remaining = self._is_at_partner
+        self.remaining = self._those_at_partner
 
     def face(self, destination: MigrationDriver) -> None:
         """As the contract says."""
@@ -90,9 +93,23 @@ class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
 
     # -- who is where -----------------------------------------------------------------------------------------------
 
-    def _is_at_partner(self, vm: Object) -> bool:
-        """Whether a VM that came from another pool is there still; so it is as long as nobody has looked."""
-        return self.partner is None or self.partner_vm(vm["uuid"]) is not None
+    def _those_at_partner(self, vms: Objects) -> Collection[str]:
+        """Those of VMs that move between pools that the other pool has, or of which this other end does not know."""
+        partner = self.partner
+        if partner is None:
+            return vms.keys()
+        refs = {vm["uuid"]: ref for ref, vm in vms.items() if self._is_about(partner, vm)}
+        if not refs:
+            return vms.keys()
+        with partner.guard("see whether the other pool has the instances"):
+            there = {vm["uuid"] for vm in partner.fetch("VM", any_of("uuid", refs)).values()}
+        return vms.keys() - {ref for uuid, ref in refs.items() if uuid not in there}
+
+    @staticmethod
+    def _is_about(partner: MigrationScopeMixin, vm: Object) -> bool:
+        """Whether a VM moves to or from this other end, and not a third one."""
+        travel = read_travel(vm)
+        return travel is not None and partner.host_identity() in (travel.source, travel.destination)
 
     def _those_here(self, vms: Objects, by_name: bool) -> Objects:
         """Those of a pool's VMs that this end shows."""

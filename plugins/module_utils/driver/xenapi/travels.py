@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from ...model.migration import INCOMING, MOVED, MOVING, OUTGOING, MigrationRecord
+from ...model.migration import INCOMING, LIVE, MOVED, MOVING, OUTGOING, MigrationRecord
 
 TRAVEL = "anyvirt-migration"
 """Our key in the other_config of VMs that move."""
@@ -110,6 +110,13 @@ def read_travel(vm: Mapping[str, Any]) -> Travel | None:
     except TypeError:
         return None
     return travel if travel.vm == vm["uuid"] else None
+
+
+def has_ended(vm: Mapping[str, Any], travel: Travel) -> bool:
+    """Whether the guest of a VM that was to move live has ended by itself before it got anywhere, given that no other
+    pool has the VM. One that has lost disks was moved: the server deletes the disks first, and then the VM."""
+    is_idle = vm["power_state"] == "Halted" and not vm["current_operations"]
+    return travel.mode == LIVE and is_idle and len(vm["VBDs"]) >= len(travel.kept)
 
 
 def _of_texts(value: Any) -> Any:
