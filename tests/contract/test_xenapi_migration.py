@@ -101,7 +101,7 @@ def test_live_on_shared_storage(hosts: tuple[XenApiHost, XenApiHost]):
     assert (move.one["mode"], move.one["changed"]) == ("live", True)
     assert [disk["how"] for disk in move.one["disks"]] == ["shared"]
     assert written(move.calls) == [
-        "VM.add_to_other_config", "VM.pool_migrate", "VM.set_affinity", "VM.set_other_config",
+        "VM.add_to_other_config", "VM.pool_migrate", "VM.set_affinity", "VM.remove_from_other_config",
     ]  # fmt: skip
     assert host_of(there, "web1") == "xen2"
     after = read(there, "web1")
@@ -163,7 +163,7 @@ def test_one_that_is_off_is_bound_to_its_new_host(hosts: tuple[XenApiHost, XenAp
     here.spawned(here.migration_driver(), "web1", disks=[Disk(size_bytes=8 * MIB)])
     move = moved(here, there, name="web1")
     assert (move.one["mode"], move.changed) == ("cold", True)
-    assert written(move.calls) == ["VM.add_to_other_config", "VM.set_affinity", "VM.set_other_config"]
+    assert written(move.calls) == ["VM.add_to_other_config", "VM.set_affinity", "VM.remove_from_other_config"]
     assert (read(here, "web1") is None, read(there, "web1") is None) == (True, False)
     assert not moved(here, there, name="web1").changed
     there.migration_driver().power_on("web1")

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.api import Api
 from ansible_collections.anyvirt.compute.plugins.module_utils.model import power_state
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
@@ -165,6 +168,31 @@ def test_what_the_server_says_of_a_disk_is_not_said_of_its_copy(pools: Ends):
         kept = api.VDI.get_other_config(vdi)
     assert kept["backup"] == "nightly"
     assert kept["content_id"] != "before"
+
+
+@pytest.mark.parametrize("kind", ["VM", "VDI"])
+def test_what_others_write_in_between_stays(pools: Ends, kind: str):
+    """Each time that the driver is about to write what somebody keeps with a machine or a disk."""
+    here, there = pools
+    here.spawned(here.migration_driver(), "web1", disks=[Disk(size_bytes=8 * MIB)])
+    db, real, count = there.server.db, Api.call_on, itertools.count()
+
+    def call_on(self: Api, line: Any, method: str, *params: Any) -> Any:
+        if method.startswith(f"{kind}.") and method.endswith("_other_config") and ".get_" not in method:
+            ref = params[0]
+            if db.exists(kind, ref):
+                keys = {**db.get(kind, ref, "other_config"), f"backup{next(count)}": "nightly"}
+                db.set(kind, ref, other_config=keys)
+        return real(self, line, method, *params)
+
+    with mock.patch.object(Api, "call_on", call_on):
+        moved(here, there, name="web1")
+    [ref] = db.find(kind, name_label="web1" if kind == "VM" else "web1.xvda")
+    keys = db.get(kind, ref, "other_config")
+    assert next(count) > 0
+    assert {key for key in keys if key.startswith("backup")} == {f"backup{number}" for number in range(next(count) - 1)}
+    assert "anyvirt" in keys
+    assert "anyvirt-migration" not in keys
 
 
 # -- media ------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from .extras import AUTOSTART
 from .metadata import read_record, with_record
 from .migrationscope import MigrationScopeMixin
 from .records import NULL, Object, Objects, state_of
+from .storage import GONE, MARKED_ALREADY
 from .travels import TRAVEL, Travel, read_travel
 
 _NOT_EMPTY = "VBD_NOT_EMPTY"
@@ -71,8 +72,20 @@ class ArrivalMixin(MigrationScopeMixin):
                 kept, vdi = travel.kept.get(vbd["userdevice"]), vdis.get(vbd["VDI"])
                 if kept is None or vdi is None:
                     continue
-                if any(vdi["other_config"].get(key) != value for key, value in kept.items()):
-                    self.call("VDI.set_other_config", vbd["VDI"], {**vdi["other_config"], **kept})
+                for key, value in kept.items():
+                    if vdi["other_config"].get(key) != value:
+                        self._put_back_with_disk(vbd["VDI"], key, value)
+
+    def _put_back_with_disk(self, vdi: str, key: str, value: str) -> None:
+        """Key by key, so that what others write meanwhile stays."""
+        try:
+            self.call("VDI.add_to_other_config", vdi, key, value)
+        except self.api.library.Failure as failure:
+            if code_of(failure) != MARKED_ALREADY:
+                raise
+            if self.call("VDI.get_other_config", vdi).get(key) != value:
+                self.call("VDI.remove_from_other_config", vdi, key)
+                self.call("VDI.add_to_other_config", vdi, key, value)
 
     def _put_back_media(self, vm: Object, travel: Travel) -> None:
         """Put in again what storage motion has taken out. A medium that is gone meanwhile leaves its drive empty."""
@@ -95,12 +108,24 @@ class ArrivalMixin(MigrationScopeMixin):
                     raise
 
     def _end_travel(self, ref: str, vm: Object, travel: Travel) -> None:
-        """Take the record away; ours names the pools as they are called here from now on."""
+        """Take the record of the migration away; ours names the pools as they are called here from now on. That is one
+        step, or a pool could be renamed twice, and the only one for which the keys are written whole."""
         name = vm["name_label"]
         with self.guard(f"end the migration of instance {name!r}", name):
-            now: Mapping[str, str] = self.call("VM.get_other_config", ref)
+            now: Mapping[str, str] = self.call("VM.get_other_config", ref) if travel.pools else {}
             record = read_record({**vm, "other_config": now})
-            kept = {key: value for key, value in now.items() if key != TRAVEL}
             if record is not None and record.pool in travel.pools:
-                kept = with_record(kept, replace(record, pool=travel.pools[record.pool]))
-            self.call("VM.set_other_config", ref, kept)
+                kept = {key: value for key, value in now.items() if key != TRAVEL}
+                renamed = replace(record, pool=travel.pools[record.pool])
+                self.call("VM.set_other_config", ref, with_record(kept, renamed))
+                return
+        self.end_record(ref, name)
+
+    def end_record(self, ref: str, name: str) -> None:
+        """Forget that a VM is being moved; fine when it is gone."""
+        with self.guard(f"end the migration of instance {name!r}", name):
+            try:
+                self.call("VM.remove_from_other_config", ref, TRAVEL)
+            except self.api.library.Failure as failure:
+                if code_of(failure) != GONE:
+                    raise

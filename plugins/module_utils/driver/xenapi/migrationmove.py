@@ -29,7 +29,7 @@ from .migrationjobs import BETWEEN, WITHIN, Job, MigrationJobsMixin, job_of
 from .migrationroutes import Route
 from .migrationscope import MigrationScopeMixin
 from .records import NULL, Object, state_of
-from .storage import GONE, MARKED_ALREADY
+from .storage import MARKED_ALREADY
 from .transport import TransportError
 from .travels import TRAVEL, Travel, read_travel, travel_text
 
@@ -285,12 +285,3 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
             new = ref if travel.within else there.call("VM.get_by_uuid", travel.vm)
             vm = there.call("VM.get_record", new)
         there.settle_arrived(new, vm)
-
-    def end_record(self, ref: str, name: str) -> None:
-        """Forget that a VM is being moved; fine when it is gone."""
-        with self.guard(f"end the migration of instance {name!r}", name):
-            try:
-                self.call("VM.remove_from_other_config", ref, TRAVEL)
-            except self.api.library.Failure as failure:
-                if code_of(failure) != GONE:
-                    raise
