@@ -57,36 +57,45 @@ def accepted(journey: Journey, plan: MigrationPlan) -> Undo:
     """The destination gets ready. Where its answer is lost, what it has prepared goes all the same: later there may be
     nobody who knows of it."""
     ends, name = journey.ends, journey.name
+    if journey.stopped_s is not None and _is_taken_over(journey, plan.record):  # stopping it took its time
+        raise NothingTakenBack(_left_to_it(name))
     try:
         return ends.destination.accept_instance(ends.source, plan)
     except Exception as failure:
         error = ours(failure)
-        try:
-            if _id_of(look_at_one(ends.destination, ends.there, name).record) == plan.record.id:
-                journey.item.removed += ends.destination.discard_migration(name)
-        except AnyvirtError as unknown:
-            error.not_undone.append(
-                f"what the destination may have prepared for {name}: {unknown}. Run a task with the same source and "
-                "destination before it is moved to another host: that clears it up"
-            )
+        _discard_own(journey, plan.record, error)
         raise error from failure
 
 
+def _discard_own(journey: Journey, record: MigrationRecord, error: AnyvirtError) -> None:
+    """Remove what the destination has prepared for this migration, if anything; ``error`` tells what cannot be."""
+    ends, name = journey.ends, journey.name
+    try:
+        if _id_of(look_at_one(ends.destination, ends.there, name).record) == record.id:
+            ends.destination.discard_migration(name)
+    except AnyvirtError as unknown:
+        error.not_undone.append(
+            f"what the destination may have prepared for {name}: {unknown}. Run a task with the same source and "
+            "destination before it is moved to another host: that clears it up"
+        )
+
+
 def unless_taken_over(journey: Journey, record: MigrationRecord, do: Do) -> Do:
-    """For steps after the first: where one fails since another task has taken the instance over, all that was begun is
-    that one's."""
+    """For steps after the first: where one fails since another task has taken the instance over, what was done to it is
+    that one's affair, but for what the destination has prepared for this migration."""
 
     def do_it() -> Undo | None:
         try:
-            undo = do()
+            return do()
         except NothingTakenBack:
             raise
         except Exception as failure:
             error = ours(failure)
-            if _is_taken_over(journey, record):
-                raise NothingTakenBack(_left_to_it(journey.name, error)) from failure
-            raise error from failure
-        return undo
+            if not _is_taken_over(journey, record):
+                raise error from failure
+            left = _left_to_it(journey.name, error)
+            _discard_own(journey, record, left)
+            raise NothingTakenBack(left) from failure
 
     return do_it
 
