@@ -406,8 +406,8 @@ instances:
       description:
         - What becomes of each disk. C(how) is V(shared) for one that stays where it is, V(copy), V(incremental) for one
           of which only the difference from an image is copied, or V(remade) for one that the destination makes anew.
-        - C(source) and C(destination) are the volume as C(pool/name), or a path. C(size_bytes) is what is copied at
-          most.
+        - C(source) and C(destination) are the volume as C(pool/name), or a path. C(size_bytes) is how much there is to
+          copy now, without holes; a guest that runs may write more meanwhile.
       returned: with O(state=migrated)
       type: list
       elements: dict
@@ -438,7 +438,7 @@ instances:
       returned: when it was moved, and the hypervisor tells it
       type: int
     disk_bytes: &disk_bytes_result
-      description: How much of RV(instances[].bytes) was disks.
+      description: How much of RV(instances[].bytes) was disks. Of a live migration some hypervisors count holes too.
       returned: when it was moved, and the hypervisor tells it
       type: int
     iterations: &iterations_result
