@@ -8,14 +8,18 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 
+import libvirt
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import COLD, MigrationWishes
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import COLD, LIVE, MigrationWishes
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import DEFAULT_EGRESS, SecurityGroup
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import DIR, Encryption, Pool
 from ansible_collections.anyvirt.compute.plugins.module_utils.undo import UndoStack
 from contract.driver_moves import NAME, Two, two_hosts
+from contract.helpers import state_of
+from contract.migration_helpers import overseer
+from contract.moving import migrate
 from contract.platforms.libvirt_qemu import HostedPlatform
 from contract.secgroup_helpers import own_nic
 from contract.storage_helpers import created
@@ -117,3 +121,30 @@ def test_groups_that_were_taken_over_go_also_when_the_first_attempt_was_killed(
     two.source.discard_migration(NAME)
     two.source.destroy(NAME)
     two.source.delete_security_group("lonely")
+
+
+def test_a_definition_that_is_to_go_goes_also_when_the_first_attempt_was_killed(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+):
+    driver = two.source
+    driver.spawn(driver.complete(two.here.small(NAME, disks=[], nics=[two.here.nic()])), power_on=True)
+    plan = two.planned(MigrationWishes(mode=LIVE, persist=False))
+    two.source.begin_migration(plan)
+    two.destination.accept_instance(two.source, plan)
+    two.source.migrate_instance(two.destination, plan, overseer(plan))
+
+    def die(_domain: libvirt.virDomain, _flags: int) -> int:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(libvirt.virDomain, "undefineFlags", die)
+        with pytest.raises(KeyboardInterrupt):
+            two.destination.finish_destination(NAME)
+    move = migrate(two.here, two.there, name=NAME, persist=False)
+    assert move.kind is None, move.result
+    assert two.source.list_instances() == []
+    arrived = two.destination.get_instances([NAME])[NAME]
+    assert (arrived.persistent, arrived.migration) == (False, None)
+    assert state_of(two.destination, NAME) == "running"
+    assert two.destination.get_migrations() == {}
+    assert not migrate(two.here, two.there, name=NAME, persist=False).changed

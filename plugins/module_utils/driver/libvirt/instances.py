@@ -17,6 +17,7 @@ from .domain_disks import ROOT
 from .errors import NO_DOMAIN, code_of
 from .hostfacts import HostFacts, host_facts
 from .pending import pending_options
+from .recordkeeping import parse_configuration
 from .states import to_power_state
 from .stats import StatsMixin
 
@@ -196,7 +197,8 @@ class InstancesMixin(StatsMixin):
         lib, domain = self.libvirt, seen.domain
         active = seen.state in power_state.ACTIVE
         try:
-            config = Domain.parse(domain.XMLDesc(lib.VIR_DOMAIN_XML_INACTIVE | lib.VIR_DOMAIN_XML_SECURE))
+            text = domain.XMLDesc(lib.VIR_DOMAIN_XML_INACTIVE | lib.VIR_DOMAIN_XML_SECURE)
+            config = parse_configuration(domain, text)
             running = Domain.parse(domain.XMLDesc(0)) if active else None
         except lib.libvirtError as error:
             if code_of(error) == NO_DOMAIN:

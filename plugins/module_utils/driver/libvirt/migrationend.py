@@ -21,7 +21,7 @@ from .migrationcold import ColdCopyMixin
 from .migrationjobs import BY_FAILED_POST_COPY, BY_POST_COPY, HALVED, PAUSED, MigrationJobsMixin
 from .migrationrecord import MovingRecord
 from .migrationsnapshots import with_passwords
-from .recordkeeping import keep_record
+from .recordkeeping import keep_record, keep_running_record
 from .secgroups import SecurityGroupsMixin
 from .states import to_power_state
 from .xmltext import from_libvirt
@@ -199,10 +199,12 @@ class MigrationEndMixin(ColdCopyMixin, DestroyMixin, SecurityGroupsMixin, Migrat
         goes = moving.passing and handle.isActive()
         if moving.autostart and not goes and handle.isPersistent():
             handle.setAutostart(1)
-        keep_record(self.libvirt, self.conn, handle, config.record)
-        if goes and handle.isPersistent():
-            # Last, since libvirt goes on to show what it had then.
-            handle.undefineFlags(self.libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM if self.kind == "qemu" else 0)
+        if not goes or not handle.isPersistent():
+            keep_record(self.libvirt, self.conn, handle, config.record)
+            return
+        # The definition goes with the record that tells of the move: until then the next run sees that it is to go.
+        keep_running_record(self.libvirt, handle, config.record)
+        handle.undefineFlags(self.libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM if self.kind == "qemu" else 0)
 
     def let_run(self, name: str, handle: libvirt.virDomain) -> None:
         """Let a guest run on that the migration has stopped, and that is to run."""

@@ -13,6 +13,7 @@ from ...model.migration import Migration, MigrationPlan, MigrationProgress, Migr
 from .domain import Domain
 from .errors import NO_DOMAIN, NO_SUPPORT, OPERATION_INVALID, OPERATION_UNSUPPORTED, code_of
 from .instances import InstancesMixin
+from .recordkeeping import parse_configuration
 
 if TYPE_CHECKING:
     import libvirt
@@ -45,7 +46,7 @@ class MigrationJobsMixin(InstancesMixin):
 
     def _read_migration(self, handle: libvirt.virDomain) -> Migration | None:
         try:
-            config = Domain.parse(handle.XMLDesc(self.libvirt.VIR_DOMAIN_XML_INACTIVE))
+            config = parse_configuration(handle, handle.XMLDesc(self.libvirt.VIR_DOMAIN_XML_INACTIVE))
             progress = self.progress_of(handle) if handle.isActive() else None
         except self.libvirt.libvirtError as error:
             if code_of(error) == NO_DOMAIN:
@@ -113,7 +114,7 @@ class MigrationJobsMixin(InstancesMixin):
         handle = self.lookup(name) if handle is None else handle
         flags = self.libvirt.VIR_DOMAIN_XML_INACTIVE | self.libvirt.VIR_DOMAIN_XML_SECURE
         with self.guard(f"read the configuration of instance {name!r}", name):
-            return Domain.parse(handle.XMLDesc(flags))
+            return parse_configuration(handle, handle.XMLDesc(flags))
 
 
 def read_progress(stats: Mapping[str, Any], paused_by: int | None = None) -> MigrationProgress:

@@ -14,6 +14,25 @@ if TYPE_CHECKING:
     import libvirt
 
 
+def parse_configuration(handle: libvirt.virDomain, text: str) -> Domain:
+    """A domain's configuration.
+
+    Of a domain whose definition went when its move was over, libvirt goes on to show that, with our record of the move.
+    The running domain tells that there is none.
+
+    Args:
+        text: What libvirt shows of it with VIR_DOMAIN_XML_INACTIVE.
+
+    Raises:
+        libvirtError: as libvirt says it.
+    """
+    config = Domain.parse(text)
+    moving = config.record.moving
+    if moving is not None and moving.passing and not handle.isPersistent():
+        config.record.moving = Domain.parse(handle.XMLDesc(0)).record.moving
+    return config
+
+
 def keep_record(library: Any, conn: libvirt.virConnect, handle: libvirt.virDomain, record: Record) -> None:
     """Write the record into a domain's configuration, where it has one, and into the running domain.
 
@@ -33,3 +52,13 @@ def keep_record(library: Any, conn: libvirt.virConnect, handle: libvirt.virDomai
         flags |= library.VIR_DOMAIN_AFFECT_LIVE
     if flags:
         handle.setMetadata(library.VIR_DOMAIN_METADATA_ELEMENT, text, PREFIX, NAMESPACE, flags)
+
+
+def keep_running_record(library: Any, handle: libvirt.virDomain, record: Record) -> None:
+    """Write the record into a running domain only, whose definition is to go.
+
+    Raises:
+        libvirtError: as libvirt says it.
+    """
+    live = library.VIR_DOMAIN_AFFECT_LIVE
+    handle.setMetadata(library.VIR_DOMAIN_METADATA_ELEMENT, record_text(record), PREFIX, NAMESPACE, live)
