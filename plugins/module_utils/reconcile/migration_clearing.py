@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 from ..driver.base import NONE
 from ..errors import AnyvirtError
 from ..model.migration import MigrationRecord
@@ -92,7 +94,11 @@ def abandon(ends: Ends, name: str, record: MigrationRecord, start: bool) -> list
     Returns:
         What was removed, in words.
     """
-    removed = [] if ends.silent is not None else ends.destination.discard_migration(name)
+    removed: list[str] = []
+    if ends.silent is None:
+        # Nothing is started here after a host that has a part of it has gone away.
+        with nullcontext() if start else ends.doing_without():
+            removed = ends.destination.discard_migration(name)
     if start:  # before the note that it is to be started is gone
         ends.source.power_on(name, paused=record.paused)
     return [*removed, *ends.source.discard_migration(name)]

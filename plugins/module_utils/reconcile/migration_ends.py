@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 from ..driver.base import ComputeDriver
@@ -27,6 +27,7 @@ class Ends:
 
     Attributes:
         here, there: Their identities.
+        needs_both: Nothing can be done without the destination.
         silent: Why the destination cannot be asked, where a task does without.
     """
 
@@ -34,7 +35,19 @@ class Ends:
     destination: MigrationDriver
     here: str = ""
     there: str = ""
+    needs_both: bool = True
     silent: HypervisorUnavailable | None = None
+
+    @contextmanager
+    def doing_without(self) -> Iterator[None]:
+        """Whatever is asked of the destination, by a task that does without the answer if need be: from then on the
+        destination is silent."""
+        try:
+            yield
+        except HypervisorUnavailable as error:
+            if self.needs_both:
+                raise
+            self.silent = error
 
     @property
     def from_uri(self) -> str:
@@ -79,27 +92,21 @@ def _migration_driver(driver: ComputeDriver) -> MigrationDriver:
     return driver
 
 
-def open_ends(ends: Ends, opened: ExitStack, needs_both: bool) -> None:
+def open_ends(ends: Ends, opened: ExitStack) -> None:
     """Open both, and find out who they are.
 
     Args:
         opened: Closes them.
-        needs_both: Nothing can be done without the destination.
 
     Raises:
         InvalidInput: they are one host.
     """
     opened.enter_context(ends.source)
-    try:
+    ends.here = ends.source.host_identity()
+    with ends.doing_without():
         opened.enter_context(ends.destination)
-    except HypervisorUnavailable as error:
-        if needs_both:
-            raise
-        ends.silent = error
-        ends.here = ends.source.host_identity()
-        return
-    ends.source.face(ends.destination)
-    ends.here, ends.there = ends.source.host_identity(), ends.destination.host_identity()
+        ends.source.face(ends.destination)
+        ends.here, ends.there = ends.source.host_identity(), ends.destination.host_identity()
     if ends.here == ends.there:
         raise InvalidInput([Problem("dest", "is the same host as uri, by another address")])
 
@@ -125,11 +132,13 @@ def survey(ends: Ends, wanted: WantedMoves) -> tuple[list[str], Seen]:
 
 def _arriving(ends: Ends) -> set[str]:
     """What has arrived from the source, where nothing of it is left but work that was cut short."""
-    if ends.silent is not None:
-        return set()
+    migrations: Mapping[str, Migration] = {}
+    if ends.silent is None:
+        with ends.doing_without():
+            migrations = ends.destination.get_migrations()
     return {
         name
-        for name, migration in ends.destination.get_migrations().items()
+        for name, migration in migrations.items()
         if migration.record is not None
         and migration.record.direction == INCOMING
         and migration.record.peer == ends.here
@@ -149,11 +158,12 @@ def look(ends: Ends, names: Sequence[str]) -> Seen:
 def _look_there(ends: Ends, names: Sequence[str], seen: Seen) -> None:
     """Add what the destination shows. One that cannot be asked shows nothing, and is whoever the source's record says
     that it is."""
+    if names and ends.silent is None:
+        with ends.doing_without():
+            seen.destination = _look_at(ends.destination, ends.there, names, seen.failed)
     if ends.silent is not None:
         for name, source in seen.source.items():
             seen.destination[name] = End(source.record.peer if source.goes(OUTGOING) and source.record else "")
-    elif names:
-        seen.destination = _look_at(ends.destination, ends.there, names, seen.failed)
 
 
 def _look_at(

@@ -46,7 +46,8 @@ def migrate_instances(task: Task) -> dict[str, Any]:
     wanted = read_moves(task.params)
     ends = connect(task)
     with ExitStack() as opened:
-        open_ends(ends, opened, needs_both=wanted.state == MIGRATED)
+        ends.needs_both = wanted.state == MIGRATED
+        open_ends(ends, opened)
         items = _situations(ends, wanted, task)
         if wanted.state == STATUS:
             return status_result(items, task, ends.silent)

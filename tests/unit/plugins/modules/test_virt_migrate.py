@@ -423,5 +423,26 @@ def test_a_destination_that_never_comes_back(
     assert on("fake1", "web1") == "running"
 
 
+@pytest.mark.parametrize("asked", ["*", "info", "migrations", "migration_discard"])
+def test_a_destination_that_goes_away_while_it_is_asked(
+    instance_module: RunModule,
+    migrate_module: RunModule,
+    folder: Path,
+    asked: str,
+) -> None:
+    instance_module(**WEB1)
+    dial(folder, faults=[{"operation": "migration_discard", "error": "hypervisor_unavailable"}, _FAILS_TO_START])
+    assert migrate_module(name="web1")["error"]["not_undone"]
+    goes_away = {"operation": asked, "host": "second", "error": "hypervisor_unavailable"}
+    dial(folder, faults=[goes_away])
+    for selection in ({"name": "web1"}, {"all": True}):
+        [one] = migrate_module(**selection, state="status")["instances"]
+        assert one["status"]["phase"] == "cut_short"
+    assert migrate_module(name="web1", state="aborted")["changed"]
+    assert migrate_module(name="web1", state="status")["instance"]["status"]["phase"] in ("none", "cut_short")
+    assert instance_module(name="web1", state="running", _ansible_check_mode=True)["changed"] is False
+
+
+_FAILS_TO_START = {"operation": "migration_start", "error": "migration_failed"}
 HERE = {"host": "fake1", "error": "hypervisor_unavailable"}
 _FROM_NOW_ON = ("migration_start", "migration_discard", "start")
