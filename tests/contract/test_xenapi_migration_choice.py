@@ -110,7 +110,6 @@ def masked_processor(db: Database, ref: Ref) -> None:
 
 
 def few_processors(db: Database, ref: Ref) -> None:
-    """Only the server looks at that."""
     for cpu in db.get("host", ref, "host_CPUs"):
         db.destroy("host_cpu", cpu)
 

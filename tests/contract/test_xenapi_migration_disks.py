@@ -121,6 +121,21 @@ def test_what_is_paused_moves_cold(platform: XenApiPlatform, hosts: Ends, kind: 
     assert there.migration_driver().get_instances(["web1"])["web1"].power_state in power_state.ACTIVE
 
 
+@pytest.mark.parametrize("end", ["source", "destination"])
+def test_what_is_paused_is_not_stopped_for_a_kind_of_pool_that_cannot_be_moved(pools: Ends, end: str):
+    """The server's own check sees but that it is paused."""
+    here = pools[0]
+    driver = here.migration_driver()
+    here.spawned(driver, "web1", power_on=True, disks=[Disk(size_bytes=8 * MIB)])
+    driver.pause("web1")
+    db = pools[end == "destination"].server.db
+    [kind] = db.find("SM", type="nfs")
+    able = [name for name in db.get("SM", kind, "capabilities") if name != "VDI_SNAPSHOT"]
+    db.set("SM", kind, capabilities=able, features=dict.fromkeys(able, 1))
+    words = "to which" if end == "destination" else "from which"
+    refused(pools, f"the pool 'shared' is of a kind (nfs) {words} nothing can be moved", mode="cold")
+
+
 @pytest.mark.parametrize("code", ["VM_IS_IMMOBILE", "VM_HAS_SRIOV_VIF", "VM_IS_USING_NESTED_VIRT"])
 def test_what_only_keeps_a_guest_that_runs(pools: Ends, code: str):
     here, there = pools

@@ -26,6 +26,7 @@ class Needs:
         is_live: Its guest is moved while it runs.
         is_sent: It is sent with its disks, or to another pool.
         memory_mb: What it has to have at once.
+        vcpus: As many processors the host has to have.
         networks: References of the networks that it is to be on.
         rooms: Bytes that it needs in storage repositories, by their references.
         home: The host that it is on, or of which it is thought to be.
@@ -34,6 +35,7 @@ class Needs:
     is_live: bool
     is_sent: bool
     memory_mb: int
+    vcpus: int
     networks: Collection[str]
     home: Object
     rooms: Mapping[str, int] = field(default_factory=dict)
@@ -86,6 +88,8 @@ class Receivers:
             yield f"{name} is not there: its pool does not hear from it"
         elif (shortage := self._memory_problem(host, needs)) is not None:
             yield shortage
+        if needs.vcpus > len(record["host_CPUs"]):
+            yield f"{name} has {len(record['host_CPUs'])} processors; it needs {needs.vcpus}"
         for network in sorted(needs.networks, key=self._network_name):
             if not self._reaches(host, network):
                 yield f"{name} has no interface on the network {self._network_name(network)!r}"

@@ -173,6 +173,7 @@ class Planner:
             is_live=mode == LIVE,
             is_sent=route.is_sent,
             memory_mb=(instance.memory_mb or 0) if record.start else 0,
+            vcpus=int(vm["VCPUs_max"]) if record.start or route.is_sent else 0,
             networks={vif["network"] for vif in self._vifs_of(vm)} if self._within else set(route.vif_map.values()),
             home=self._home(vm),
             rooms=disks.rooms,
