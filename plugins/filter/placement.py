@@ -201,6 +201,12 @@ options:
       - Whether instances that are off take memory and processors too, so that they can be started wherever they are.
     type: bool
     default: true
+  overhead_mb:
+    description:
+      - Memory in MiB that a hypervisor needs for each instance beside the instance's own. It counts wherever the memory
+        of an instance does, in the answer too.
+    type: int
+    default: 0
   override_lock:
     description:
       - Whether locked instances may be moved; M(anyvirt.compute.virt_migrate) has to be told the same.

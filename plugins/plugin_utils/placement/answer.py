@@ -24,7 +24,7 @@ def place(hosts: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     reader = Reader()
     wanted = read_options(reader, options)
-    facts = FactsReader(reader, wanted.shared_pools, wanted.override_lock).read(hosts)
+    facts = FactsReader(reader, wanted.shared_pools, wanted.override_lock, wanted.overhead_mb).read(hosts)
     reader.finish()
     cluster = Builder(reader, wanted, facts).build()
     reader.finish()

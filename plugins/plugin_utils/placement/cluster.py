@@ -132,15 +132,15 @@ class Builder:
     def _demand(self, found: Found, sizes: Sizes, host: str | None) -> dict[str, int]:
         demand = self._disk_demand(found, sizes)
         if found.active or self._options.count_stopped:
-            for resource, option, said, seen in (
-                (VCPUS, "vcpus", sizes.vcpus, found.vcpus),
-                (MEMORY, "memory_mb", sizes.memory_mb, found.memory_mb),
+            for resource, option, said, seen, more in (
+                (VCPUS, "vcpus", sizes.vcpus, found.vcpus, 0),
+                (MEMORY, "memory_mb", sizes.memory_mb, found.memory_mb, self._options.overhead_mb),
             ):
                 amount = seen if said is None else said
                 if amount is None:
                     why = "no host has this instance" if host is None else f"{host} does not tell it"
                     self._reader.complain(f"instances.{sizes.name}.{option}", f"is needed: {why}")
-                demand[resource] = amount or 0
+                demand[resource] = (amount or 0) + more
         return demand
 
     def _disk_demand(self, found: Found, sizes: Sizes) -> dict[str, int]:

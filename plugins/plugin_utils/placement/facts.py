@@ -70,12 +70,14 @@ class FactsReader:
     Args:
         shared_pools: Patterns of pools that all hosts see, so that moving takes no room in them.
         override_lock: Locked instances may be moved.
+        overhead_mb: MiB that a host needs for each instance that runs, beside the instance's own memory.
     """
 
-    def __init__(self, reader: Reader, shared_pools: Sequence[str], override_lock: bool) -> None:
+    def __init__(self, reader: Reader, shared_pools: Sequence[str], override_lock: bool, overhead_mb: int = 0) -> None:
         self._reader = reader
         self._shared = shared_pools
         self._override_lock = override_lock
+        self._overhead_mb = overhead_mb
 
     def read(self, hosts: Any) -> list[HostFacts]:
         """All hosts, sorted by name."""
@@ -124,7 +126,7 @@ class FactsReader:
             if pool["active"] and not self._is_shared(str(pool["name"]))
         }
         instances = [self._instance(entry, pools) for entry in facts["instances"] if not _lives_elsewhere(entry)]
-        used_mb = sum(found.memory_mb or 0 for found in instances if found.active)
+        used_mb = sum((found.memory_mb or 0) + self._overhead_mb for found in instances if found.active)
         return HostFacts(
             name,
             str(facts.get("security_groups", {}).get("host", "")),

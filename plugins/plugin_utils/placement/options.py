@@ -17,7 +17,7 @@ _RATIOS = {VCPUS: 4.0, MEMORY: 1.0, DISK: 1.0}
 _RESERVED = {VCPUS: 0, "memory_mb": 512, "disk_gb": 0}
 _OPTIONS = (
     "instances groups strategy drain exclude_hosts pinned rebalance tolerance max_moves ratios reserved overrides load "
-    "shared_pools count_stopped override_lock explain new"
+    "shared_pools count_stopped override_lock overhead_mb explain new"
 ).split()
 _INSTANCE_KEYS = "name memory_mb vcpus disk_gb pinned hosts refused".split()
 _POLICIES = ("affinity", "anti_affinity")
@@ -72,6 +72,7 @@ class Options(NamedTuple):
     shared_pools: tuple[str, ...]
     count_stopped: bool
     override_lock: bool
+    overhead_mb: int
     explain: int
     new: bool
 
@@ -102,6 +103,7 @@ def read_options(reader: Reader, given: Mapping[str, Any]) -> Options:
         tuple(reader.words("shared_pools", get("shared_pools"))),
         reader.truth("count_stopped", get("count_stopped"), True),
         reader.truth("override_lock", get("override_lock"), False),
+        reader.whole("overhead_mb", get("overhead_mb")) or 0,
         20 if explain is None else explain,
         reader.truth("new", get("new"), True),
     )

@@ -341,6 +341,18 @@ class TestRoom:
         assert stay["hosts"]["b"] == "disk in fast: needs 20480 MiB, 0 MiB left"
         assert ways(place(hosts, {"drain": ["a"], "shared_pools": ["f*"]})) == ["w1 a b"]
 
+    def test_each_instance_takes_more_than_its_own_memory(self) -> None:
+        """On hosts where that is in use already it is not taken for something else's."""
+        hosts = {
+            "a": host_facts(*(GUEST(f"w{number}", 4096) for number in range(4))),
+            "b": host_facts(others_mb=1000),
+            "c": host_facts(*(GUEST(f"c{number}", 100) for number in range(6)), others_mb=600),
+        }
+        answer = place(hosts, {"drain": ["a"], "exclude_hosts": ["c"], "overhead_mb": 100})
+        assert len(answer["moves"]) == 3
+        assert answer["hosts"]["b"]["after"]["memory_mb"] == 3 * 4196
+        assert answer["hosts"]["c"]["capacity"]["memory_mb"] == 16384
+
     def test_what_some_take_in_a_pool_is_no_room_in_whatever_pool(self) -> None:
         hosts = {
             "a": host_facts(GUEST("w1", disks={"p": 60}), GUEST("w2", disks={"p": 60}), pools={"p": 500}),
