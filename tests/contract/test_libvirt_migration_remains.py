@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 
 import libvirt
 import pytest
@@ -96,6 +97,23 @@ def test_the_passphrase_of_a_shared_disk_goes_when_it_is_given_up(two: Two, comm
     two.move(two.planned())
     assert two.destination.knows_passphrase(path)
     two.destination.destroy(NAME)
+
+
+def test_volumes_go_also_where_another_task_has_defined_the_instance_anew(two: Two):
+    volume = created(two.here, two.source, "own-disk")
+    two.here.spawned(two.source, NAME, disks=[Disk(volume=volume.name, pool=volume.pool)])
+    plan = two.planned()
+    back = two.source.begin_migration(plan)
+    undo = two.destination.accept_instance(two.source, plan)
+    moving = two.destination.fresh_document(NAME).record.moving
+    assert moving is not None
+    assert volume.name in two.there.volumes()
+    two.destination.keep_moving_record(NAME, replace(moving, migration=replace(moving.migration, id="another-one")))
+    undo()
+    assert two.there.volumes() == set()
+    assert two.destination.list_instances() == [NAME], "it is the other task's"
+    back()
+    two.destination.discard_migration(NAME)
 
 
 def test_groups_that_were_taken_over_go_also_when_the_first_attempt_was_killed(

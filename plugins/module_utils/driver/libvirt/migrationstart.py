@@ -94,7 +94,15 @@ class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
             # Before the first packet of the guest from here: libvirt gives it nothing that is not tied to these.
             self.put_filters(config, done)
         self.forget(name)
-        return self._discarding(plan)
+
+        def discard() -> None:
+            if self.takes_part_in(plan):
+                self.discard_migration(name)
+            else:
+                # Another task has defined it at the same moment, and its record does not tell of what this one made.
+                self.discard_arriving_volumes(incoming_record(plan.record, source, plan.disks).volumes, plan.record.id)
+
+        return discard
 
     def _arriving(self, source: MigrationStartMixin, plan: MigrationPlan, groups: Sequence[SecurityGroup]) -> Domain:
         """The configuration that an instance is to have here."""
