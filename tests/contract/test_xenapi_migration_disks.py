@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import pytest
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.xenapi.api import Api
 from ansible_collections.anyvirt.compute.plugins.module_utils.model import power_state
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import MigrationWishes
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from contract.moving import migrate, moved
 from contract.platforms.xenapi import XenApiHost, XenApiPlatform
@@ -62,6 +64,42 @@ def test_a_volume_that_was_taken_off_stays(pools: Ends):
     move = moved(here, there, name="web1")
     assert (here.volumes(), there.volumes()) == ({"web1.xvdb"}, {"web1.xvda"})
     assert not move.one.get("removed")
+
+
+def test_a_volume_of_the_same_name_elsewhere_is_no_copy(hosts: Ends):
+    """The pools in both hosts have one name, and somebody keeps a volume in the first of which nothing is said."""
+    here, there = hosts
+    before = here.spawned(here.migration_driver(), "web1", disks=[Disk(size_bytes=8 * MIB)], pool=LOCAL)
+    db = here.server.db
+    [vdi] = db.find("VDI", name_label="web1.xvda")
+    with here.session() as api:
+        record = api.VDI.get_record(vdi)
+        foreign = api.VDI.create({**record, "other_config": {}})
+    assert db.get("VDI", foreign, "SR") == record["SR"]
+    here.server.faults.fail("point:switch", "VM_MIGRATE_FAILED", "vm", "here", "there", "as asked")
+    assert migrate(here, there, name="web1").kind is not None
+    here.server.faults.clear()
+    assert db.exists("VDI", foreign)
+    assert here.migration_driver().get_instances(["web1"])["web1"] == before
+    moved(here, there, name="web1")
+    assert db.exists("VDI", foreign)
+
+
+def test_what_is_kept_with_disks_stays_the_same_when_nothing_has_moved(pools: Ends):
+    here, there = pools
+    here.spawned(here.migration_driver(), "web1", disks=[Disk(size_bytes=8 * MIB)])
+    driver = here.migration_driver()
+    driver.face(there.migration_driver())
+    db = here.server.db
+    [vdi] = db.find("VDI", name_label="web1.xvda")
+    record = json.loads(db.get("VDI", vdi, "other_config")["anyvirt"])
+    before = {"anyvirt": json.dumps({**record, "vdi": db.get("VDI", vdi, "uuid")})}
+    db.set("VDI", vdi, other_config=before)
+    instance = driver.get_instances(["web1"])["web1"]
+    plan = driver.plan_migrations(there.migration_driver(), {"web1": instance}, MigrationWishes(), False)["web1"]
+    driver.begin_migration(plan)
+    driver.discard_migration("web1")
+    assert db.get("VDI", vdi, "other_config") == before
 
 
 # -- new data for cloud-init ------------------------------------------------------------------------------------------

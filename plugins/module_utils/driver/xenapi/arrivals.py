@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ...errors import AnyvirtError
+from ...errors import VolumeNotFound
 from ...model import power_state
 from ...undo import UndoStack
 from .errors import code_of
 from .extras import AUTOSTART
-from .metadata import read_record, with_record
+from .metadata import KEY, read_record, read_volume_record, with_record
 from .migrationscope import MigrationScopeMixin
 from .records import NULL, Object, Objects, state_of
 from .storage import GONE, MARKED_ALREADY
@@ -72,20 +72,20 @@ class ArrivalMixin(MigrationScopeMixin):
                 kept, vdi = travel.kept.get(vbd["userdevice"]), vdis.get(vbd["VDI"])
                 if kept is None or vdi is None:
                     continue
+                is_known = read_volume_record(vdi) is not None
                 for key, value in kept.items():
-                    if vdi["other_config"].get(key) != value:
-                        self._put_back_with_disk(vbd["VDI"], key, value)
+                    if key not in vdi["other_config"] or (key == KEY and not is_known):
+                        self._keep_with_disk(vbd["VDI"], vdi, key, value)
 
-    def _put_back_with_disk(self, vdi: str, key: str, value: str) -> None:
+    def _keep_with_disk(self, ref: str, vdi: Object, key: str, value: str) -> None:
         """Key by key, so that what others write meanwhile stays."""
+        if key in vdi["other_config"]:
+            self.call("VDI.remove_from_other_config", ref, key)
         try:
-            self.call("VDI.add_to_other_config", vdi, key, value)
+            self.call("VDI.add_to_other_config", ref, key, value)
         except self.api.library.Failure as failure:
             if code_of(failure) != MARKED_ALREADY:
                 raise
-            if self.call("VDI.get_other_config", vdi).get(key) != value:
-                self.call("VDI.remove_from_other_config", vdi, key)
-                self.call("VDI.add_to_other_config", vdi, key, value)
 
     def _put_back_media(self, vm: Object, travel: Travel) -> None:
         """Put in again what storage motion has taken out. A medium that is gone meanwhile leaves its drive empty."""
@@ -101,11 +101,14 @@ class ArrivalMixin(MigrationScopeMixin):
             pool, volume = place
             try:
                 medium = self.find_volume(volume, pool).ref
-                with self.guard(f"put the medium {pool}/{volume} into instance {name!r}", name):
+            except VolumeNotFound:
+                continue
+            with self.guard(f"put the medium {pool}/{volume} into instance {name!r}", name):
+                try:
                     self.run_task("VBD.insert", ref, medium)
-            except AnyvirtError as error:
-                if code_of(error) not in ("", _NOT_EMPTY):
-                    raise
+                except self.api.library.Failure as failure:
+                    if code_of(failure) != _NOT_EMPTY:
+                        raise
 
     def _end_travel(self, ref: str, vm: Object, travel: Travel) -> None:
         """Take the record of the migration away; ours names the pools as they are called here from now on. That is one

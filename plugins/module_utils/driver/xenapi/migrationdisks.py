@@ -20,7 +20,7 @@ from .metadata import foreign_keys, read_record, read_volume_record, with_record
 from .places import is_disk
 from .query import any_of
 from .records import Object, Objects
-from .travels import read_travel
+from .travels import Travel, read_travel
 
 if TYPE_CHECKING:
     from .migrationscope import MigrationScopeMixin
@@ -100,6 +100,13 @@ class DiskPlan:
 def is_nobodys(vdi: Object) -> bool:
     """Whether no machine has a virtual disk, and nobody has said what it is."""
     return is_disk(vdi) and not vdi["VBDs"] and not set(vdi["other_config"]) - _OF_SERVER
+
+
+def is_copy(destination: MigrationScopeMixin, travel: Travel, vdi: Object) -> bool:
+    """Whether a virtual disk of the destination, which is nobody's, is what a migration has made there."""
+    repository = destination.places().srs.get(vdi["SR"])
+    is_there = repository is not None and repository["uuid"] in travel.repositories
+    return is_there and f"{destination.pool_of(vdi)}/{vdi['name_label']}" in travel.made
 
 
 def portable(vdi: Object) -> dict[str, str]:
@@ -208,7 +215,7 @@ class DiskPlanner:
         there = f"{repository['name_label']}/{vdi['name_label']}"
         plan.problems += self._kind_problems(vdi, repository)
         taken = [other for other in self._named_there(vdi["name_label"]) if other["SR"] == sr]
-        if not all(self._is_left_over(vm, there, other) for other in taken):
+        if not all(self._is_left_over(vm, other) for other in taken):
             plan.problems.append(f"there is a volume {there} on the destination already")
         move = DiskMove(device, COPY, key, there, int(vdi["virtual_size"]))
         used = max(0, int(vdi["physical_utilisation"]))
@@ -263,11 +270,11 @@ class DiskPlanner:
         # One question for the disks of all VMs.
         return [found.record for found in self._destination.places().vdis({name, *self._facts.names()})[name]]
 
-    def _is_left_over(self, vm: Object, key: str, vdi: Object) -> bool:
+    def _is_left_over(self, vm: Object, vdi: Object) -> bool:
         """Whether a disk is what an earlier migration of the same VM has left, which is cleared away first."""
         travel = read_travel(vm)
         if is_nobodys(vdi):
-            return travel is not None and key in travel.made
+            return travel is not None and is_copy(self._destination, travel, vdi)
         if self._within:
             return False
         with self._destination.guard("see whose volume it is"):

@@ -24,7 +24,7 @@ from ..oversight import Oversight
 from .arrivals import ArrivalMixin
 from .errors import code_of
 from .guests import NOT_YET
-from .migrationdisks import is_nobodys
+from .migrationdisks import is_copy, is_nobodys
 from .migrationjobs import BETWEEN, WITHIN, Job, MigrationJobsMixin, job_of
 from .migrationroutes import Route
 from .migrationscope import MigrationScopeMixin
@@ -274,7 +274,7 @@ class MigrationMoveMixin(ArrivalMixin, MigrationJobsMixin):
             one.ref: one.record
             for those in there.places().vdis(names).values()
             for one in those
-            if f"{there.pool_of(one.record)}/{one.record['name_label']}" in travel.made and is_nobodys(one.record)
+            if is_nobodys(one.record) and is_copy(there, travel, one.record)
         }
         return there.delete_all(found)
 

@@ -153,6 +153,7 @@ class Planner:
             pinned=vm["affinity"] not in ("", NULL) and vm["affinity"] in (vm["resident_on"], self._source.own_host()),
             left=list(record.volumes),
             made=list(checks.made_volumes(disks.moves)),
+            repositories=sorted(self._destination.places().srs[ref]["uuid"] for ref in disks.rooms),
             kept=disks.kept,
             media=disks.media,
             pools=dict(wishes.pools) if disks.is_moved else {},

@@ -31,6 +31,7 @@ class Travel:
         within: They are in one pool: the VM is the same object all the time, so it is where it is.
         pinned: It was bound to the host that it left.
         left, made: ``pool/name`` of volumes that are moved, on the source and on the destination.
+        repositories: The uuids of the storage repositories to which they are moved; several can have one name.
         kept: What is kept with each virtual disk that is moved, by its place in the VM (userdevice).
         media: What is in its drives, as pool and name on the destination, by place.
         pools: Pools that have another name there.
@@ -48,6 +49,7 @@ class Travel:
     pinned: bool = False
     left: list[str] = field(default_factory=list)
     made: list[str] = field(default_factory=list)
+    repositories: list[str] = field(default_factory=list)
     kept: dict[str, dict[str, str]] = field(default_factory=dict)
     media: dict[str, list[str]] = field(default_factory=dict)
     pools: dict[str, str] = field(default_factory=dict)
@@ -76,7 +78,7 @@ class Travel:
 
 _TYPES: Mapping[str, type | tuple[type, ...]] = {
     **dict.fromkeys(("start", "paused", "within", "pinned"), bool),
-    **dict.fromkeys(("left", "made"), list),
+    **dict.fromkeys(("left", "made", "repositories"), list),
     **dict.fromkeys(("kept", "media", "pools"), dict),
     "started_s": (int, float),
 }
