@@ -17,6 +17,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup imp
     Rule,
     SecurityGroup,
 )
+from contract import moving
 from contract.host_runners import run_on_hosts
 from contract.migration_helpers import NAME, Ends, begin, both_ends, moved, overseer, plan_of, planned, spawned
 from contract.platforms.base import Platform, Snapshot
@@ -159,3 +160,20 @@ def test_packet_filters_of_another_host_cannot_be_reached(ends: Ends, end: int):
         assert any("virt_secgroup" in warning for warning in plan.warnings)
     else:
         assert any("nftables works on the hypervisor's host itself" in problem for problem in plan.problems)
+
+
+def test_a_task_on_the_destination_moves_what_packet_filters_guard(ends: Ends):
+    """From one place only one host's packet filters are reached, and the guest needs those of the destination."""
+    filtered(ends, "nftables", power_on=True)
+    remote = ends.platform.uris[1]
+    move = moving.moved(ends.platform, ends.partner, uri=remote, name=NAME, mode=LIVE)
+    told = "\n".join(move.one["warnings"])
+    assert "its filters on the source stay until virt_secgroup runs on that host" in told
+    assert f"{remote} learns where members of security groups are when the playbook" in told
+    assert trace(ends, 1) == (BOTH, True, [])
+    assert ends.source.list_instances() == []
+    again = moving.migrate(ends.platform, ends.partner, uri=remote, name=NAME, mode=LIVE)
+    assert (again.kind, again.changed) == (None, False)
+    assert {drift.subject for drift in ends.source.verify_filters()} != set()
+    ends.source.restore_filters()
+    assert ends.source.verify_filters() == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ..driver.migration import MigrationDriver
-from ..errors import AnyvirtError
+from ..errors import AnyvirtError, Unsupported
 from .migration_ends import Ends
 from .migration_item import Item
 
@@ -24,6 +24,7 @@ class Members:
 
     def __init__(self, ends: Ends, items: Sequence[Item]) -> None:
         self._ends = ends
+        self._items = items
         drivers = (ends.source, ends.destination)
         self._concerned = all(driver.supports("group_references") for driver in drivers) and any(
             _is_member(item) for item in items if item.error is None and item.plan
@@ -37,8 +38,8 @@ class Members:
             return
         ends = self._ends
         here, there = ends.source.get_group_members(), ends.destination.get_group_members()
-        _tell(ends.source, ends.there, _merged(here, there))
-        _tell(ends.destination, ends.here, here)
+        self._tell(ends.source, ends.there, _merged(here, there))
+        self._tell(ends.destination, ends.here, here)
 
     def bring_up_to_date(self) -> None:
         """Afterwards: both know what is on the other now."""
@@ -46,24 +47,41 @@ class Members:
             return
         ends = self._ends
         try:
-            _tell(ends.source, ends.there, ends.destination.get_group_members(), refresh=True)
-            _tell(ends.destination, ends.here, ends.source.get_group_members(), refresh=True)
+            self._tell(ends.source, ends.there, ends.destination.get_group_members(), refresh=True)
+            self._tell(ends.destination, ends.here, ends.source.get_group_members(), refresh=True)
         except AnyvirtError as error:
             self.error = error
+
+    def _tell(self, driver: MigrationDriver, host: str, groups: _Groups, refresh: bool = False) -> None:
+        """What is known of the other host is replaced in one call, with which all rules get the addresses of now; where
+        nothing is new no call is made that writes.
+
+        Of two hosts with packet filters at most one is that on which this runs. That the other one does not know of
+        the move lets nobody in who was not let in before.
+        """
+        try:
+            if dict(driver.get_remote_members().get(host, {})) != dict(groups):
+                driver.set_remote_members({host: groups})
+            elif refresh and driver.stale_group_members():
+                driver.refresh_security_group_members()
+        except Unsupported as error:
+            self._warn(
+                f"{driver.options.uri} learns where members of security groups are when the playbook "
+                f"anyvirt.compute.security_groups runs: {error}"
+            )
+
+    def _warn(self, text: str) -> None:
+        """Once, with the first that is moved."""
+        for item in self._items:
+            if item.error is None and item.plan:
+                if text not in item.warnings:
+                    item.warnings.append(text)
+                return
 
 
 def _is_member(item: Item) -> bool:
     instance = item.source.instance or item.destination.instance
     return instance is not None and (instance.security_groups is not None or instance.project is not None)
-
-
-def _tell(driver: MigrationDriver, host: str, groups: _Groups, refresh: bool = False) -> None:
-    """What is known of the other host is replaced in one call, with which all rules get the addresses of now; where
-    nothing is new no call is made that writes."""
-    if dict(driver.get_remote_members().get(host, {})) != dict(groups):
-        driver.set_remote_members({host: groups})
-    elif refresh and driver.stale_group_members():
-        driver.refresh_security_group_members()
 
 
 def _merged(one: _Groups, other: _Groups) -> dict[str, tuple[str, ...]]:

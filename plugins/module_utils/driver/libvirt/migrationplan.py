@@ -12,7 +12,7 @@ from xml.etree.ElementTree import Element, tostring
 
 from ...errors import IncompatibleCpu, Unsupported
 from ...model.instance import Instance
-from ...model.migration import LIVE, MigrationPlan, MigrationWishes
+from ...model.migration import COLD, LIVE, MigrationPlan, MigrationWishes
 from ..migration import MigrationDriver
 from ..migrationchecks import (
     group_problems,
@@ -181,6 +181,11 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
             plan.warnings.append(
                 f"its filters on the source stay until virt_secgroup runs on that host: they are those of {engine}"
             )
+            if plan.mode == COLD and plan.record.start:
+                plan.warnings.append(
+                    f"if it cannot be moved, it stays off on the source until a task on that host starts it: {engine} "
+                    "has to filter it before"
+                )
         problem = destination.engine_problem(engine)
         return [] if problem is None else [f"on the destination: {problem}"]
 
