@@ -21,8 +21,8 @@ description:
   - Only what has to move is moved, unless O(rebalance) asks for more. The same input always has the same answer.
   - An instance goes to hosts of the same driver, hypervisor and architecture only, and while it runs to none with an
     older hypervisor. What else keeps it from going, M(anyvirt.compute.virt_migrate) finds out.
-  - Instances that are locked, or resized and neither confirmed nor reverted, stay. One whose migration has begun goes
-    nowhere else than to where it was going. All this is known from the subset C(config).
+  - Instances that are locked, suspended, or resized and neither confirmed nor reverted, stay. One whose migration has
+    begun goes nowhere else than to where it was going. This is known from the subset C(config).
 positional: _input
 options:
   _input:

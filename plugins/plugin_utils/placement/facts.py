@@ -85,9 +85,9 @@ class FactsReader:
         if not given and not self._reader.problems:
             self._reader.complain("hosts", "there is none: give the facts of each host under its name")
         found = [self._host(str(name), facts) for name, facts in sorted(given.items(), key=lambda item: str(item[0]))]
-        hosts = [host for host in found if host is not None]
-        self._find_doubles(hosts)
-        return hosts
+        readable = [host for host in found if host is not None]
+        self._find_doubles(readable)
+        return readable
 
     def _find_doubles(self, hosts: Sequence[HostFacts]) -> None:
         """One host under two names would have its room given away twice, and be moved to itself."""
@@ -167,6 +167,8 @@ class FactsReader:
             yield "is locked"
         if config.get("unfinished"):
             yield "was not made completely: virt_instance makes it anew, or removes it"
+        if entry["state"] == "suspended":
+            yield "is suspended: resume it, or power it off"
         if entry.get("resize") or config.get("resize"):
             yield "has been resized, and that is neither confirmed nor reverted yet"
 

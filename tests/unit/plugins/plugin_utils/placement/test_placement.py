@@ -121,6 +121,15 @@ class TestDrain:
         (stay,) = answer["stays"]
         assert (stay["why"], stay["by_wish"], answer["moves"]) == (why, True, [])
 
+    def test_one_that_is_suspended_stays(self) -> None:
+        """No hypervisor here moves saved memory, and virt_migrate would refuse those that go with it too."""
+        hosts = {"a": host_facts(GUEST("w1", state="suspended"), GUEST("w2")), "b": host_facts()}
+        answer = place(hosts, {"drain": ["a"]})
+        assert ways(answer) == ["w2 a b"]
+        assert [(stay["why"], stay["by_wish"]) for stay in answer["stays"]] == [
+            ("is suspended: resume it, or power it off", True)
+        ]
+
     def test_a_lock_can_be_overridden(self) -> None:
         hosts = {"a": host_facts(GUEST("w1", locked=True)), "b": host_facts()}
         assert ways(place(hosts, {"drain": ["a"], "override_lock": True})) == ["w1 a b"]
