@@ -103,9 +103,12 @@ class Planner(UpdatesPlanner, ResizeEndsPlanner):
     def plan_change(self, wanted: Desired, current: Instance, found: Comparison) -> Planned:
         """Make it as wanted, with as little as that takes."""
         planned = Planned(wanted, before=current, warnings=list(found.warnings))
+        was_to_start = resizes.waits_for_start(current)
         current = self.clear_resize(planned, current)
+        clearing = list(planned.plan.steps)
+        was_to_start = was_to_start and bool(clearing)
         state, fields = current.power_state, found.fields
-        goal = self._goal(wanted, planned.before or current)
+        goal = self._goal(wanted, planned.before or current, was_to_start)
         power = Power(self.driver, wanted.name, wanted.shutdown)
         steps = planned.plan.steps
         live: set[str] = set()
@@ -143,15 +146,19 @@ class Planner(UpdatesPlanner, ResizeEndsPlanner):
                 steps += [*self.update(current, found, found.changes, live), *moves]
                 planned.power_cycled = planned.rebooted = goal == REBOOTED
                 self._note(planned, found, live, APPLIED_PENDING)
+        if was_to_start and not resized and "disks" not in fields:
+            steps[:] = [*steps[len(clearing) :], *clearing]  # which tells that it is to be started, until it is
         self._finish(planned, found, current, goal, live)
         return planned
 
     @staticmethod
-    def _goal(wanted: Desired, current: Instance) -> str:
-        """The state in which it is afterwards. A run that was killed when it had stopped the instance to resize it has
-        left word of whether it was to run."""
+    def _goal(wanted: Desired, current: Instance, was_to_start: bool) -> str:
+        """The state in which it is afterwards. A run that was killed when it had stopped the instance to resize it, or
+        to take that back, has left word of whether it was to run."""
         if wanted.state != PRESENT:
             return wanted.state
+        if was_to_start:
+            return RUNNING
         record = current.resize
         if wanted.revertible and record is not None and record.phase in (KEEPING, CHANGING):
             return RUNNING if resizes.runs_afterwards(current) else settled(current.power_state)

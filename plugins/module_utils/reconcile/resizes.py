@@ -175,6 +175,11 @@ def runs_afterwards(current: Instance) -> bool:
     return is_off and current.resize is not None and current.resize.running
 
 
+def waits_for_start(current: Instance) -> bool:
+    """Whether its resize was taken back by a run that was killed before it started the instance again."""
+    return current.resize is not None and current.resize.phase == REVERTED and runs_afterwards(current)
+
+
 def _confirm(driver: ComputeDriver, name: str) -> Undo:
     driver.confirm_resize(name)
     return _nothing

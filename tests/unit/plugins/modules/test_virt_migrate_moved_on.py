@@ -273,3 +273,16 @@ def test_an_accept_of_which_nobody_can_tell(hosts: Hosts, folder: Path) -> None:
     assert hosts.states() == {"first": "running", "second": "shutoff"}
     assert hosts.move("first", "second")["kind"] is None
     assert hosts.states() == {"second": "running"}
+
+
+def test_a_guest_that_ended_by_itself_meanwhile_is_given_back(hosts: Hosts, instance_module: RunModule) -> None:
+    """Nothing tells it from one that has arrived and was moved on, so people say what is right."""
+    hosts.killed("first", "second", {"operation": "migration_begin", "when": "after"}, mode="live")
+    with get_connection(ConnectionOptions(hosts.uri("first"))) as driver:
+        driver.force_off("web1")
+    refused = hosts.move("first", "second")
+    assert refused["kind"] == "instance_duplicated"
+    assert "its guest may have ended by itself" in refused["msg"]
+    assert hosts.move("first", "second", state="aborted")["kind"] is None
+    assert (hosts.states(), hosts.notes()) == ({"first": "shutoff"}, {})
+    assert instance_module(uri=hosts.uri("first"), name="web1", state="running")["changed"]

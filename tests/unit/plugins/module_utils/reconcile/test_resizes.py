@@ -66,8 +66,8 @@ TABLE: dict[str, dict[str, list[str]]] = {
         "resize_reverted": ["revert_resize", "power_on"],
     },
     REVERTED: {
-        "the same": ["resize_revertibly"],
-        "something else": ["update_instance"],
+        "the same": ["resize_revertibly", "power_on"],
+        "something else": ["update_instance", "power_on"],
         "resize_confirmed": NOTHING,
         "resize_reverted": ["power_on"],
     },
@@ -121,6 +121,15 @@ def test_each_phase(phase: str, task: str):
     assert [call for call in found if call != "confirm_resize"] == TABLE[phase][task]
     ends = task in ("resize_confirmed", "resize_reverted") and found != REFUSED
     assert found.count("confirm_resize") == (ends or phase in (KEEPING, REVERTED, CONFIRMED))
+
+
+def test_what_is_to_be_started_is_not_forgotten_before_it_is():
+    reverted = replace(OLD, phase=REVERTED)
+    assert calls(reverted, {}) == ["power_on", "confirm_resize"]
+    assert calls(reverted, {"state": "running"}) == ["power_on", "confirm_resize"]
+    assert calls(reverted, {"state": "stopped"}) == ["confirm_resize"]
+    assert calls(replace(reverted, running=False), {}) == ["confirm_resize"]
+    assert calls(reverted, {}, power_state.RUNNING) == ["confirm_resize"]
 
 
 @pytest.mark.parametrize(
