@@ -63,20 +63,20 @@ def accepted(journey: Journey, plan: MigrationPlan) -> Undo:
         return ends.destination.accept_instance(ends.source, plan)
     except Exception as failure:
         error = ours(failure)
-        _discard_own(journey, plan.record, error)
+        _discard_own(journey, plan.record)
         raise error from failure
 
 
-def _discard_own(journey: Journey, record: MigrationRecord, error: AnyvirtError) -> None:
-    """Remove what the destination has prepared for this migration, if anything; ``error`` tells what cannot be."""
+def _discard_own(journey: Journey, record: MigrationRecord) -> None:
+    """Remove what the destination has prepared for this migration, if anything; a warning tells where nobody knows."""
     ends, name = journey.ends, journey.name
     try:
         if _id_of(look_at_one(ends.destination, ends.there, name).record) == record.id:
             ends.destination.discard_migration(name)
     except AnyvirtError as unknown:
-        error.not_undone.append(
-            f"what the destination may have prepared for {name}: {unknown}. Run a task with the same source and "
-            "destination before it is moved to another host: that clears it up"
+        journey.item.warnings.append(
+            f"{name}: what the destination may have prepared for it was not cleared up: {unknown}. Run a task with the "
+            "same source and destination, which does that, before it is moved to another host"
         )
 
 
@@ -94,7 +94,7 @@ def unless_taken_over(journey: Journey, record: MigrationRecord, do: Do) -> Do:
             if not _is_taken_over(journey, record):
                 raise error from failure
             left = _left_to_it(journey.name, error)
-            _discard_own(journey, record, left)
+            _discard_own(journey, record)
             raise NothingTakenBack(left) from failure
 
     return do_it

@@ -321,9 +321,9 @@ def _lost_track(name: str, where: str, record: MigrationRecord) -> InstanceDupli
     ended = " or its guest may have ended by itself on the way," if record.mode != COLD else ""
     return InstanceDuplicated(
         f"{where} has what instance {name!r} left when it was moved to {record.peer}, which does not show it: it "
-        f"may live on another host by now,{ended} so nothing is started. If it does, remove what is left with the hypervisor's "
-        "own tools; if it does not, state: aborted, with the host that has it as uri, makes that an ordinary instance "
-        "again and leaves it off"
+        f"may live on another host by now,{ended} so nothing is started. If it does, remove what is left with the "
+        "hypervisor's own tools; if it does not, state: aborted, with the host that has it as uri, makes that an "
+        "ordinary instance again and leaves it off"
     )
 
 
