@@ -229,6 +229,21 @@ def test_many_are_spread_by_what_is_left(ends: tuple[XenApiPlatform, XenApiPlatf
     assert [places(there)[name] for name in names] == [BIG, BIG, BIG, SMALL, BIG, SMALL]
 
 
+def test_those_that_are_planned_apart_are_spread_too(ends: tuple[XenApiPlatform, XenApiPlatform]):
+    """Since they are to be moved in different ways."""
+    here, there = ends
+    spawn(here, "web1", "web2", "web3", memory_mb=4000)
+    ways = [{"name": "web1"}, {"name": "web2", "mode": "cold"}, {"name": "web3", "mode": "live"}]
+    move = migrate(here, there, instances=ways, check=True)
+    assert {one["name"]: bool(one["problems"]) for one in move.result["instances"]} == {
+        "web1": False, "web2": False, "web3": False,
+    }  # fmt: skip
+    give_memory(there.server.db, host(there.server.db, SMALL), 3000)
+    move = migrate(here, there, instances=ways, check=True)
+    [problem] = [problem for one in move.result["instances"] for problem in one["problems"] if BIG in problem]
+    assert "8000 MiB of which are for others" in problem
+
+
 def test_one_that_cannot_move_takes_no_room(ends: tuple[XenApiPlatform, XenApiPlatform]):
     here, there = ends
     spawn(here, "huge", "web1", memory_mb=7000)

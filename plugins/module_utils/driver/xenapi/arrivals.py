@@ -34,6 +34,7 @@ class ArrivalMixin(MigrationScopeMixin):
         travel = read_travel(vm)
         if travel is None:
             return
+        self.promised.pop(vm["name_label"], None)
         self.forget_places()
         self.put_back_kept(ref, vm, travel)
         self._bind(ref, vm, travel)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ...model.units import MIB, format_shortage
 from .. import migrationchecks as checks
 from .host import cpu_of, cpu_problem
-from .migrationscope import MigrationScopeMixin
+from .migrationscope import MigrationScopeMixin, Promise
 from .records import NULL, Object, Objects
 
 _VERSION = "platform_version"
@@ -42,9 +42,13 @@ class Needs:
 
 
 class Receivers:
-    """They, with what they have left."""
+    """They, with what they have left: instances of one task may be planned one after the other.
 
-    def __init__(self, source: MigrationScopeMixin, destination: MigrationScopeMixin) -> None:
+    Args:
+        names: Those that are planned now; what was planned for them before is forgotten.
+    """
+
+    def __init__(self, source: MigrationScopeMixin, destination: MigrationScopeMixin, names: Collection[str]) -> None:
         own = destination.own_host()
         self._places = destination.places()
         with destination.guard("read the hosts"):
@@ -54,6 +58,11 @@ class Receivers:
         self._cpu = source.get_cpu_info()
         self._promised_mb: Counter[str] = Counter()
         self._promised_bytes: Counter[str] = Counter()
+        self._promised = destination.promised
+        for name in names:
+            self._promised.pop(name, None)
+        for promise in self._promised.values():
+            self._count(promise)
 
     @property
     def are_several(self) -> bool:
@@ -113,12 +122,16 @@ class Receivers:
                 pool = record["name_label"]
                 yield f"in the pool {pool!r} of the destination its disks need {format_shortage(wanted, left)}"
 
-    def reserve(self, host: str, needs: Needs) -> None:
-        """A VM goes there: those that come later find that much less."""
-        self._promised_mb[host] += needs.memory_mb
-        self._promised_bytes.update(needs.rooms)
+    def reserve(self, name: str, host: str, needs: Needs) -> None:
+        """An instance goes there: those that come later find that much less."""
+        self._promised[name] = Promise(host, needs.memory_mb, needs.rooms)
+        self._count(self._promised[name])
 
     # -- parts ------------------------------------------------------------------------------------------------------
+
+    def _count(self, promise: Promise) -> None:
+        self._promised_mb[promise.host] += promise.memory_mb
+        self._promised_bytes.update(promise.rooms)
 
     def _takes(self, host: str) -> bool:
         record = self._hosts[host]

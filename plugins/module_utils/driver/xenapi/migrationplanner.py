@@ -86,7 +86,7 @@ class Planner:
         self._facts = read_disks(source, destination, vms)
         with source.guard("read the network interfaces of instances"):
             self._vifs = source.fetch_refs("VIF", [vif for vm in vms.values() for vif in vm["VIFs"]])
-        self._hosts = Receivers(source, destination)
+        self._hosts = Receivers(source, destination, instances)
         self._server = ServerCheck(source, destination, send_token)
         self._host_problems: dict[str, list[str]] = {}
 
@@ -116,7 +116,7 @@ class Planner:
             refusal = None if anywhere else self._server.refusal(tried.plan, vm)
             if refusal is None:
                 if not anywhere:
-                    self._hosts.reserve(host, tried.needs)
+                    self._hosts.reserve(name, host, tried.needs)
                 return _with_problems(tried, anywhere)
             if not is_about_host(refusal, host):
                 return _with_problems(tried, [str(refusal)])
