@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from ansible.module_utils.common import warnings
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.anyvirt.compute.plugins.modules import (
@@ -103,6 +104,7 @@ def run_module(main: Callable[[], None], options: dict[str, Any]) -> dict[str, A
     """What a module answers; options that are None count as not given."""
     output = io.StringIO()
     given = {name: value for name, value in options.items() if value is not None}
+    warnings._global_warnings.clear()  # those of what ran before in this process
     with patch_module_args(given), contextlib.redirect_stdout(output), contextlib.suppress(SystemExit):
         main()
     result: dict[str, Any] = json.loads(output.getvalue())
