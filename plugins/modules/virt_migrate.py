@@ -274,6 +274,8 @@ notes:
     time limit of C(async) does it, cannot do any of this; run the task again, or with O(state=aborted).
   - While it runs, the terminal shows for each instance how far it is, how much is left, how fast it goes, and how long
     the guest would stand still now.
+  - Instances that are filtered by nftables or iptables are moved by a module that runs on the destination, with
+    C(delegate_to) and a O(dest) such as V(qemu:///system); only there can their filters be set up before they arrive.
   - Rules of security groups about the members of a group hold for members on both hosts during and after the migration.
     Other hosts learn of it with the playbook C(anyvirt.compute.security_groups).
   - Addresses that a guest has from the source host's own DHCP server are not known on the destination until the guest
