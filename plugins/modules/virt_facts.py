@@ -14,8 +14,8 @@ description:
     hypervisor.
   - The subsets that V(all) stands for cost the same number of hypervisor calls however many instances there are, where
     the hypervisor has bulk calls. libvirt's LXC and Xen drivers have none for counters and cost a call for each one.
-  - Of a pool of XenServer or XCP-ng all instances are reported; with C(?host=NAME) in the URI those that are on that host,
-    or that can start nowhere else.
+  - Of a pool of XenServer or XCP-ng all instances are reported; with C(?host=NAME) in the URI those that are on that
+    host, or that can start nowhere else.
   - It can be named in the setting C(FACTS_MODULES), so that C(gather_facts) reports the capacity along with the rest;
     the connection is then given by the environment or by C(module_defaults).
 author:
