@@ -21,6 +21,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage impo
 from contract import child
 from contract.helpers import eventually
 from contract.platforms.libvirt_qemu import QemuPlatform
+from lab.errors import LabError
 
 _AGENT_TIMEOUT_S = 10
 _PIECE_BYTES = 65536
@@ -154,9 +155,14 @@ def make_encrypted(platform: QemuPlatform, name: str, size_bytes: int, passphras
     """An encrypted volume of which libvirt has no secret."""
     path = f"{platform.pool_folder}/{name}"
     secret = f"secret,id=key,data={passphrase}"
-    platform.run_on_host(
-        *("qemu-img", "create", "-q", "--object", secret, "-f", "luks", "-o", "key-secret=key", path, str(size_bytes))
-    )
+    command = ("qemu-img", "create", "-q", "--object", secret, "-f", "luks", "-o", "key-secret=key", path)
+    for attempts_left in reversed(range(5)):
+        try:
+            platform.run_on_host(*command, str(size_bytes))
+            break
+        except LabError as error:  # it measures how fast the machine is, and the clock for that may not have moved
+            if not attempts_left or "accurate CPU usage" not in str(error):
+                raise
     with platform.connection() as connection:
         connection.storagePoolLookupByName(platform.pool).refresh()
     return Volume(name, platform.pool, size_bytes, format="raw", path=path)

@@ -20,7 +20,7 @@ from typing import Callable, NamedTuple
 
 from ..driver.storage import StorageDriver
 from ..errors import AlreadyExists, AnyvirtError, ImageNotFound, TransferError
-from ..model.storage import Image, VolumeKey
+from ..model.storage import Image, Volume, VolumeKey
 from ..transfer.content import Content, ImageFacts, Segment
 from ..transfer.fetch import OpenContent
 from ..transfer.headers import ISO, RAW
@@ -209,8 +209,8 @@ class _Watched(Content):
 def _wait_for_another(driver: StorageDriver, wanted: DesiredImage) -> Image | None:
     """The image that another has fetched; None when its name is free again, and there is another chance."""
     seen = look_at_image(driver, wanted.key)
-    if seen is None and wanted.key in driver.get_volumes([wanted.key]):
-        raise taken_by_a_volume(wanted)
+    if seen is None:
+        require_no_volume(wanted, driver.get_volumes([wanted.key]).get(wanted.key))
     while seen is not None and not seen.complete:
         if is_dead(driver, seen, wanted.takeover_s):
             driver.delete_image(wanted.key, seen.claim)
@@ -219,12 +219,14 @@ def _wait_for_another(driver: StorageDriver, wanted: DesiredImage) -> Image | No
     return seen
 
 
-def taken_by_a_volume(wanted: DesiredImage) -> AlreadyExists:
-    """The error where the name is no image's."""
-    return AlreadyExists(
-        f"{wanted.where}name: {wanted.name!r} is a volume in the pool {wanted.pool!r}, and no image of its cache; give "
-        "another name"
-    )
+def require_no_volume(wanted: DesiredImage, volume: Volume | None) -> None:
+    """Raise AlreadyExists where the name is a volume's. An image of which nothing was seen a moment ago may have been
+    reserved since by somebody else, and is none."""
+    if volume is not None and not volume.is_image:
+        raise AlreadyExists(
+            f"{wanted.where}name: {wanted.name!r} is a volume in the pool {wanted.pool!r}, and no image of its cache; "
+            "give another name"
+        )
 
 
 def look_at_image(driver: StorageDriver, key: VolumeKey) -> Image | None:

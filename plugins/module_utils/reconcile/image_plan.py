@@ -18,7 +18,7 @@ from ..transfer.fetch import known_checksum, open_content
 from ..transfer.options import FetchOptions
 from ..undo import Undo
 from .image_export import Exported, already_exported, dest_problem, export_volume, taken_back
-from .image_fetch import Fetched, fetch_image, is_dead, is_format, taken_by_a_volume
+from .image_fetch import Fetched, fetch_image, is_dead, is_format, require_no_volume
 from .image_options import ABSENT, EXPORTED, CleanUp, DesiredImage
 from .image_replace import Replacement
 from .plan import Plan, Step
@@ -104,8 +104,8 @@ class ImagePlanner:
 
     def _plan_fetch(self, planned: PlannedImage, current: Image | None) -> None:
         wanted = planned.wanted
-        if current is None and wanted.key in self.world.volumes:
-            raise taken_by_a_volume(wanted)
+        if current is None:
+            require_no_volume(wanted, self.world.volumes.get(wanted.key))
         if current is not None and current.complete:
             difference = self._difference(current, wanted)
             if difference is None:
@@ -232,9 +232,10 @@ class ImagePlanner:
 
     def _plan_export(self, planned: PlannedImage, current: Image | None) -> None:
         wanted = planned.wanted
-        if current is None and wanted.key not in self.world.volumes:
+        volume = self.world.volumes.get(wanted.key)
+        if volume is None:
             raise VolumeNotFound(f"{wanted.where}name: there is no volume or image {wanted.name!r} in {wanted.pool!r}")
-        if (current is not None and not current.complete) or self.world.volumes[wanted.key].unfinished:
+        if (current is not None and not current.complete) or volume.unfinished:
             raise VolumeNotFound(f"{wanted.where}name: {wanted.name!r} in {wanted.pool!r} is not finished yet")
         problem = dest_problem(wanted.where, wanted.dest)
         if problem is not None:

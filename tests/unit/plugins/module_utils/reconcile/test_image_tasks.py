@@ -11,12 +11,13 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.storagedriver import FakeStorageDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import AnyvirtError, ImageNotFound, InvalidInput
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import (
     Image,
@@ -98,6 +99,26 @@ def test_another_image_of_the_name_is_not_taken_for_it(lab: Lab, server: Hostile
     with lab.driver() as driver:
         driver.create_volume(driver.complete_volume(Volume("vol", "default", size_bytes=1 << 20)))
     assert lab.run(name="vol", path=str(lab.source))["error"]["kind"] == "already_exists"
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+def test_a_name_reserved_between_two_looks_is_no_volume(lab: Lab, monkeypatch: pytest.MonkeyPatch, looks: int) -> None:
+    """The images are read before the volumes, when it is planned and when it is waited for."""
+    seen = []
+    look = FakeStorageDriver.get_images
+
+    def outdated(driver: FakeStorageDriver, pools: Sequence[str] | None = None) -> dict[VolumeKey, Image]:
+        images = look(driver, pools)
+        seen.append(images)
+        if len(seen) == 1:
+            driver.reserve_image(Image("img", "default", claim="somebody else"))
+        return images if len(seen) > looks else {}
+
+    monkeypatch.setattr(FakeStorageDriver, "get_images", outdated)
+    result = lab.run(name="img", path=str(lab.source), takeover_after=0.5)
+    assert "failed" not in result, result["msg"]
+    assert result["changed"], "the other one showed no sign of life"
+    assert len(seen) > looks
 
 
 def test_many_at_once_and_one_fails(lab: Lab, server: HostileServer) -> None:
