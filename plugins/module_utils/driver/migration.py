@@ -29,6 +29,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Collection, Mapping
+from functools import cached_property
+from typing import NamedTuple
 
 from ..model.instance import Instance
 from ..model.migration import Migration, MigrationPlan, MigrationResult, MigrationWishes
@@ -38,8 +40,28 @@ from .oversight import Oversight
 from .storage import StorageDriver
 
 
+class Promise(NamedTuple):
+    """What a destination keeps free for an instance that is planned to go there.
+
+    Attributes:
+        memory_mb: MiB of memory.
+        rooms: Bytes in its pools.
+        host: Which of its hosts, where it has several.
+    """
+
+    memory_mb: int
+    rooms: Mapping[str, int]
+    host: str = ""
+
+
 class MigrationDriver(StorageDriver, FirewallDriver):
     """A hypervisor host whose instances can be moved to another one, or that takes such."""
+
+    @cached_property
+    def promised(self) -> dict[str, Promise]:
+        """By their names, what is kept free here for instances that were planned and are not here yet. Those of one
+        task may be planned one after the other."""
+        return {}
 
     # -- looking ----------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from ..model.migration import DiskMove, MigrationPlan, MigrationRecord, Migratio
 from ..model.units import format_shortage
 from .base import ComputeDriver
 from .firewall import FirewallDriver
+from .migration import MigrationDriver, Promise
 from .storage import StorageDriver
 
 Problems = dict[str, list[str]]
@@ -164,14 +165,15 @@ def version(text: str) -> tuple[int, ...]:
 
 
 def room_problems(
-    destination: ComputeDriver,
+    destination: MigrationDriver,
     instances: Mapping[str, Instance],
     plans: Mapping[str, MigrationPlan],
     spare_mb: int = 0,
     spare_room: Mapping[str, int] = MappingProxyType({}),
 ) -> Problems:
-    """Memory and room in pools that the destination has not got for all of them together: whoever comes first, by
-    name, is served first. Memory counts for those that are to be active there.
+    """Memory and room in pools that the destination has not got for all of them together, and for those that were
+    planned before them: whoever comes first, by name, is served first. Memory counts for those that are to be active
+    there.
 
     Args:
         spare_mb: MiB that are taken, but only by what earlier tries to move these have left there.
@@ -179,7 +181,13 @@ def room_problems(
     """
     stats = destination.get_host_stats()
     pools = {pool.name: pool.available_bytes + spare_room.get(pool.name, 0) for pool in stats.pools if pool.active}
-    free_mb, before = stats.memory_mb_free + spare_mb, 0
+    for name in plans:
+        destination.promised.pop(name, None)
+    for promise in destination.promised.values():
+        for pool, size_bytes in promise.rooms.items():
+            if pool in pools:
+                pools[pool] = max(0, pools[pool] - size_bytes)
+    free_mb, before = stats.memory_mb_free + spare_mb, sum(one.memory_mb for one in destination.promised.values())
     found: Problems = {}
     for name, plan in sorted(plans.items()):
         problems = []
@@ -187,8 +195,9 @@ def room_problems(
         shortage = memory_problem(stats.hostname, free_mb, before, needs_mb)
         if shortage is not None:
             problems.append(shortage)
-        else:
-            before += needs_mb
+            needs_mb = 0
+        before += needs_mb
+        rooms = {}
         for pool, size_bytes in _wanted_room(plan.disks).items():
             room = pools.get(pool)
             if room is not None and size_bytes > room:
@@ -197,6 +206,8 @@ def room_problems(
                 )
             elif room is not None:
                 pools[pool] = room - size_bytes
+                rooms[pool] = size_bytes
+        destination.promised[name] = Promise(needs_mb, rooms)
         if problems:
             found[name] = problems
     return found

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from ...model.units import MIB, format_shortage
 from .. import migrationchecks as checks
+from ..migration import Promise
 from .host import cpu_of, cpu_problem
-from .migrationscope import MigrationScopeMixin, Promise
+from .migrationscope import MigrationScopeMixin
 from .records import NULL, Object, Objects
 
 _VERSION = "platform_version"
@@ -124,7 +125,7 @@ class Receivers:
 
     def reserve(self, name: str, host: str, needs: Needs) -> None:
         """An instance goes there: those that come later find that much less."""
-        self._promised[name] = Promise(host, needs.memory_mb, needs.rooms)
+        self._promised[name] = Promise(needs.memory_mb, needs.rooms, host)
         self._count(self._promised[name])
 
     # -- parts ------------------------------------------------------------------------------------------------------

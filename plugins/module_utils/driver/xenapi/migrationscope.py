@@ -9,8 +9,7 @@ since otherwise nobody could move it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import NamedTuple
+from collections.abc import Collection
 
 from ...errors import InvalidUri
 from ..migration import MigrationDriver
@@ -22,29 +21,18 @@ from .storagedriver import XenApiStorageDriver
 from .travels import read_travel
 
 
-class Promise(NamedTuple):
-    """What a host keeps free for an instance that is to go there: MiB of memory, and bytes in storage repositories, by
-    their references."""
-
-    host: str
-    memory_mb: int
-    rooms: Mapping[str, int]
-
-
 class MigrationScopeMixin(XenApiStorageDriver, MigrationDriver):
     """One end of a migration.
 
     Attributes:
         partner: The other one, once they face each other.
         is_destination: This one takes the instances.
-        promised: By their names, what has been planned for instances that are not there yet.
     """
 
     def __init__(self, options: ConnectionOptions) -> None:
         super().__init__(options)
         self.partner: MigrationScopeMixin | None = None
         self.is_destination = False
-        self.promised: dict[str, Promise] = {}
         self._own_host: str | None = None
         self._known_pool: str | None = None
         self.scope = self._those_here

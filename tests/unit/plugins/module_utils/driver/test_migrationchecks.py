@@ -214,6 +214,10 @@ def test_room_in_pools(two: Two):
     found = checks.room_problems(two.there, instances, plans)
     assert list(found) == ["b"]
     assert "'default'" in found["b"][0]
+    again = {"c": replace(RUNNING, name="c")}
+    disk = DiskMove("vda", "copy", "default/c", "default/c", 6 * GIB)
+    [problem] = checks.room_problems(two.there, again, {"c": plan("c", disk, two=two)})["c"]
+    assert "'default'" in problem, "planned after the others, and for the same task"
 
 
 # -- what it needs there ----------------------------------------------------------------------------------------------
