@@ -67,14 +67,14 @@ class Case:
     def machines(self) -> list[str]:
         """The power states of all VMs of the name, wherever they are."""
         found = []
-        for server in {self.here.server, self.there.server}:
+        for server in dict.fromkeys([self.here.server, self.there.server]):
             vms = server.db.find("VM", name_label=NAME)
             found += [str(server.db.get("VM", vm, "power_state")) for vm in vms]
         return found
 
     def busy(self) -> bool:
         """Whether a server moves something."""
-        return any(server.world.operations for server in {self.here.server, self.there.server})
+        return any(server.world.operations for server in (self.here.server, self.there.server))
 
     def assert_moves_in_the_end(self, **params: Any) -> None:
         """The same task again brings it to its end, and once more it does nothing."""

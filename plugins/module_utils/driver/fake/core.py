@@ -102,7 +102,7 @@ class FakeCore(ComputeDriver):
     def _read(self, operation: str, instance: str | None = None) -> Iterator[View]:
         """Carry out an operation that only looks."""
         self._enter(operation, instance)
-        with self._store.reading() as view:
+        with self._store.reading() as view:  # pylint: disable=contextmanager-generator-missing-cleanup
             yield view
         self._faults.befall(operation, instance, AFTER)
 

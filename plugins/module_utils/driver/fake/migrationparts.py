@@ -83,7 +83,7 @@ class MigrationPartsMixin(CopyMixin, FirewallMixin, FakeStorageDriver, Migration
 
     def _peer_of(self, record: Record) -> MigrationPartsMixin | None:
         """The host at the other end; None when it cannot be reached."""
-        root, _, host = record["migration"]["peer"].removeprefix("fake:").rpartition("?host=")
+        root, _separator, host = record["migration"]["peer"].removeprefix("fake:").rpartition("?host=")
         peer = type(self)(ConnectionOptions(f"fake://{quote(root)}?host={quote(host)}"))
         try:
             peer.open()

@@ -43,12 +43,12 @@ class HostStore(Store):
 
     @contextmanager
     def writing(self) -> Iterator[Changes]:
-        with super().writing() as own:
+        with super().writing() as own:  # pylint: disable=contextmanager-generator-missing-cleanup
             pools = self.shared_pools(own)
             if not pools:
                 yield own
                 return
-            with self._shared.writing() as shared:
+            with self._shared.writing() as shared:  # pylint: disable=contextmanager-generator-missing-cleanup
                 yield _SharingChanges(own, shared, pools, self._host)
 
     def stamp(self) -> int:

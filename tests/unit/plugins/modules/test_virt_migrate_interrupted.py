@@ -22,7 +22,9 @@ from importable import TESTS
 RunModule = Callable[..., "dict[str, Any]"]
 
 CODE = """
-import json, sys
+import json, signal, sys
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore some
 sys.path.insert(0, sys.argv[1])
 import importable
 importable.make_importable()
