@@ -52,7 +52,7 @@ def bring_to(driver: ComputeDriver, name: str, state: str) -> None:
     assert state_of(driver, name) == state
 
 
-def eventually(what: Callable[[], bool], timeout_s: float = 10.0) -> bool:
+def eventually(what: Callable[[], bool], timeout_s: float = 30.0) -> bool:
     """Whether it becomes true in time."""
     deadline = time.monotonic() + timeout_s
     while not what():

@@ -94,18 +94,34 @@ def total(known: Sequence[Rates], column: Column, since_s: float) -> float | Non
     """The integral of a rate from a time on; None when there is no such rate.
 
     Args:
-        known: From coarse to fine, so that each tells what the one before it does not yet.
+        known: From coarse to fine, so that each tells what the one before it does not: what is newer, and averages that
+            it did not know enough for, as that of the hour in whose second half a VM was started.
     """
     if not any(column in rates.columns for rates in known):
         return None
-    total_of, until_s = 0.0, since_s
+    total_of, gaps = 0.0, [(since_s, math.inf)]
     for rates in known:
-        for time_s, value in zip(rates.times_s, rates.columns.get(column, ())):
-            if time_s > until_s:
-                if math.isfinite(value):
-                    total_of += value * min(rates.step_s, time_s - until_s)
-                until_s = time_s
+        left: list[tuple[float, float]] = []
+        for gap in gaps:
+            total_of += _fill(gap, rates, column, left)
+        gaps = left
     return total_of
+
+
+def _fill(gap: tuple[float, float], rates: Rates, column: Column, left: list[tuple[float, float]]) -> float:
+    """The integral of a rate over the part of a time that an archive knows; the other parts of it go to ``left``."""
+    found, (at_s, until_s) = 0.0, gap
+    for time_s, value in zip(rates.times_s, rates.columns.get(column, ())):
+        begin_s, end_s = max(time_s - rates.step_s, at_s), min(time_s, until_s)
+        if begin_s >= end_s or not math.isfinite(value):
+            continue
+        if begin_s > at_s:
+            left.append((at_s, begin_s))
+        found += value * (end_s - begin_s)
+        at_s = end_s
+    if at_s < until_s:
+        left.append((at_s, until_s))
+    return found
 
 
 def latest(known: Sequence[Rates], column: Column) -> float | None:

@@ -70,6 +70,13 @@ def test_finer_archives_go_on_where_coarser_ones_end():
     assert total([coarse, fine], READ, 30) == 30 + 120 + 15 + 20
 
 
+def test_finer_archives_know_what_was_too_little_for_a_coarse_average():
+    coarse = Rates(60, 180, [60, 120, 180], {READ: [float("nan"), 2.0, float("nan")]})
+    fine = Rates(5, 185, [45, 50, 55, 60, 65, 185], {READ: [1.0, 1.0, 1.0, 1.0, 9.0, 7.0]})
+    assert total([coarse, fine], READ, 42) == 3 + 15 + 120 + 35
+    assert total([coarse], READ, 42) == 120
+
+
 def test_a_gap_counts_nothing():
     assert total([Rates(5, 100, [5, 100], {READ: [1.0, 1.0]})], READ, 0) == 10
 
