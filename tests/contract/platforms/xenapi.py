@@ -227,6 +227,7 @@ class XenApiHost(XenApiPlatform):
     receivers = 1
 
     def __init__(self, pool: XenApiPlatform, name: str) -> None:
+        # pylint: disable-next=non-parent-init-called  # no server of its own is started
         Platform.__init__(self)
         self.server = pool.server
         self.uri = f"{pool.uri}?host={name}"

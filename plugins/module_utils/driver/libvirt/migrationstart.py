@@ -19,10 +19,9 @@ from .migrationplan import LibvirtPlan, MigrationPlansMixin
 from .migrationrecord import MovingRecord
 from .migrationsnapshots import redirected_snapshot
 from .recordkeeping import keep_record
-from .spawn import SpawnMixin
 
 
-class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin, SpawnMixin):
+class MigrationStartMixin(MigrationEndMixin, MigrationPlansMixin):
     """begin_migration and accept_instance."""
 
     def begin_migration(self, plan: MigrationPlan, replacing: str | None = None) -> Undo:

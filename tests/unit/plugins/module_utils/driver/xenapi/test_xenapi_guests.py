@@ -51,7 +51,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
         driver.waits.append(seconds)
         pass_time(seconds)
 
-    driver = Waits()
+    driver = Waits()  # pylint: disable=abstract-class-instantiated  # it gives up on so many bases
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", pass_time)
     monkeypatch.setattr(driver, "wait", wait)
