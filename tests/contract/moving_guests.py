@@ -173,6 +173,8 @@ def kept(guest: MovingGuest) -> Iterator[MovingGuest]:
         for platform in platforms:
             platform.kept.discard(guest.name)
             guest.end(platform)
+        for platform in platforms:
+            platform.cleanup()  # its group too, which the next test would find
 
 
 @contextmanager

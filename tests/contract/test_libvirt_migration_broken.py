@@ -142,16 +142,16 @@ def test_where_each_host_has_a_part_nothing_is_taken_away_and_it_goes_on_or_says
     platform: QemuPlatform, monkeypatch: pytest.MonkeyPatch
 ):
     ends = both_ends(platform)
-    said = broken(ends, monkeypatch, cut)
+    broken(ends, monkeypatch, cut)
     assert ends.source.get_migrations()[NAME].progress is not None
     with pytest.raises(HypervisorError, match="post-copy"):
         ends.source.abort_migration(NAME)
     for end in (ends.source.finish_source, ends.destination.discard_migration):
         with pytest.raises((InstanceMigrating, InstanceDuplicated)):
             end(NAME)
-    if "both hosts have noticed it" not in said:
+    again = migrate(platform, ends.partner, name=NAME)
+    if again.kind is not None:
         # A page that QEMU waits for on the destination while it holds its lock: nothing reaches it any more.
-        again = migrate(platform, ends.partner, name=NAME)
         assert re.search("does not answer its libvirt any more|has not noticed yet", again.result["msg"])
         assert states(ends)[0] == (3, 13)
         assert states(ends)[1] in HALVED

@@ -12,6 +12,7 @@ from contextlib import closing
 
 import pytest
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.firewalluri import get_firewall_driver
 from contract.host_runners import run_on_hosts
 from contract.moving import moved
 from contract.moving_guests import ALLOWED, FORBIDDEN, MovingGuest, kept
@@ -47,3 +48,5 @@ def test_nothing_forbidden_comes_through(hosts: MovingHosts, platform: QemuPlatf
             knocks.goes_on(ALLOWED, 0, timeout_s=120)
         assert knocks.sent[FORBIDDEN] > MANY
         assert knocks.on(FORBIDDEN) == []
+        with get_firewall_driver(guest.source.options()) as driver:
+            driver.destroy(guest.name)  # with its filters, which stay in the kernel otherwise

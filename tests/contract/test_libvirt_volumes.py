@@ -202,7 +202,7 @@ def test_a_record_goes_with_a_volume_that_goes_with_its_instance(
         platform.spawned(storage, "one", disks=[Disk(volume=volume.name, pool=volume.pool)])
         if killed:
             with monkeypatch.context() as patched:
-                patched.setattr(type(storage), "_remove_companions", _interrupted)
+                patched.setattr(type(storage), "remove_companions", _interrupted)
                 with pytest.raises(KeyboardInterrupt):
                     storage.destroy("one", "all")
             assert platform.volumes() == {"noted.anyvirt-volume", "one.anyvirt-removing"}

@@ -34,7 +34,7 @@ from .migrationend import MigrationEndMixin
 from .migrationjobs import BY_FAILED_POST_COPY, PAUSED, SHUTOFF, read_result
 from .migrationparameters import is_peer_to_peer, live_flags, live_parameters
 from .migrationplan import LibvirtPlan, MigrationPlansMixin
-from .migrationpostcopy import GLANCE_S, NOTICE_S, READY, WHOLE, half_on, words_of
+from .migrationpostcopy import GLANCE_S, NOTICE_S, READY, STUCK, WHOLE, half_on, words_of
 from .states import to_power_state
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _POLL_S = 0.25
 """How often it is looked how far a migration is; its end is noticed at once."""
 
 _END_S = 20.0
-"""How long a migration that was aborted may take to end."""
+"""How long a migration that was aborted, or broke off, may take to end or go on."""
 
 
 class LiveMigrationMixin(MigrationEndMixin, MigrationPlansMixin):
@@ -145,7 +145,7 @@ class _Run:
 
     def resume(self) -> None:
         """Have libvirt go on with a post-copy migration that broke off, as after a failure of the network."""
-        self._resumes = True  # libvirt's call tells when that is over, one way or the other
+        self._resumes = True
         wishes, library, no_disks = self._plan.wishes, self._library, DiskPlan()
         flags = live_flags(library, replace(wishes, post_copy=True), no_disks, self._source.kind)
         parameters = live_parameters(library, wishes, no_disks, None, self._destination.options)
@@ -238,9 +238,9 @@ class _Run:
     def _look(self) -> None:
         try:
             progress = self._source.progress_of(self._handle) or MigrationProgress("setup")
-            if progress.phase == words.POST_COPY:
+            if progress.phase == words.POST_COPY or self._resumes:
                 self._done.add(words.POST_COPY)
-                is_broken = not self._resumes and is_broken_post_copy(self._handle)
+                is_broken = is_broken_post_copy(self._handle)
                 self._broken_at = (self._broken_at or time.monotonic()) if is_broken else None
             self._wanted = self._oversight.heed(progress) or self._wanted
             if self._wanted is None and not self._is_cut_off and self._lost_destination():
@@ -288,7 +288,8 @@ class _Run:
         """
         error, here = self._error(), self._look_at(self._source)
         if here is not None and here == (PAUSED, BY_FAILED_POST_COPY):
-            what = half_on(self._destination, self._plan.name, GLANCE_S)
+            is_stuck = self._resumes and self._outcome is not None and not self._outcome.done()
+            what = STUCK if is_stuck else half_on(self._destination, self._plan.name, GLANCE_S)
             if what == WHOLE:
                 return self.end_here()
             raise HypervisorError(words_of(self._plan.name, what, error)) from error
