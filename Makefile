@@ -144,7 +144,7 @@ lab-xen: $(VENV)/.dev $(VENV)/.libvirt
 contract: check-drivers $(if $(quick_drivers),contract-quick) $(if $(filter xen,$(DRIVERS)),contract-xen) ## The contract suite, on every driver of DRIVERS
 
 contract-quick: $(VENV)/.dev $(if $(filter libvirt lxc,$(DRIVERS)),$(VENV)/.libvirt)
-	$(bin)/python -m pytest tests/contract --drivers "$(quick_drivers)" --numprocesses 2 $(PYTEST_ARGS)
+	$(bin)/python -m pytest tests/contract --drivers "$(quick_drivers)" --numprocesses 3 $(PYTEST_ARGS)
 
 contract-xen: $(VENV)/.dev $(VENV)/.libvirt
 	$(bin)/python -m pytest tests/contract --drivers xen $(PYTEST_ARGS)

@@ -247,6 +247,7 @@ def test_everything_that_is_in_the_way_is_told_at_once(two: Two):
         Disk(kind="cdrom", read_only=True, volume=disc.name, pool=disc.pool),
     )
     plan = two.planned()
+    shutil.rmtree(nowhere)
     told = "\n".join(plan.problems)
     assert "volume 'contract/taken' on the destination already" in told
     assert "'/var/lib/libvirt/nowhere/file', which is in no storage pool" in told
