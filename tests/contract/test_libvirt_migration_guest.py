@@ -33,7 +33,7 @@ def hosts(host: QemuPlatform) -> Iterator[MovingHosts]:
 def guest(request: pytest.FixtureRequest, hosts: MovingHosts) -> Iterator[MovingGuest]:
     """One on storage that both hosts see, and one on the first host's own."""
     pool = SHARED_POOL if request.param == "shared" else hosts.platforms[0].pool
-    with kept(MovingGuest(hosts, request.param, pool)) as found:
+    with kept(MovingGuest(hosts, f"on-{request.param}", pool)) as found:  # pools are kept by their names too
         yield found
 
 
