@@ -91,7 +91,7 @@ class LibvirtPlatform(Platform):
                 },
                 "definitions": pictures_of_pools(connection),
                 "secrets": pictures_of_secrets(connection),
-                "filters": {found.name(): _picture_of_filter(found) for found in _our_filters(connection)},
+                "filters": {found.name(): _picture_of_filter(found) for found in our_filters(connection)},
                 "files": self.files(),
             }
 
@@ -155,7 +155,8 @@ class LibvirtPlatform(Platform):
                 _remove_filters(connection)
 
 
-def _our_filters(connection: Any) -> list[Any]:
+def our_filters(connection: Any) -> list[Any]:
+    """What libvirt has of security groups, whichever engine enforces them."""
     return [found for found in connection.listAllNWFilters() if found.name().startswith("anyvirt-")]
 
 
@@ -171,11 +172,11 @@ def _picture_of_filter(found: Any) -> list[str]:
 
 def _remove_filters(connection: Any) -> None:
     """Those that others refer to go after these."""
-    left = _our_filters(connection)
+    left = our_filters(connection)
     while left:
         before = len(left)
         for found in left:
             with contextlib.suppress(libvirt.libvirtError):
                 found.undefine()
-        left = _our_filters(connection)
+        left = our_filters(connection)
         assert len(left) < before, f"nobody lets go of {[found.name() for found in left]}"

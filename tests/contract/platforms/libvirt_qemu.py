@@ -18,9 +18,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.iptables import IptablesEngine
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.nftables import NftEngine
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.firewall.tools import Runner
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Boot, Console, Instance
-from contract.platforms.libvirt_base import GROWING, LibvirtPlatform
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.secgroup import HostPolicy
+from contract.platforms.libvirt_base import GROWING, LibvirtPlatform, our_filters
 from contract.platforms.libvirt_calls import LibvirtCalls
 from lab.guest import build_guest
 from lab.hosts import BRIDGE, NETWORK, LibvirtHost
@@ -103,7 +106,13 @@ class HostedPlatform(LibvirtPlatform):
             copy.unlink()
 
     def remove_everything(self, but: set[str]) -> None:
+        with self.connection() as connection:
+            had_filters = bool(our_filters(connection))
         super().remove_everything(but)
+        if had_filters and not but:
+            with self.in_place():
+                for engine in (NftEngine(Runner()), IptablesEngine(Runner())):
+                    engine.load(HostPolicy())
         if not but and self.storage.has_folders:
             self.storage.remove_folders()
         for log in self.lab.outer_path("/var/log/libvirt/qemu").glob(f"*{_CONSOLE_LOG}"):
