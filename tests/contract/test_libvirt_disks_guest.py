@@ -17,7 +17,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     VolumeInUse,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CDROM, Boot, Disk, IoLimits
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import Encryption
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import Encryption, VolumeKey
 from contract.guest_disks import (
     GuestDisks,
     booted,
@@ -280,15 +280,21 @@ def test_media_are_seen_in_the_guest(storage: StorageDriver, platform: QemuPlatf
     assert guest.says(r"MEDIUM sr0 none", times=2)
 
 
-def test_a_locked_tray(storage: StorageDriver, platform: QemuPlatform):
+def held(storage: StorageDriver, platform: QemuPlatform, *seconds: str) -> tuple[str, VolumeKey, VolumeKey]:
+    """The instance ``one``, whose guest holds the tray, for ever or for so long: its drive, the disc in it, another."""
     first, second = discs(platform, storage)
     label_disc(platform, first, "DISC1")
     guest = booted(storage, platform, "one", disks=[Disk(kind=CDROM)])
     drive = storage.get_instances(["one"])["one"].disks[0].device
     storage.change_media("one", drive, first)
     assert guest.says(r"MEDIUM sr0 label=disc1")
-    guest.start("hold", "sr0")
+    guest.start("hold", "sr0", *seconds)
     assert guest.tray_is_locked(drive)
+    return drive, first, second
+
+
+def test_a_locked_tray(storage: StorageDriver, platform: QemuPlatform):
+    drive, first, second = held(storage, platform)
     for key in (second, None):
         with changes_nothing(platform), pytest.raises(HypervisorError, match="locked the tray"):
             storage.change_media("one", drive, key)
@@ -297,14 +303,7 @@ def test_a_locked_tray(storage: StorageDriver, platform: QemuPlatform):
 
 def test_a_tray_that_is_held_for_a_moment(storage: StorageDriver, platform: QemuPlatform):
     """As by any program that looks into the drive just when the medium is changed."""
-    first, second = discs(platform, storage)
-    label_disc(platform, first, "DISC1")
-    guest = booted(storage, platform, "one", disks=[Disk(kind=CDROM)])
-    drive = storage.get_instances(["one"])["one"].disks[0].device
-    storage.change_media("one", drive, first)
-    assert guest.says(r"MEDIUM sr0 label=disc1")
-    guest.start("hold", "sr0", "4")
-    assert guest.tray_is_locked(drive)
+    drive, _first, second = held(storage, platform, "4")
     storage.change_media("one", drive, second)
     assert disk_of(storage, "one", drive).volume == second.name
 

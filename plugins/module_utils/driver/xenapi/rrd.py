@@ -10,6 +10,7 @@ what a VM has read or sent since it was started is the rates' integral over that
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -111,7 +112,8 @@ def total(known: Sequence[Rates], column: Column, since_s: float) -> float | Non
 def _fill(gap: tuple[float, float], rates: Rates, column: Column, left: list[tuple[float, float]]) -> float:
     """The integral of a rate over the part of a time that an archive knows; the other parts of it go to ``left``."""
     found, (at_s, until_s) = 0.0, gap
-    for time_s, value in zip(rates.times_s, rates.columns.get(column, ())):
+    first = bisect_right(rates.times_s, at_s)
+    for time_s, value in zip(rates.times_s[first:], rates.columns.get(column, ())[first:]):
         begin_s, end_s = max(time_s - rates.step_s, at_s), min(time_s, until_s)
         if begin_s >= end_s or not math.isfinite(value):
             continue
