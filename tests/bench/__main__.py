@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What tasks cost, as ratios that were measured in one run. It judges nothing: read the table.
 
-Usage: python -m bench [--parts libvirt,xenapi,storage,firewall] [--counts 10,50,200] [--repeats 5] [--pool 2000]
-                       [--uri URI]
+Usage: python -m bench [--parts libvirt,xenapi,storage,firewall,migration] [--counts 10,50,200] [--repeats 5]
+                       [--pool 2000] [--uri URI]
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from bench import firewall, hosts, playbooks, storage
+from bench import firewall, hosts, migration, playbooks, storage
 from bench.hosts import Hypervisor
 from bench.running import execute
 
+PARTS = ("libvirt", "xenapi", "storage", "firewall", "migration")
 GOALS = {"facts": "1.50 x ping", "nothing to change": "1.50 x ping", "define": "1.30 x (ping + direct)"}
 
 
@@ -134,7 +135,7 @@ def _shown(calls: int | None) -> str:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", default="libvirt,xenapi,storage,firewall", help="of these, separated by commas")
+    parser.add_argument("--parts", default=",".join(PARTS), help="of these, separated by commas")
     parser.add_argument("--counts", default="10,50,200", help="how many instances, separated by commas")
     parser.add_argument("--repeats", type=int, default=5, help="runs of which the median is taken")
     parser.add_argument("--pool", type=int, default=2000, help="machines of the XenAPI pool whose reading is measured")
@@ -160,6 +161,8 @@ def main() -> None:
             storage.measure(arguments.repeats)
         if "firewall" in parts:
             firewall.measure(firewall.counts_by_engine(), repeats=arguments.repeats)
+        if "migration" in parts:
+            migration.print_table(migration.measure(repeats=arguments.repeats))
 
 
 if __name__ == "__main__":
