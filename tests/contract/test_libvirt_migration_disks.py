@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterator
 
+import libvirt
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
@@ -332,12 +333,18 @@ def test_a_volume_that_somebody_else_made_meanwhile_is_left_alone(two: Two):
     assert two.there.storage.data(theirs.key)[:MIB] == bytes([1]) * MIB
 
 
-def test_the_firmwares_variables_come_along(two: Two):
+@pytest.mark.parametrize("has_source", [False, True])
+def test_the_firmwares_variables_come_along(two: Two, has_source: bool):
     assert isinstance(two.here, QemuPlatform)
     two.here.burden(NAME, "nvram")
     path = f"/var/lib/libvirt/qemu/nvram/{NAME}_VARS.fd"
     here, there = (platform.lab.outer_path(path) for platform in (two.here, two.there))
     there.parent.mkdir(parents=True, exist_ok=True)
+    if has_source:  # libvirt's newer way of naming them
+        with two.here.connection() as connection:
+            text = connection.lookupByName(NAME).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
+            newer = f"<nvram type='file'><source file='{path}'/></nvram>"
+            connection.defineXML(text.replace(f"<nvram>{path}</nvram>", newer))
     variables = os.urandom(540672)
     here.write_bytes(variables)
     two.move(two.planned())

@@ -121,11 +121,13 @@ def test_the_seed_of_a_drive_with_another_medium_does_not_stay_behind(two: Two):
     assert same.key in two.destination.get_volumes([same.key])
 
 
-def test_variables_that_both_hosts_see_stay_where_they_are(two: Two, folder: Path):
+@pytest.mark.parametrize("named", ["<nvram>{}</nvram>", "<nvram type='file'><source file='{}'/></nvram>"])
+def test_variables_that_both_hosts_see_stay_where_they_are(two: Two, folder: Path, named: str):
     assert isinstance(two.here, QemuPlatform)
     variables = folder / "variables.fd"
     variables.write_bytes(b"1" * 540672)
-    define(two, os=f"<loader readonly='yes' type='pflash'>{two.here.guest.kernel}</loader><nvram>{variables}</nvram>")
+    loader = f"<loader readonly='yes' type='pflash'>{two.here.guest.kernel}</loader>"
+    define(two, os=loader + named.format(variables))
     plan = two.planned()
     two.source.begin_migration(plan)
     two.destination.accept_instance(two.source, plan)

@@ -16,7 +16,7 @@ from ...model.storage import Image, VolumeKey
 from .domain import Domain
 from .domain_disks import SEED, owned_behind, source_of
 from .element import attribute_of
-from .migrationdisks import DiskCopy, DiskPlan, even_out
+from .migrationdisks import DiskCopy, DiskPlan, even_out, variables_path
 from .migrationshared import APART, SHARED, UNCLEAR, SharedStorage, Sight
 from .migrationvolumes import MigrationVolumesMixin
 from .volumelist import Found, PoolView
@@ -110,7 +110,7 @@ class MigrationDiskPlansMixin(MigrationVolumesMixin):
         for folder in domain.root.iterfind("devices/filesystem"):
             if folder.get("type", _MOUNT) == _MOUNT:
                 self._plan_folder(trip, attribute_of(folder, "source", "dir") or "", plan)
-        variables = domain.root.findtext("os/nvram") or None
+        variables = variables_path(domain.root)
         if variables is not None and self.sees(variables):
             plan.shares_variables = trip.storage.sight(variables).verdict != APART
             if mode != LIVE and not plan.shares_variables:

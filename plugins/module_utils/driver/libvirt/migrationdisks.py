@@ -17,6 +17,7 @@ Who moves an instance calls, in this order:
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from xml.etree.ElementTree import Element
 
 from ...model.migration import DiskMove
 from ...model.storage import VolumeKey
@@ -127,6 +128,15 @@ def even_out(plan: DiskPlan) -> None:
         move._replace(how="copy", size_bytes=layered[move.device]) if move.device in layered else move
         for move in plan.moves
     ]
+
+
+def variables_path(domain: Element) -> str | None:
+    """The file with the variables of a domain's UEFI firmware. libvirt keeps the way of naming it that it was given."""
+    nvram = domain.find("os/nvram")
+    if nvram is None:
+        return None
+    source = nvram.find("source")
+    return (nvram.text or "").strip() or None if source is None else source.get("file")
 
 
 def pending_disks(config: Domain, running: Domain) -> list[str]:
