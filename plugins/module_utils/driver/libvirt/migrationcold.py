@@ -69,7 +69,7 @@ class ColdCopyMixin(MigrationDiskPlansMixin):
             beside: What is read again, to compare it, passes through it.
         """
         if copy.backing is not None:
-            segments = _leaning_on(segments, copy.backing.path)
+            segments = leaning_on(segments, copy.backing.path)
         with self.guard(f"look up the volume {str(copy.destination)!r}"):
             pool = self.conn.storagePoolLookupByName(copy.destination.pool)
             made = pool.storageVolLookupByName(copy.destination.name)
@@ -166,25 +166,24 @@ class _Watch:
             raise self._oversight.aborted()
 
 
-def _leaning_on(segments: Iterable[Segment], path: str) -> Iterator[Segment]:
+def leaning_on(segments: Iterable[Segment], path: str) -> Iterator[Segment]:
     """A qcow2 image that names another place of what it leans on."""
-    head = b""
+    head, rest = b"", 0
     left = iter(segments)
-    for segment in left:
+    for segment in left:  # an image of small clusters may be shorter than its head
         if isinstance(segment, Hole):
             filled = min(segment.length, _HEAD_BYTES)
-            head += bytes(filled)
-            rest = segment.length - filled
+            head, rest = head + bytes(filled), segment.length - filled
         else:
-            head, rest = head + segment, 0
+            head += segment
         if len(head) >= _HEAD_BYTES:
-            try:
-                head = with_backing(head, path)
-            except ValueError as error:
-                raise MigrationFailed(str(error)) from error
-            for at in range(0, len(head), PIECE_BYTES):
-                yield head[at : at + PIECE_BYTES]
-            if rest:
-                yield Hole(rest)
             break
+    try:
+        head = with_backing(head, path)
+    except ValueError as error:
+        raise MigrationFailed(str(error)) from error
+    for at in range(0, len(head), PIECE_BYTES):
+        yield head[at : at + PIECE_BYTES]
+    if rest:
+        yield Hole(rest)
     yield from left

@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.domain import Domain
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.metadata import OwnedVolume, UsedVolume
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationcold import leaning_on
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationdisks import (
     DiskCopy,
     DiskPlan,
@@ -38,6 +39,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.vol
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.uri import ConnectionOptions
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import DiskMove
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import VolumeKey
+from ansible_collections.anyvirt.compute.plugins.module_utils.transfer.content import Hole, Segment
 
 DOMAIN = """
 <domain type='qemu'><name>web1</name><devices>
@@ -187,6 +189,15 @@ def test_an_image_is_made_to_lean_on_a_file_elsewhere(path: str):
 def test_a_name_that_finds_no_room_is_refused(head: bytes):
     with pytest.raises(ValueError, match="no room"):
         with_backing(head, "/n" * 300)
+
+
+@pytest.mark.parametrize("cluster_bits", [12, 16])
+def test_all_of_an_image_is_sent_that_leans_on_a_file_elsewhere(cluster_bits: int):
+    """One of small clusters, with little in it, is over before any of a usual size has begun."""
+    rest = b"written by the guest"
+    coming: list[Segment] = [header(b"/images/base.img", cluster_bits=cluster_bits), Hole(1 << 13), rest]
+    data = b"".join(bytes(one.length) if isinstance(one, Hole) else one for one in leaning_on(coming, "/b"))
+    assert data == header(b"/b", cluster_bits=cluster_bits) + bytes(1 << 13) + rest
 
 
 @pytest.mark.parametrize(
