@@ -67,8 +67,8 @@ options:
           - V(resize_confirmed) lets a resize with O(revertible) stay, and deletes what was kept for taking it back. The
             instance may run meanwhile.
           - V(resize_reverted) takes it back. An instance that is not off is stopped for that, as O(shutdown) says, and
-            started again; one that is off is started if it was to run after the resize. What was written since then to
-            the disks that had grown is lost.
+            started again; one that is off is started if it ran before the resize, or was to run after it. What was
+            written since then to the disks that had grown is lost.
           - With these two, everything else that describes the instance is left alone, and nothing changes where no
             resize waits.
           - Each state is reached when the task ends, or the task fails.

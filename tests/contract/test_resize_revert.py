@@ -8,18 +8,26 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.base import ComputeDriver
 from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     AnyvirtError,
+    HypervisorError,
     InvalidPowerState,
     ResizePending,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.flavor import Flavor
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk, Instance
-from ansible_collections.anyvirt.compute.plugins.module_utils.model.resize import REVERTED, SIZES, WAITING, ResizeRecord
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.resize import (
+    REVERTED,
+    REVERTING,
+    SIZES,
+    WAITING,
+    ResizeRecord,
+)
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import VolumeKey
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from contract.helpers import state_of
@@ -230,3 +238,37 @@ def test_a_resize_that_fails_changes_nothing(driver: ComputeDriver, platform: Pl
         else:
             take_back()
         require_as_before(platform, driver, current, empty, told)
+
+
+def test_undone_after_its_guest_has_run(driver: ComputeDriver, platform: Platform):
+    """It may have made its file system larger: to make the disk smaller again would cut that off."""
+    current = with_disk(platform, driver)
+    fill(platform, driver, current, 1)
+    plain = platform.volumes()
+    take_back = resize(driver, current)
+    fill(platform, driver, now(driver), 2)
+    take_back()
+    assert now(driver).resize is None
+    assert now(driver).memory_mb == current.memory_mb
+    require_size(platform, driver, now(driver), OLD, 1)
+    assert platform.volumes() == plain
+
+
+@pytest.mark.on("libvirt", "xenapi")
+def test_what_is_kept_stays_until_it_is_undone(
+    driver: ComputeDriver, platform: Platform, monkeypatch: pytest.MonkeyPatch
+):
+    current = with_disk(platform, driver)
+    fill(platform, driver, current, 1)
+    take_back = resize(driver, current)
+    with monkeypatch.context() as broken:
+        part = "bring_back_disk" if driver.name == "libvirt" else "bring_back_state"
+        broken.setattr(driver, part, mock.Mock(side_effect=HypervisorError("the disk is full")))
+        with pytest.raises(AnyvirtError, match=r"full|taken back"):
+            take_back()
+    record = now(driver).resize
+    assert record is not None
+    assert record.phase == REVERTING
+    driver.revert_resize(NAME)
+    driver.confirm_resize(NAME)
+    require_size(platform, driver, now(driver), OLD, 1)

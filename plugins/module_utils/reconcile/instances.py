@@ -48,6 +48,8 @@ class Planner(UpdatesPlanner, ResizeEndsPlanner):
                 planned.plan.steps.append(self._remove(planned, OWN, f"remove what an earlier removal of {name} left"))
             return planned
         self.refuse_locked(wanted, current)
+        if wanted.delete_volumes == NONE:
+            resizes.refuse_half_reverted(current)  # whose disks may be no more than what is kept of them
         if not (has_departed(current) and wanted.delete_volumes == NONE):
             refuse_migrating(current)
         if current.protected:
@@ -115,10 +117,10 @@ class Planner(UpdatesPlanner, ResizeEndsPlanner):
         resized = resizes.resized_fields(wanted, current, found)
         needs_off = bool(resized) or resizes.is_to_finish(wanted, current)
         if state in power_state.OFF or wanted.state == STOPPED:
-            # What changes, changes while it is off.
+            # What changes, changes while it is off; and a guest that runs can keep a resize from being cleared away.
             down = [] if state in power_state.OFF else power.steps(state, STOPPED)
             up = power.steps(power_state.SHUTOFF, goal)
-            steps += [*down, *self.update_off(planned, current, found, resized, goal), *up]
+            steps[:] = [*down, *clearing, *self.update_off(planned, current, found, resized, goal), *up]
             live = fields
             self._note(planned, found, live, APPLIED_LIVE)
         else:
@@ -128,7 +130,7 @@ class Planner(UpdatesPlanner, ResizeEndsPlanner):
             if (cycle_for or needs_off) and (wanted.apply == RESTART or goal == REBOOTED):
                 final = RUNNING if goal == REBOOTED else goal
                 change = self.update_off(planned, current, found, resized, goal)
-                steps += [*power.steps(state, STOPPED), *change, *self.restore(power, final)]
+                steps[:] = [*power.steps(state, STOPPED), *clearing, *change, *self.restore(power, final)]
                 planned.power_cycled = True
                 self._note(planned, found, live, APPLIED_RESTART)
             else:

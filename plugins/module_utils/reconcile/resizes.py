@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ..driver.base import ComputeDriver
-from ..errors import ResizePending
+from ..errors import AnyvirtError, ResizePending
 from ..model import power_state
 from ..model.instance import Disk, Instance
 from ..model.resize import CHANGING, REVERTED, REVERTING, SIZES, WAITING, ResizeRecord
@@ -18,7 +18,7 @@ from ..model.units import format_size
 from ..undo import Undo
 from .compare import Change, Comparison
 from .desired import PAUSED, REBOOTED, RUNNING, Desired
-from .plan import Step
+from .plan import NothingTakenBack, Step
 from .power import settled
 
 _RUNS = (RUNNING, PAUSED, REBOOTED)
@@ -45,6 +45,10 @@ def resized_fields(wanted: Desired, current: Instance, found: Comparison) -> set
         raise ResizePending(
             f"a resize of instance {current.name!r} waits for an answer; before it gets other sizes, {_HOW_IT_ENDS}"
         )
+    if is_to_finish(wanted, current):
+        kept = {device for device, _size in current.resize.sizes} if current.resize is not None else set()
+        if not kept.issuperset(device for device, _size in _growing(current, found.desired)):
+            refuse_half_resized(current)  # it has passed the point at which disks are kept
     return sizes if wanted.revertible else set()
 
 
@@ -87,12 +91,6 @@ def record_of(wanted: Desired, current: Instance, desired: Instance, goal: str) 
     """
     if current.resize is not None:
         return replace(current.resize, phase=WAITING)
-    had = {disk.device: disk.size_bytes for disk in current.disks or []}
-    sizes = tuple(
-        (disk.device, size)
-        for disk in desired.disks or []
-        if disk.device is not None and (size := had.get(disk.device)) is not None and size != disk.size_bytes
-    )
     return ResizeRecord(
         started_s=now(),
         memory_mb=current.memory_mb or 0,
@@ -100,7 +98,7 @@ def record_of(wanted: Desired, current: Instance, desired: Instance, goal: str) 
         vcpus=current.vcpus or 0,
         max_vcpus=current.max_vcpus or 0,
         flavor=current.flavor,
-        sizes=tuple(sorted(sizes)),
+        sizes=_growing(current, desired),
         running=goal in _RUNS or settled(current.power_state) in _RUNS,
         confirm_window_s=wanted.confirm_window_s,
     )
@@ -128,7 +126,16 @@ def going_back(driver: ComputeDriver, current: Instance) -> Step:
     """The step by which it is taken back, with the instance off."""
     what = ", ".join(f"{change.option} {change.old} -> {change.new}" for change in changes_back(current))
     say = f"take back the resize of {current.name}" + (f": {what}" if what else "")
-    return Step(say, lambda: driver.revert_resize(current.name))
+
+    def revert() -> None:
+        try:
+            driver.revert_resize(current.name)
+        except AnyvirtError as error:
+            if error.rolled_back is False:  # its disks may be of either time, so it must not be started again
+                raise NothingTakenBack(error) from error
+            raise
+
+    return Step(say, revert)
 
 
 def forgetting(driver: ComputeDriver, name: str) -> Step:
@@ -178,6 +185,18 @@ def runs_afterwards(current: Instance) -> bool:
 def waits_for_start(current: Instance) -> bool:
     """Whether its resize was taken back by a run that was killed before it started the instance again."""
     return current.resize is not None and current.resize.phase == REVERTED and runs_afterwards(current)
+
+
+def _growing(current: Instance, desired: Instance) -> tuple[tuple[str, int], ...]:
+    """The disks that get another size, each with the one that it has."""
+    had = {disk.device: disk.size_bytes for disk in current.disks or []}
+    return tuple(
+        sorted(
+            (disk.device, size)
+            for disk in desired.disks or []
+            if disk.device is not None and (size := had.get(disk.device)) is not None and size != disk.size_bytes
+        )
+    )
 
 
 def _confirm(driver: ComputeDriver, name: str) -> Undo:

@@ -36,7 +36,8 @@ class RevertibleMixin(UpdateMixin):
         self.require("resize_revertible")
         name = current.name
         handle = self.lookup(name)
-        old = Domain.parse(self._config_text(name, handle))
+        old_text = self._config_text(name, handle)
+        old = Domain.parse(old_text)
         waiting = old.record.resize
         if waiting is not None and waiting.phase != CHANGING:
             raise ResizePending(f"a resize of instance {name!r} waits already")
@@ -49,11 +50,14 @@ class RevertibleMixin(UpdateMixin):
                 done.push("put back what it was", self.update_instance(current, desired, options, options))
             self._grow_what_is_left(name, record, replace(current, disks=desired.disks or current.disks), done)
             self.note_resize(handle, replace(record, phase=WAITING))
-            done.push("note that it is being changed", partial(self.note_resize, handle, record))
 
         def take_back() -> None:
-            self.forget(name)
-            done.take_back(f"the resize of {name!r}")
+            # The guest may have run since, and have made its file system as large as the disk is now.
+            self.revert_resize(name)
+            self.confirm_resize(name)
+            if waiting is None:  # word by word, since sizes alone can leave another topology
+                self._define_again(name, old_text)
+                self.forget(name)
 
         return take_back
 

@@ -45,8 +45,9 @@ class RevertibleMixin(UpdateMixin, KeptStatesMixin):
         with done:
             if waiting is None:
                 self._keep_all(ref, vm, before if "disks" in options else replace(before, sizes=()), done)
-            # Growth cannot be taken back but by what was kept, which is done for all of it.
-            done.push("go back to what it was", partial(self.revert_resize, name))
+            # Growth cannot be taken back but by what was kept. It does that for all of it, and has to stay until then.
+            done.forget()
+            done.push("go back to what it was", partial(self._go_back, name))
             if options:
                 self.update_instance(current, desired, options, options)
             self._set_phase(ref, WAITING)
@@ -96,6 +97,10 @@ class RevertibleMixin(UpdateMixin, KeptStatesMixin):
             raise
 
     # -- parts ------------------------------------------------------------------------------------------------------
+
+    def _go_back(self, name: str) -> None:
+        self.revert_resize(name)
+        self.confirm_resize(name)
 
     def _keep_all(self, ref: str, vm: Object, before: ResizeRecord, done: UndoStack) -> None:
         """Keep what it takes to go back, and write down where it is."""

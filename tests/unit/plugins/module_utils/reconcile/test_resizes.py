@@ -11,7 +11,11 @@ from unittest import mock
 
 import pytest
 
-from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InvalidPowerState, ResizePending
+from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
+    HypervisorError,
+    InvalidPowerState,
+    ResizePending,
+)
 from ansible_collections.anyvirt.compute.plugins.module_utils.model import power_state
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.flavor import Flavor
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk, Instance
@@ -88,15 +92,20 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 
-def calls(record: ResizeRecord, params: dict[str, Any], state: int = power_state.SHUTOFF) -> list[str]:
-    """What a task asks of the driver, in order, of an instance in that power state."""
-    here = Instance(
+def instance(record: ResizeRecord, state: int) -> Instance:
+    """One of which that is remembered, in that power state."""
+    return Instance(
         "web1",
         **{name: getattr(record, name) for name in ("memory_mb", "max_memory_mb", "vcpus", "max_vcpus")},
         disks=[Disk("vda", size_bytes=2048)],
         power_state=state,
         resize=record,
     )
+
+
+def calls(record: ResizeRecord, params: dict[str, Any], state: int = power_state.SHUTOFF) -> list[str]:
+    """What a task asks of the driver, in order, of an instance in that power state."""
+    here = instance(record, state)
     driver = mock.MagicMock()
     driver.name = "fake"
     driver.differing_extras.return_value = set()
@@ -148,6 +157,52 @@ def test_window(monkeypatch: pytest.MonkeyPatch, waited_s: float, confirms: bool
     )
     found = calls(replace(OLD, confirm_window_s=60.0), {})
     assert found == (["confirm_resize"] if confirms else [])
+
+
+def test_what_runs_is_stopped_before_anything_is_cleared_away():
+    """QEMU may not delete what was kept while the guest runs, and to stop it is what helps."""
+    confirmed = replace(OLD, phase=CONFIRMED)
+    forced = {"method": "forced"}
+    stopped = {"state": "stopped", "shutdown": forced}
+    assert calls(confirmed, stopped, power_state.RUNNING) == ["power_off", "confirm_resize"]
+    again = {"memory_mb": 128, "revertible": True, "apply": "restart", "shutdown": forced}
+    expected = ["power_off", "confirm_resize", "resize_revertibly", "power_on"]
+    assert calls(confirmed, again, power_state.RUNNING) == expected
+
+
+@pytest.mark.parametrize(("rolled_back", "starts"), [(False, False), (None, True)])
+def test_what_is_half_taken_back_is_not_started(rolled_back: bool | None, starts: bool):
+    error = HypervisorError("the disk is full")
+    error.rolled_back = rolled_back
+    driver = mock.MagicMock()
+    driver.name = "fake"
+    driver.revert_resize.side_effect = error
+    [wanted] = read_desired({"name": "web1", "state": "resize_reverted", "shutdown": {"method": "forced"}}, "fake")
+    plan = Planner(driver).plan_end_of_resize(wanted, instance(OLD, power_state.RUNNING)).plan
+    with pytest.raises(HypervisorError):
+        plan.run()
+    assert driver.power_on.called == starts
+
+
+@pytest.mark.parametrize(("device", "found"), [("vda", ["resize_revertibly", "power_on"]), ("vdb", REFUSED)])
+def test_cut_short_and_another_disk_is_to_grow(device: str, found: list[str]):
+    """What was kept by then is all that is kept."""
+    record = replace(OLD, phase=CHANGING, sizes=((device, 1024),), kept=((device, "anyvirt-resize"),))
+    assert calls(record, {"disks": [{"size": "4K"}], "revertible": True}) == found
+
+
+@pytest.mark.parametrize("phase", [WAITING, CHANGING, REVERTING])
+@pytest.mark.parametrize("delete_volumes", ["none", "own"])
+def test_removal_that_keeps_volumes(phase: str, delete_volumes: str):
+    """One that was cut short while going back may have no more of a disk than what is kept of it."""
+    [wanted] = read_desired({"name": "web1", "state": "absent", "delete_volumes": delete_volumes}, "fake")
+    planner = Planner(mock.MagicMock())
+    here = instance(replace(OLD, phase=phase), power_state.SHUTOFF)
+    if phase == REVERTING and delete_volumes == "none":
+        with pytest.raises(ResizePending, match="resize_reverted"):
+            planner.plan_removal(wanted, here, False)
+    else:
+        assert len(planner.plan_removal(wanted, here, False).plan.steps) == 1
 
 
 @pytest.mark.parametrize(
