@@ -18,12 +18,14 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     ChecksumMismatch,
     InsufficientCapacity,
     MigrationAborted,
+    MigrationFailed,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import CloudInit, Disk, Instance
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.migration import (
     COLD,
     LIVE,
     MigrationPlan,
+    MigrationProgress,
     MigrationWishes,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import DIR, Encryption, Pool, VolumeKey
@@ -302,6 +304,23 @@ def test_other_data_than_was_sent_are_noticed(two: Two, monkeypatch: pytest.Monk
 def test_a_copy_can_be_stopped(two: Two):
     make(two, disk_of(two, "own-disk"))
     two.try_to_move(two.planned(), MigrationAborted, heed=lambda progress: progress.phase != "disks")
+
+
+def test_one_that_somebody_starts_while_it_is_copied_stays(two: Two):
+    make(two, disk_of(two, "own-disk"))
+
+    def start(_progress: MigrationProgress) -> bool:
+        with two.here.connection() as connection:
+            domain = connection.lookupByName(NAME)
+            if not domain.isActive():
+                domain.create()
+        return True
+
+    with pytest.raises(MigrationFailed, match="somebody has started"):
+        two.move(two.planned(), start)
+    assert state_of(two.source, NAME) == "running"
+    assert two.source.get_instances([NAME])[NAME].migration is None
+    assert two.destination.list_instances() == []
 
 
 def test_what_a_killed_move_left_is_removed_and_nothing_else(two: Two):

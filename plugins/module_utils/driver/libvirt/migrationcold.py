@@ -42,10 +42,12 @@ class ColdCopyMixin(MigrationDiskPlansMixin):
 
         Raises:
             MigrationAborted, TimeoutExpired: ``oversight`` said so.
+            MigrationFailed: somebody has started the instance here.
             ChecksumMismatch: something else arrived than was sent.
             InsufficientCapacity: the destination's disk is full.
         """
         began = time.monotonic()
+        self._require_off(plan.name)
         copies = [copy for copy in disks.copies if not copy.at_once]
         with UndoStack() as passing:
             originals = [self._original_of(copy, passing) for copy in copies]
@@ -55,12 +57,22 @@ class ColdCopyMixin(MigrationDiskPlansMixin):
                 with read_ahead(self.receive(original)) as segments:
                     destination.receive_copy(copy, watch.over(segments), watch.beside)
             passing.take_back("the passing copies of volumes")
+        self._require_off(plan.name)  # or it would soon run on both hosts
         if disks.variables is not None:
             destination.write_file(disks.variables, self.read_file(disks.variables))
         with UndoStack() as done:
             for path, size_bytes in disks.growths.values():
                 self._grow_shared(path, size_bytes, done)
         return MigrationResult(total_ms=int((time.monotonic() - began) * 1000), disk_bytes=watch.sent)
+
+    def _require_off(self, name: str) -> None:
+        with self.guard(f"look whether instance {name!r} is off", name):
+            is_active = bool(self.lookup(name).isActive())
+        if is_active:
+            raise MigrationFailed(
+                f"somebody has started instance {name!r} on the source while it was moved cold, so it stays there, and "
+                "what was copied of its disks is of no use; run the task again"
+            )
 
     def receive_copy(self, copy: DiskCopy, segments: Iterable[Segment], beside: Passing) -> None:
         """On the destination: fill a volume that was made for it.
