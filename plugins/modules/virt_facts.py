@@ -115,10 +115,14 @@ ansible_facts:
           type: str
           sample: libvirt
         host:
-          description: Capacity of the host. Sizes stand in the names; C(local_gb) counts all active storage pools.
+          description:
+            - Capacity of the host. Sizes stand in the names; C(local_gb) counts all active storage pools.
+            - C(enabled) is false for hosts of XenServer and XCP-ng that are disabled, as in maintenance mode, and
+              take no instances; none of their memory is told as free.
           returned: when O(gather_subset) has V(host)
           type: dict
           sample:
+            enabled: true
             hostname: node1
             hypervisor_type: QEMU
             hypervisor_version: 7.2.22

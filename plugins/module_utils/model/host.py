@@ -56,6 +56,7 @@ class HostStats:
         memory_mb_free: MiB that are.
         local_gb, local_gb_used, local_gb_free: Room in all active storage pools, in GiB with two decimals.
         instances, running_instances: How many are defined, and how many of them are active.
+        enabled: New instances may come here; an administrator can forbid that (XenServer's maintenance mode).
     """
 
     hostname: str
@@ -73,6 +74,7 @@ class HostStats:
     running_instances: int
     cpu_info: CpuInfo
     pools: list[PoolStats] = field(default_factory=list)
+    enabled: bool = True
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for results."""

@@ -212,7 +212,11 @@ class Builder:
 
     def _closed(self, number: int) -> str:
         """Why a host takes no more instances; empty when it does."""
-        return "is to be empty" if number in self._drained else "is excluded" if number in self._excluded else ""
+        if number in self._drained:
+            return "is to be empty"
+        if number in self._excluded:
+            return "is excluded"
+        return "" if self._hosts[number].enabled else "is disabled"
 
     def _capacity(self, number: int, resource: str, taken: Mapping[str, int]) -> int:
         """What instances may take. Pools tell what is left, so what their instances have is added to that."""

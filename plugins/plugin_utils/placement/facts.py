@@ -51,6 +51,7 @@ class HostFacts(NamedTuple):
         identity: What other hosts' records of migrations call it; empty where the facts do not tell.
         others_mb: MiB of memory that something else than its instances uses.
         pools: Its active pools that are its own.
+        enabled: Whether its administrator lets new instances come.
     """
 
     name: str
@@ -62,6 +63,7 @@ class HostFacts(NamedTuple):
     others_mb: int
     pools: Mapping[str, Pool]
     instances: Sequence[Found]
+    enabled: bool = True
 
 
 class FactsReader:
@@ -130,13 +132,14 @@ class FactsReader:
         return HostFacts(
             name,
             str(facts.get("security_groups", {}).get("host", "")),
-            (str(facts.get("driver", "")), str(host["hypervisor_type"]), str(facts.get("cpu", {}).get("arch", ""))),
+            _kind(facts, str(host["hypervisor_type"])),
             _version(str(host["hypervisor_version"])),
             int(host["vcpus"]),
             int(host["memory_mb"]),
             max(0, int(host["memory_mb_used"]) - used_mb),
             pools,
             instances,
+            bool(host.get("enabled", True)),
         )
 
     def _instance(self, entry: Mapping[str, Any], pools: Mapping[str, Pool]) -> Found:
@@ -174,6 +177,12 @@ class FactsReader:
 
     def _is_shared(self, pool: str) -> bool:
         return any(fnmatchcase(pool, pattern) for pattern in self._shared)
+
+
+def _kind(facts: Mapping[str, Any], hypervisor: str) -> tuple[str, ...]:
+    """XenServer's hosts tell the name under which theirs was sold, which an upgrade changes."""
+    driver, arch = str(facts.get("driver", "")), str(facts.get("cpu", {}).get("arch", ""))
+    return (driver, arch) if driver == "xenapi" else (driver, hypervisor, arch)
 
 
 def _version(text: str) -> tuple[int, ...]:

@@ -55,7 +55,8 @@ class HostMixin(InstancesMixin):
         shown = chosen or hosts[pool["master"]]
         there = [host for host in hosts.values() if _is_there(host, measured)]
         total = sum(int(measured[host["metrics"]]["memory_total"]) for host in there)
-        free = sum(int(measured[host["metrics"]]["memory_free"]) for host in there)
+        open_ones = [host for host in there if host["enabled"]]
+        free = sum(int(measured[host["metrics"]]["memory_free"]) for host in open_ones)
         ready = [pool for pool in pools if pool.active]
         return HostStats(
             hostname=chosen["hostname"] if chosen else pool["name_label"] or shown["hostname"],
@@ -73,6 +74,7 @@ class HostMixin(InstancesMixin):
             running_instances=len(active),
             cpu_info=cpu_of(hosts, shown),
             pools=pools,
+            enabled=bool(open_ones),
         )
 
     def get_cpu_info(self) -> CpuInfo:

@@ -95,6 +95,21 @@ class TestDrain:
         assert list(stay["hosts"]) == ["b8", "b9"]
         assert stay["why"].startswith("none of 10 hosts takes it: 10 with too little memory")
 
+    def test_disabled_hosts_take_none(self) -> None:
+        """They keep what they have."""
+        hosts = {"a": host_facts(GUEST("w1")), "b": host_facts(GUEST("w2"))}
+        hosts["b"]["host"]["enabled"] = False
+        answer = place(hosts, {"drain": ["a"], "rebalance": True})
+        (stay,) = answer["stays"]
+        assert (stay["instance"], stay["hosts"]["b"]) == ("w1", "is disabled")
+        assert answer["moves"] == []
+
+    def test_xenserver_is_sold_under_several_names(self) -> None:
+        hosts = {"a": host_facts(GUEST("w1"), driver="xenapi"), "b": host_facts(driver="xenapi")}
+        hosts["a"]["host"]["hypervisor_type"] = "Citrix Hypervisor"
+        hosts["b"]["host"]["hypervisor_type"] = "XenServer"
+        assert ways(place(hosts, {"drain": ["a"]})) == ["w1 a b"]
+
     def test_zeros_at_the_end_make_no_other_version(self) -> None:
         hosts = {"a": host_facts(GUEST("w1"), version="1.2.0"), "b": host_facts(version="1.2")}
         assert ways(place(hosts, {"drain": ["a"]})) == ["w1 a b"]

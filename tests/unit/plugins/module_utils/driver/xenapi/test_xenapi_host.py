@@ -93,6 +93,14 @@ def test_a_disabled_host(pool: Any):
     assert pool.driver().verify() == []
     pool.get("host", pool.host)["enabled"] = False
     assert pool.driver().verify() == ["the host xen1 is disabled: it starts no instances"]
+    stats = pool.driver().get_host_stats()
+    assert (stats.enabled, stats.memory_mb, stats.memory_mb_used, stats.memory_mb_free) == (
+        False, 16 * 1024, 16 * 1024, 0,
+    )  # fmt: skip
+    second_host(pool, enabled=True)
+    stats = pool.driver().get_host_stats()
+    assert stats.enabled
+    assert stats.memory_mb_free > 0
 
 
 def test_processors(pool: Any):
