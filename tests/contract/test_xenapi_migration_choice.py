@@ -97,9 +97,9 @@ def old_version(db: Database, ref: Ref) -> None:
     db.set("host", ref, software_version={**version, "platform_version": "1.0.0"})
 
 
-def poor_processor(db: Database, ref: Ref) -> None:
+def other_processor(db: Database, ref: Ref) -> None:
     info = db.get("host", ref, "cpu_info")
-    db.set("host", ref, cpu_info={**info, "flags": info["flags"].rpartition(" ")[0]})
+    db.set("host", ref, cpu_info={**info, "vendor": "AuthenticAMD"})
 
 
 def masked_processor(db: Database, ref: Ref) -> None:
@@ -123,7 +123,7 @@ MISCHIEFS: dict[str, tuple[Mischief, str]] = {
     "network": (no_network, "no interface on the network 'lab'"),
     "management": (no_management, "no management interface"),
     "version": (old_version, "older version"),
-    "processor": (poor_processor, "features"),
+    "processor": (other_processor, "made by AuthenticAMD"),
     "processor's mask": (masked_processor, "CPU features"),
     "processors": (few_processors, "processors"),
     "disabled": (lambda db, ref: db.set("host", ref, enabled=False), "disabled"),

@@ -12,7 +12,7 @@ import pytest
 
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance import Disk
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
-from contract.moving import migrate
+from contract.moving import migrate, moved
 from contract.platforms.xenapi import XenApiPlatform
 from lab.xenapi.database import Database, Ref
 
@@ -31,7 +31,7 @@ def disk(db: Database) -> Ref:
     return str(found)
 
 
-def other_processor(db: Database, _vm: Ref) -> None:
+def masked_processor(db: Database, _vm: Ref) -> None:
     """xen2 lacks something."""
     info = db.get("host", host(db, "xen2"), "cpu_info")
     first, _dash, rest = info["features_pv"].partition("-")
@@ -42,6 +42,10 @@ def little_memory(db: Database, _vm: Ref) -> None:
     """xen2 has little."""
     metrics = db.get("host", host(db, "xen2"), "metrics")
     db.set("host_metrics", metrics, memory_total=1160 * MIB, memory_free=8 * MIB)
+
+
+def keep(db: Database, vm: Ref, key: str, value: str) -> None:
+    db.set("VM", vm, other_config={**db.get("VM", vm, "other_config"), key: value})
 
 
 def a_snapshot_of_the_volume(db: Database, _vm: Ref) -> None:
@@ -58,11 +62,13 @@ def local_memory(db: Database, vm: Ref) -> None:
 
 WITHIN: dict[str, tuple[str, Mischief | None, dict[str, Any]]] = {
     "disabled": ("xen2 is disabled", lambda db, _vm: db.set("host", host(db, "xen2"), enabled=False), {}),
-    "processor": ("CPU features", other_processor, {}),
+    "processor": ("CPU features", masked_processor, {}),
     "memory": ("memory", little_memory, {}),
     "copied to where it is": ("storage: copy", None, {"storage": "copy"}),
     "another network": ("networks", None, {"networks": {"lab": "Pool-wide network associated with eth0"}}),
     "a device of the host": ("a PCI device", lambda db, vm: db.set("VM", vm, attached_PCIs=["OpaqueRef:x"]), {}),
+    "a device at its start": ("a PCI device", lambda db, vm: keep(db, vm, "pci", "0/0000:04:01.0"), {"mode": "cold"}),
+    "blocked": ("blocked pool_migrate", lambda db, vm: db.set("VM", vm, blocked_operations={"pool_migrate": "no"}), {}),
     "bandwidth": ("bandwidth", None, {"bandwidth": 100}),
     "post_copy": ("post_copy", None, {"post_copy": True}),
     "max_downtime_ms": ("max_downtime_ms", None, {"max_downtime_ms": 100}),
@@ -76,6 +82,7 @@ BETWEEN: dict[str, tuple[str, Mischief | None, dict[str, Any]]] = {
     "a volume's snapshot": ("has snapshots", a_snapshot_of_the_volume, {}),
     "tracked": ("changed block tracking", lambda db, _vm: db.set("VDI", disk(db), cbt_enabled=True), {}),
     "reset at start": ("reset at each start", lambda db, _vm: db.set("VDI", disk(db), on_boot="reset"), {}),
+    "blocked": ("blocked migrate_send", lambda db, vm: db.set("VM", vm, blocked_operations={"migrate_send": "no"}), {}),
     "nothing stays": ("delete_volumes: none", None, {"delete_volumes": "none"}),
 }
 
@@ -145,3 +152,32 @@ def test_storage_that_the_destination_has_not(platform: XenApiPlatform):
         assert_refused(here, there, "'nowhere'", pools={"shared": "nowhere"})
         moved = migrate(here, there, name="web1", pools={"shared": "Local storage"})
         assert moved.kind is None
+
+
+def test_hosts_that_differ_as_pools_allow_it(platform: XenApiPlatform):
+    """A pool whose upgrade has begun, and processors that it has levelled: guests see what all of its hosts have."""
+    with platform.two_hosts() as (here, there):
+        db, _vm = spawn(here)
+        old, new = host(db, "xen1"), host(db, "xen2")
+        version, processor = db.get("host", old, "software_version"), db.get("host", new, "cpu_info")
+        db.set("host", old, software_version={**version, "product_brand": "Citrix Hypervisor"})
+        db.set("host", new, software_version={**version, "product_version": "8.2.0", "product_brand": "XenServer"})
+        db.set("host", new, cpu_info={**processor, "flags": "fpu"})
+        assert moved(here, there, name="web1", mode="live").one["mode"] == "live"
+
+
+def test_a_blocked_way_is_not_the_other_one(platform: XenApiPlatform):
+    with platform.two_hosts() as (here, there):
+        db, vm = spawn(here)
+        db.set("VM", vm, blocked_operations={"pool_migrate": "no", "migrate_send": "no"})
+        moved(here, there, name="web1", mode="cold")
+
+
+def test_a_guest_without_tools_is_told_of(platform: XenApiPlatform):
+    """Within a pool as well, where the server's own check does not look at it."""
+    with platform.two_hosts() as (here, there):
+        db, vm = spawn(here)
+        db.set("VM", vm, allowed_operations=["clean_shutdown"])
+        for mode in ("live", "cold"):
+            told = moved(here, there, check=True, name="web1", mode=mode).one["warnings"]
+            assert ("tools" in " ".join(told)) is (mode == "live")

@@ -119,6 +119,7 @@ def host_problems(
     mode: str,
     cpu: CpuInfo | None = None,
     compares_cpu: bool = True,
+    compares_versions: bool = True,
 ) -> list[str]:
     """What keeps any instance from going from one of these hosts to the other.
 
@@ -128,11 +129,13 @@ def host_problems(
     Args:
         cpu: The processor that the guest sees; None: the source's own.
         compares_cpu: False where the driver knows each guest's processor, and compares that by itself.
+        compares_versions: The same of hypervisors, of which one may have been sold under several names.
     """
     if source.host_identity() == destination.host_identity():
         return ["the destination is the host that it is on"]
     here, there = source.get_host_stats(), destination.get_host_stats()
-    if (source.name, here.hypervisor_type) != (destination.name, there.hypervisor_type):
+    is_same_type = not compares_versions or here.hypervisor_type == there.hypervisor_type
+    if source.name != destination.name or not is_same_type:
         return [f"{here.hostname} runs {here.hypervisor_type} and {there.hostname} runs {there.hypervisor_type}"]
     found = []
     cpu = cpu or here.cpu_info
@@ -140,7 +143,7 @@ def host_problems(
         found.append(f"a guest for {cpu.arch} cannot run on {there.hostname}, which is {there.cpu_info.arch}")
     if mode != words.LIVE:
         return found
-    if version(there.hypervisor_version) < version(here.hypervisor_version):
+    if compares_versions and version(there.hypervisor_version) < version(here.hypervisor_version):
         found.append(
             f"{there.hostname} has version {there.hypervisor_version} of {there.hypervisor_type}, older than "
             f"{here.hypervisor_version} on {here.hostname}; move it cold or upgrade the destination"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...model.units import MIB, format_shortage
 from .. import migrationchecks as checks
@@ -56,7 +56,9 @@ class Receivers:
             self._metrics = destination.fetch("host_metrics")
             self._pifs = destination.fetch("PIF")
         self._hosts: Objects = {ref: host for ref, host in self._places.hosts.items() if own in (None, ref)}
-        self._cpu = source.get_cpu_info()
+        # Guests see the features that all hosts of their pool have, and a host's own flags say nothing of those: the
+        # server compares them.
+        self._cpu = replace(source.get_cpu_info(), features=[])
         self._promised_mb: Counter[str] = Counter()
         self._promised_bytes: Counter[str] = Counter()
         self._promised = destination.promised

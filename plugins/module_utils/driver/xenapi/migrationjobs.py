@@ -16,12 +16,10 @@ from ..oversight import Oversight
 from .errors import code_of, translate
 from .instances import choose
 from .migrationplan import MigrationPlanMixin
+from .migrationroutes import BETWEEN, WITHIN
 from .records import Object
 from .storage import GONE
 from .tasks import SUCCESS, Snapshot, Task
-
-WITHIN, BETWEEN = "pool_migrate", "migrate_send"
-"""Operations on VMs that move them: with their disks where they are, and with disks or between pools."""
 
 _CANCELLED = "TASK_CANCELLED"
 _LOOK_S = 0.5

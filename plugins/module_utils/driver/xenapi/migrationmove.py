@@ -25,8 +25,8 @@ from .arrivals import ArrivalMixin
 from .errors import code_of
 from .guests import NOT_YET
 from .migrationdisks import is_copy, is_nobodys
-from .migrationjobs import BETWEEN, WITHIN, Job, MigrationJobsMixin, job_of
-from .migrationroutes import Route
+from .migrationjobs import Job, MigrationJobsMixin, job_of
+from .migrationroutes import BETWEEN, WITHIN, Route
 from .migrationscope import MigrationScopeMixin
 from .records import NULL, Object, state_of
 from .storage import MARKED_ALREADY

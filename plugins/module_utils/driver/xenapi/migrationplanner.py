@@ -20,13 +20,15 @@ from .. import migrationchecks as checks
 from .metadata import BY_BRIDGE, KEY
 from .migrationdisks import DiskPlanner, read_disks
 from .migrationhosts import Needs, Receivers
-from .migrationroutes import Route, ServerCheck, is_about_host
+from .migrationroutes import BETWEEN, WITHIN, Route, ServerCheck, is_about_host
 from .migrationscope import MigrationScopeMixin
 from .records import NULL, Object
 from .travels import Travel
 
 _DEVICES = {"VGPUs": "a graphics processor", "VUSBs": "a USB device", "attached_PCIs": "a PCI device"}
 """Fields of VMs that have devices of their host."""
+_PCI = "pci"
+"""Key of the other_config of VMs with the addresses of devices that they get at each start, on whatever host."""
 _UNKNOWN_WISHES = {
     "peer_uri": "hosts know each other's addresses",
     "migrate_uri": "hosts receive instances at their management interfaces",
@@ -183,13 +185,16 @@ class Planner:
             instance.name, mode, wishes, record, disks.moves, warnings=list(disks.warnings), private=route
         )
         of_host = [*self._hosts.problems(host, needs), *disks.problems_of_host]
-        return _Try(plan, needs, of_host, [*disks.problems, *self._hosts.room_problems(needs)])
+        of_vm = [*disks.problems, *self._hosts.room_problems(needs), *_blocks(vm, route, mode)]
+        return _Try(plan, needs, of_host, of_vm)
 
     def _of_ends(self, mode: str) -> list[str]:
         """What is about both ends as a whole."""
         if mode not in self._host_problems:
-            # Processors are compared with that of the host that takes it.
-            found = checks.host_problems(self._source, self._destination, mode, compares_cpu=False)
+            # Processors and versions are compared with those of the host that takes it.
+            found = checks.host_problems(
+                self._source, self._destination, mode, compares_cpu=False, compares_versions=False
+            )
             self._host_problems[mode] = found
         return self._host_problems[mode]
 
@@ -204,6 +209,8 @@ class Planner:
         for option, what in _DEVICES.items():
             if vm.get(option):
                 yield f"it has {what} of its host; take it away first"
+        if vm["other_config"].get(_PCI) and not vm.get("attached_PCIs"):
+            yield f"it gets a PCI device of its host when it starts; take the key {_PCI} out of its other_config first"
         networks = self._wishes.networks
         if self._within and any(
             networks.get(nic.network or nic.bridge or "", "") not in ("", nic.network, nic.bridge)
@@ -253,6 +260,14 @@ class Planner:
 def _with_problems(tried: _Try, problems: list[str]) -> MigrationPlan:
     tried.plan.problems = list(dict.fromkeys(problems))
     return tried.plan
+
+
+def _blocks(vm: Object, route: Route, mode: str) -> Iterator[str]:
+    """Whether an administrator lets it be moved that way."""
+    operation = BETWEEN if route.is_sent else WITHIN
+    reason = vm["blocked_operations"].get(operation)
+    if reason is not None and (route.is_sent or mode == LIVE):
+        yield f"an administrator has blocked {operation} on it (blocked_operations: {reason})"
 
 
 def _strange_wishes(wishes: MigrationWishes) -> Iterator[str]:

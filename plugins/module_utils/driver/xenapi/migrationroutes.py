@@ -19,6 +19,9 @@ from .migrationscope import MigrationScopeMixin
 from .records import NULL, Object, state_of
 from .travels import Travel
 
+WITHIN, BETWEEN = "pool_migrate", "migrate_send"
+"""Operations on VMs that move them: with their disks where they are, and with disks or between pools."""
+
 _NOT_COLD = NOT_YET | {
     *("VM_BAD_POWER_STATE", "VM_INCOMPATIBLE_WITH_THIS_HOST"),
     *("VM_HAS_SRIOV_VIF", "VM_IS_IMMOBILE", "VM_IS_USING_NESTED_VIRT"),
@@ -99,7 +102,14 @@ class ServerCheck:
                 return None
             if code not in NOT_YET:
                 return error
-            plan.warnings.append("its guest has not said yet that it can be moved: it may still be booting")
+            is_ready = False
+        else:
+            # Of one that goes without its disks, the check leaves the guest out.
+            is_ready = is_sent or plan.mode == COLD or WITHIN in vm["allowed_operations"]
+        if not is_ready:
+            plan.warnings.append(
+                "its guest has not said yet that it can be moved: it may still be booting, or have no XenServer tools"
+            )
         return None
 
     def _ask(self, plan: MigrationPlan, is_sent: bool) -> None:
