@@ -21,6 +21,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.resize impor
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import VolumeKey
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from contract.platforms.libvirt_qemu import QemuPlatform
+from contract.task import run
 from lab.errors import LabError
 
 pytestmark = pytest.mark.on("libvirt")
@@ -91,6 +92,10 @@ def test_snapshots_that_a_copy_would_not_have(driver: ComputeDriver, platform: Q
     with pytest.raises(Unsupported, match="mine"):
         grown(driver, current)
     assert now(driver).resize is None
+    for check in (True, False):  # and that is known before the guest is stopped for it
+        refused = run(platform, check=check, name=NAME, disks=[{"size": "48M"}, {"size": "4M"}], revertible=True)
+        assert (refused.kind, refused.calls.lasting_writes) == ("unsupported", [])
+        assert "mine" in refused.result["msg"]
     assert [snapshot.name for snapshot in storage.get_volumes([key], snapshots=True)[key].snapshots or []] == ["mine"]
 
 

@@ -112,6 +112,9 @@ def test_there_and_back(driver: ComputeDriver, platform: Platform, turn: int):
     current = with_disk(platform, driver, formats(driver)[turn])
     fill(platform, driver, current, 1)
     plain = platform.volumes()
+    with platform.calls.recording() as calls:
+        driver.require_keepable(NAME, [device for device, _size in before(driver, current).sizes])
+    assert calls.lasting_writes == []
     resize(driver, current, running=True, confirm_window_s=60.0)
     resized = now(driver)
     assert (resized.memory_mb, resized.flavor) == (128, Flavor("large", 128, 1))

@@ -337,6 +337,16 @@ class ComputeDriver(ABC):
         """
 
     @abstractmethod
+    def require_keepable(self, name: str, devices: Collection[str]) -> None:
+        """Raise where ``resize_revertibly`` could not keep what is on these disks, as they are now: it is known before
+        the instance is stopped for that.
+
+        Raises:
+            Unsupported: a disk is of a kind of which no old state can be kept.
+            VolumeInUse: others need what is on it.
+        """
+
+    @abstractmethod
     def resize_revertibly(
         self, current: Instance, desired: Instance, options: Collection[str], before: ResizeRecord
     ) -> Undo:

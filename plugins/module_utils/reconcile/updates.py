@@ -52,6 +52,8 @@ class UpdatesPlanner(PlannerBase):
         grown, _new = resizes.without_growth(current, found.desired)
         desired = replace(found.desired, disks=grown if "disks" in resized else None)
         record = planned.resize = resizes.record_of(planned.wanted, current, desired, goal)
+        if current.resize is None and record.sizes:
+            driver.require_keepable(name, [device for device, _size in record.sizes])
         is_part = [
             change.field in resized and not (change.field == "disks" and change.old is None) for change in found.changes
         ]

@@ -24,6 +24,13 @@ from .update import UpdateMixin, check_sizes
 class ResizesMixin(UpdateMixin):
     """Nova's resize, confirm and revert."""
 
+    def require_keepable(self, name: str, devices: Collection[str]) -> None:
+        self.require("resize_revertible")
+        with self._read("info", name) as view:
+            for disk in self._instance(view, name)[0]["config"].get("disks", []):
+                if disk["device"] in devices:
+                    self._require_keepable(view, name, disk)
+
     def resize_revertibly(
         self, current: Instance, desired: Instance, options: Collection[str], before: ResizeRecord
     ) -> Undo:
@@ -100,20 +107,25 @@ class ResizesMixin(UpdateMixin):
     def _grow_kept(self, changes: Changes, name: str, disks: list[Record], disk: Disk) -> str:
         """Make a disk larger, and keep what it was; what that is called."""
         had = next(one for one in disks if one["device"] == disk.device)
-        key = volume_key(had) if "volume" in had else ""
-        volume = changes.get(VOLUMES, key) if key else None
-        if volume is None:
-            raise InvalidInput([Problem("disks", f"the volume of disk {disk.device} is gone")])
+        key, volume = self._require_keepable(changes, name, had)
         more = (disk.size_bytes or 0) - volume["size_bytes"]
         if more < 0:
             raise InvalidInput([Problem("disks", f"disk {disk.device} cannot be made smaller")])
-        self._require_alone(changes, name, key)
         of_state = volume.get("allocated_bytes", 0) if volume["format"] in CHILD_FORMATS else volume["size_bytes"]
         self._require_pool_room(changes, volume["pool"], more + of_state)
         kept = keep(changes, name, key, volume)
         changes.put(VOLUMES, key, {**(changes.get(VOLUMES, key) or volume), "size_bytes": disk.size_bytes})
         had["size_bytes"] = disk.size_bytes
         return kept
+
+    def _require_keepable(self, view: View, name: str, disk: Record) -> tuple[str, Record]:
+        """The key of a disk's volume, and the volume, of which nobody but the instance needs what is in it."""
+        key = volume_key(disk) if "volume" in disk else ""
+        volume = view.get(VOLUMES, key) if key else None
+        if volume is None:
+            raise InvalidInput([Problem("disks", f"the volume of disk {disk['device']} is gone")])
+        self._require_alone(view, name, key)
+        return key, volume
 
     def _require_alone(self, view: View, name: str, key: str) -> None:
         """Raise unless nobody else needs what is in a volume now."""

@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 class RevertibleMixin(UpdateMixin):
     """Nova's resize, confirm and revert."""
 
+    def require_keepable(self, name: str, devices: Collection[str]) -> None:
+        self.require("resize_revertible")
+        domain = self.described(name, self.lookup(name))
+        for disk in domain.to_instance().disks or []:
+            if disk.device in devices:
+                self.require_alone(name, disk)
+                self.kept_name(domain, disk)
+
     def resize_revertibly(
         self, current: Instance, desired: Instance, options: Collection[str], before: ResizeRecord
     ) -> Undo:
@@ -42,7 +50,7 @@ class RevertibleMixin(UpdateMixin):
         if waiting is not None and waiting.phase != CHANGING:
             raise ResizePending(f"a resize of instance {name!r} waits already")
         if options:
-            self._require_off(name, "resized so that it can be taken back")
+            self._require_off_for(name, "resized so that it can be taken back")
         done = UndoStack()
         with done:
             record = waiting or self._keep_all(handle, old, desired if "disks" in options else None, before, done)
@@ -76,7 +84,7 @@ class RevertibleMixin(UpdateMixin):
         record = domain.record.resize
         if record is None or record.is_over:
             return
-        self._require_off(name, "given its old sizes back")
+        self._require_off_for(name, "given its old sizes back")
         had = _old_state(domain, record)
         kept = list(kept_disks(domain, record))
         missing = {device for device, _state in record.kept}.difference(disk.device for disk, _state in kept)
@@ -106,7 +114,7 @@ class RevertibleMixin(UpdateMixin):
 
     # -- parts ------------------------------------------------------------------------------------------------------
 
-    def _require_off(self, name: str, what: str) -> None:
+    def _require_off_for(self, name: str, what: str) -> None:
         state = self.get_info(name).state
         if state not in power_state.OFF:
             raise InvalidPowerState(

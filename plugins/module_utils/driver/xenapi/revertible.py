@@ -30,6 +30,12 @@ _SEATS = "seats"
 class RevertibleMixin(UpdateMixin, KeptStatesMixin):
     """Nova's resize, confirm and revert."""
 
+    def require_keepable(self, name: str, devices: Collection[str]) -> None:
+        self.require("resize_revertible")
+        ref, _vm = self.lookup(name)
+        for device in devices:
+            self.disk_to_keep(ref, name, device)
+
     def resize_revertibly(
         self, current: Instance, desired: Instance, options: Collection[str], before: ResizeRecord
     ) -> Undo:

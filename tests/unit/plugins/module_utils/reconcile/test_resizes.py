@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 from unittest import mock
@@ -15,6 +16,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.errors import (
     HypervisorError,
     InvalidPowerState,
     ResizePending,
+    Unsupported,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.model import power_state
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.flavor import Flavor
@@ -182,6 +184,21 @@ def test_what_is_half_taken_back_is_not_started(rolled_back: bool | None, starts
     with pytest.raises(HypervisorError):
         plan.run()
     assert driver.power_on.called == starts
+
+
+@pytest.mark.parametrize(("size", "asked"), [("4K", [mock.call("web1", ["vda"])]), ("2K", [])])
+def test_what_cannot_be_kept_is_known_before_it_is_stopped(size: str, asked: list[Any]):
+    driver = mock.MagicMock()
+    driver.name = "fake"
+    driver.differing_extras.return_value = set()
+    driver.require_keepable.side_effect = Unsupported("it is encrypted")
+    params = {"memory_mb": 128, "disks": [{"size": size}], "revertible": True, "apply": "restart"}
+    [wanted] = read_desired({"name": "web1", "shutdown": {"method": "forced"}, **params}, "fake")
+    here = replace(instance(OLD, power_state.RUNNING), resize=None)
+    with pytest.raises(Unsupported) if asked else nullcontext():
+        Planner(driver).plan_change(wanted, here, compared(driver, wanted, here))
+    assert driver.require_keepable.call_args_list == asked
+    assert not driver.power_off.called
 
 
 @pytest.mark.parametrize(("device", "found"), [("vda", ["resize_revertibly", "power_on"]), ("vdb", REFUSED)])
