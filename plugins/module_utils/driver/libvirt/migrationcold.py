@@ -47,7 +47,7 @@ class ColdCopyMixin(MigrationDiskPlansMixin):
             InsufficientCapacity: the destination's disk is full.
         """
         began = time.monotonic()
-        self._require_off(plan.name)
+        self._require_still_off(plan.name)
         copies = [copy for copy in disks.copies if not copy.at_once]
         with UndoStack() as passing:
             originals = [self._original_of(copy, passing) for copy in copies]
@@ -57,7 +57,7 @@ class ColdCopyMixin(MigrationDiskPlansMixin):
                 with read_ahead(self.receive(original)) as segments:
                     destination.receive_copy(copy, watch.over(segments), watch.beside)
             passing.take_back("the passing copies of volumes")
-        self._require_off(plan.name)  # or it would soon run on both hosts
+        self._require_still_off(plan.name)  # or it would soon run on both hosts
         if disks.variables is not None:
             destination.write_file(disks.variables, self.read_file(disks.variables))
         with UndoStack() as done:
@@ -65,7 +65,7 @@ class ColdCopyMixin(MigrationDiskPlansMixin):
                 self._grow_shared(path, size_bytes, done)
         return MigrationResult(total_ms=int((time.monotonic() - began) * 1000), disk_bytes=watch.sent)
 
-    def _require_off(self, name: str) -> None:
+    def _require_still_off(self, name: str) -> None:
         with self.guard(f"look whether instance {name!r} is off", name):
             is_active = bool(self.lookup(name).isActive())
         if is_active:
