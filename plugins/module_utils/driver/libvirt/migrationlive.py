@@ -34,7 +34,7 @@ from .migrationend import MigrationEndMixin
 from .migrationjobs import BY_FAILED_POST_COPY, PAUSED, SHUTOFF, read_result
 from .migrationparameters import is_peer_to_peer, live_flags, live_parameters
 from .migrationplan import LibvirtPlan, MigrationPlansMixin
-from .migrationpostcopy import GLANCE_S, NOTICE_S, READY, STUCK, WHOLE, half_on, words_of
+from .migrationpostcopy import GLANCE_S, NOTICE_S, READY, STUCK, WHOLE, half_on, hangs, words_of
 from .states import to_power_state
 
 if TYPE_CHECKING:
@@ -288,8 +288,10 @@ class _Run:
         """
         error, here = self._error(), self._look_at(self._source)
         if here is not None and here == (PAUSED, BY_FAILED_POST_COPY):
-            is_stuck = self._resumes and self._outcome is not None and not self._outcome.done()
-            what = STUCK if is_stuck else half_on(self._destination, self._plan.name, GLANCE_S)
+            what = half_on(self._destination, self._plan.name, GLANCE_S)
+            is_unanswered = self._resumes and self._outcome is not None and not self._outcome.done()
+            if what == READY and is_unanswered and hangs(self._destination, self._plan.name, GLANCE_S):
+                what = STUCK
             if what == WHOLE:
                 return self.end_here()
             raise HypervisorError(words_of(self._plan.name, what, error)) from error

@@ -11,10 +11,13 @@ while it holds QEMU's lock answers nobody any more.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import InstanceNotFound
 from .migrationjobs import HALVED, PAUSED, MigrationJobsMixin
+
+if TYPE_CHECKING:
+    import libvirt
 
 GONE = "gone"
 READY = "ready"
@@ -73,13 +76,30 @@ def half_on(destination: MigrationJobsMixin, name: str, patience_s: float) -> st
             if not handle.isActive():
                 return GONE
             found = tuple(handle.state())
-            is_busy = handle.controlInfo(0)[0] != destination.libvirt.VIR_DOMAIN_CONTROL_OK
+            is_busy = _is_busy(destination, handle)
             if found not in _NOT_NOTICED:
                 return READY if found in HALVED or destination.progress_of(handle) is not None else WHOLE
         is_stuck = is_stuck and is_busy
         if time.monotonic() >= deadline_s:
             return STUCK if is_stuck else UNAWARE
         time.sleep(_LOOK_EACH_S)
+
+
+def hangs(destination: MigrationJobsMixin, name: str, patience_s: float) -> bool:
+    """Whether the destination's QEMU answers nothing for so long: then what was asked of it will not be answered
+    either. Otherwise it waits like the source's, for the network perhaps."""
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        with destination.guard(f"look at instance {name!r}", name):
+            if not _is_busy(destination, destination.lookup(name)):
+                return False
+        if time.monotonic() >= deadline_s:
+            return True
+        time.sleep(_LOOK_EACH_S)
+
+
+def _is_busy(destination: MigrationJobsMixin, handle: libvirt.virDomain) -> bool:
+    return bool(handle.controlInfo(0)[0] != destination.libvirt.VIR_DOMAIN_CONTROL_OK)
 
 
 def words_of(name: str, what: str, error: Any) -> str:
