@@ -29,8 +29,10 @@ RESERVED = {"vcpus": 0, "memory_mb": 512, "disk_gb": 0}
 def instance_facts(
     name: str, memory_mb: int | None = 1024, vcpus: int = 1, state: str = "running", **config: Any
 ) -> dict[str, Any]:
-    """An instance; ``disks`` is GiB in pools: ``{"default": 10}``."""
+    """An instance; ``disks`` is GiB in pools: ``{"default": 10}``. One that is off has no memory now."""
     entry: dict[str, Any] = {"name": name, "state": state, "memory_mb": memory_mb, "vcpus": vcpus}
+    if state in ("shutoff", "suspended"):
+        config["memory_mb"], entry["memory_mb"] = memory_mb, 0
     disks = config.pop("disks", {})
     if disks or config:
         entry["config"] = {
@@ -255,7 +257,7 @@ class Judge:
                     demand[f"disk in {disk['pool']}"] += disk["size_bytes"] // 1024**2
         if entry["state"] == "running" or self.options.get("count_stopped", True):
             demand["vcpus"] = sizes.get("vcpus", entry["vcpus"])
-            demand["memory"] = sizes.get("memory_mb", entry["memory_mb"])
+            demand["memory"] = sizes.get("memory_mb", entry.get("config", {}).get("memory_mb", entry["memory_mb"]))
         return {name: amount for name, amount in demand.items() if amount}
 
     def capacity(self, host: str, resource: str) -> int:

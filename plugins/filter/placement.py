@@ -28,8 +28,9 @@ options:
   _input:
     description:
       - The facts of each host, under its name, with the subsets C(host) and C(instances). With C(cpu) architectures are
-        told apart, with C(config) disks, locks and migrations are known,
-        with C(security_groups) where a migration goes that was cut short before anything was there.
+        told apart, with C(config) disks, locks and migrations are known, and the memory of instances that are off, which
+        otherwise is the most that they can grow to, with C(security_groups) where a migration goes that was cut short
+        before anything was there.
       - What was registered of M(anyvirt.compute.virt_facts) may be given as well.
     type: dict
     required: true
@@ -259,7 +260,7 @@ EXAMPLES = r"""
 - name: Fail when one of them finds no host
   ansible.builtin.assert:
     that: plan.complete
-    fail_msg: "{{ plan.stays | map(attribute='why') | list }}"
+    fail_msg: "{{ plan.summary }}"
   run_once: true
 
 - name: Say which ten moves would even out the load most, on hosts where processors may be given away eight times

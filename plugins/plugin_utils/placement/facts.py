@@ -24,7 +24,7 @@ class Found(NamedTuple):
     """An instance as its host shows it.
 
     Attributes:
-        memory_mb, vcpus: None where the host does not tell.
+        memory_mb, vcpus: None where the host does not tell. The memory is what it has now, or is to be started with.
         disks: MiB in each pool.
         keeps: Why it cannot be moved, if anything is known.
         record: What the host keeps of its migration.
@@ -150,7 +150,7 @@ class FactsReader:
         return Found(
             str(entry["name"]),
             entry["state"] not in _OFF,
-            _whole(entry["memory_mb"]),
+            _memory_mb(entry, config),
             _whole(entry["vcpus"]),
             {pool: size for pool, size in disks.items() if pool in pools},
             "; ".join(hindrances),
@@ -195,6 +195,14 @@ def _version(text: str) -> tuple[int, ...]:
 
 def _whole(value: Any) -> int | None:
     return None if value is None else int(value)
+
+
+def _memory_mb(entry: Mapping[str, Any], config: Mapping[str, Any]) -> int | None:
+    """What it has now or, as one that is off has none, what it is started with: at most what it can grow to."""
+    now = _whole(entry["memory_mb"])
+    if entry["state"] not in _OFF:
+        return now
+    return _whole(config.get("memory_mb")) or now or _whole(entry.get("max_memory_mb"))
 
 
 def _record(entry: Mapping[str, Any]) -> Mapping[str, Any]:

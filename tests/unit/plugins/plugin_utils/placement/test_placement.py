@@ -390,6 +390,21 @@ class TestRoom:
         assert not place(hosts, {"drain": ["a"]})["complete"]
         assert place(hosts, {"drain": ["a"], "count_stopped": False})["complete"]
 
+    @pytest.mark.parametrize(
+        ("more", "memory_mb"),
+        [
+            ({"max_memory_mb": 2048, "config": {"memory_mb": 1024}}, 1024),
+            ({"max_memory_mb": 2048, "config": {"memory_mb": None}}, 2048),
+            ({"max_memory_mb": 2048}, 2048),
+        ],
+    )
+    def test_instances_that_are_off_take_what_they_are_started_with(self, more: dict[str, Any], memory_mb: int) -> None:
+        """Hypervisors say that they have no memory now; without the subset config there is only what they may have."""
+        off = {"name": "off", "state": "shutoff", "memory_mb": 0, "vcpus": 1, **more}
+        answer = place({"a": host_facts(off), "b": host_facts()}, {"drain": ["a"]})
+        assert [move["memory_mb"] for move in answer["moves"]] == [memory_mb]
+        assert answer["hosts"]["a"]["before"]["memory_mb"] == memory_mb
+
     def test_only_given_sizes_count_where_they_are_given(self) -> None:
         hosts = {"a": host_facts(GUEST("w1", 1024)), "b": host_facts()}
         (stay,) = place(hosts, {"drain": ["a"], "instances": [{"name": "w1", "memory_mb": 20_000}]})["stays"]
