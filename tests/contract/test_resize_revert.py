@@ -162,6 +162,19 @@ def test_confirmed(driver: ComputeDriver, platform: Platform, state: str):
     assert now(driver) == resize_again
 
 
+def test_whether_it_is_to_run_afterwards(driver: ComputeDriver, platform: Platform):
+    with_disk(platform, driver)
+    driver.note_runs_after_revert(NAME, True)
+    assert now(driver).resize is None
+    resize(driver, now(driver))
+    driver.power_on(NAME)
+    waiting = now(driver).resize
+    assert waiting is not None
+    for runs in (True, False):
+        driver.note_runs_after_revert(NAME, runs)
+        assert now(driver).resize == replace(waiting, running=runs)
+
+
 def test_one_at_a_time(driver: ComputeDriver, platform: Platform):
     current = with_disk(platform, driver)
     resize(driver, current)

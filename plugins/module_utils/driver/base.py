@@ -378,6 +378,11 @@ class ComputeDriver(ABC):
         """
 
     @abstractmethod
+    def note_runs_after_revert(self, name: str, runs: bool) -> None:
+        """Write down whether an instance, of which a resize waits, is to run after it is reverted. In any power state:
+        whoever stops it to revert the resize may be killed before it runs again."""
+
+    @abstractmethod
     def revert_resize(self, name: str) -> None:
         """Go back, with an instance that is off: sizes, flavor and the kept disks are as they were before the resize,
         and what was written to those disks since is lost. What was kept stays until ``confirm_resize``, so that one

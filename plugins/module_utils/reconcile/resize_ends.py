@@ -42,7 +42,7 @@ class ResizeEndsPlanner(PlannerBase):
         else:
             is_off = state in power_state.OFF
             if record.phase != REVERTED:
-                steps += [] if is_off else power.steps(state, STOPPED)
+                steps += [] if is_off else [*resizes.noting(driver, current), *power.steps(state, STOPPED)]
                 steps.append(resizes.going_back(driver, current))
             goal = RUNNING if resizes.runs_afterwards(current) else settled(state)
             steps += self.restore(power, goal) if is_off or record.phase != REVERTED else []

@@ -138,6 +138,20 @@ def going_back(driver: ComputeDriver, current: Instance) -> Step:
     return Step(say, revert)
 
 
+def noting(driver: ComputeDriver, current: Instance) -> Iterator[Step]:
+    """The step before it is stopped for that, where it runs and did not when it was resized: a run that is killed when
+    it has stopped it leaves word that it ran."""
+    name, record = current.name, current.resize
+    if record is None or record.running or settled(current.power_state) not in _RUNS:
+        return
+
+    def note() -> Undo:
+        driver.note_runs_after_revert(name, True)
+        return lambda: driver.note_runs_after_revert(name, False)
+
+    yield Step(f"write down that {name} is to run afterwards", note)
+
+
 def forgetting(driver: ComputeDriver, name: str) -> Step:
     """The step after it."""
     return Step(f"delete what was kept for taking it back: {name}", lambda: _confirm(driver, name))

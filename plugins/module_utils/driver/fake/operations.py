@@ -91,6 +91,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "migration_discard": Operation(True, "forget a migration that was cut short"),
     "change_running": Operation(True, "change what a running guest has"),
     "resize": Operation(True, "resize an instance that is off, and keep what it was"),
+    "resize_note": Operation(True, "write down that an instance is to run after its resize is taken back"),
     "resize_confirm": Operation(True, "delete what a resize kept"),
     "resize_revert": Operation(True, "take a resize back"),
     "balloon": Operation(True, "change a running guest's memory"),

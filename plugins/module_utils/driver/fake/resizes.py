@@ -64,6 +64,14 @@ class ResizesMixin(UpdateMixin):
             changes.put(INSTANCES, name, {field: value for field, value in record.items() if field != "resize"})
         sweep(self._store)
 
+    def note_runs_after_revert(self, name: str, runs: bool) -> None:
+        self.require("resize_revertible")
+        with self._write("resize_note", name) as changes:
+            record = self._instance(changes, name)[0]
+            if record.get("resize"):
+                noted = replace(read_resize(record["resize"]), running=runs)
+                changes.put(INSTANCES, name, {**record, "resize": noted.as_dict()})
+
     def revert_resize(self, name: str) -> None:
         self.require("resize_revertible")
         with self._read("info", name) as view:

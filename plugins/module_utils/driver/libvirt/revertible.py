@@ -77,6 +77,13 @@ class RevertibleMixin(UpdateMixin):
             raise ResizePending(f"a resize of instance {name!r} is being reverted; bring that to its end")
         self.clear_resize(handle, domain)
 
+    def note_runs_after_revert(self, name: str, runs: bool) -> None:
+        self.require("resize_revertible")
+        handle = self.lookup(name)
+        record = self.described(name, handle).record.resize
+        if record is not None:
+            self.note_resize(handle, replace(record, running=runs))
+
     def revert_resize(self, name: str) -> None:
         self.require("resize_revertible")
         handle = self.lookup(name)

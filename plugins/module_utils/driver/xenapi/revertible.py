@@ -78,6 +78,13 @@ class RevertibleMixin(UpdateMixin, KeptStatesMixin):
             error.not_undone.append(f"the resize of {name} is over; the next run deletes what is left of it")
             raise
 
+    def note_runs_after_revert(self, name: str, runs: bool) -> None:
+        self.require("resize_revertible")
+        ref, vm = self.lookup(name)
+        record = read_record(vm)
+        if record is not None and record.resize:
+            self._note_resize(ref, {**record.resize, "running": runs})
+
     def revert_resize(self, name: str) -> None:
         self.require("resize_revertible")
         ref, vm = self.lookup(name)

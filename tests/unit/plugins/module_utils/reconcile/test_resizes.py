@@ -172,6 +172,15 @@ def test_what_runs_is_stopped_before_anything_is_cleared_away():
     assert calls(confirmed, again, power_state.RUNNING) == expected
 
 
+def test_what_was_started_since_it_was_resized_runs_again_though_a_run_is_killed():
+    back = {"state": "resize_reverted", "shutdown": {"method": "forced"}}
+    was_off = replace(OLD, running=False)
+    expected = ["power_off", "revert_resize", "power_on", "confirm_resize"]
+    assert calls(was_off, back, power_state.RUNNING) == ["note_runs_after_revert", *expected]
+    assert calls(OLD, back, power_state.RUNNING) == expected
+    assert calls(was_off, back) == ["revert_resize", "confirm_resize"]
+
+
 @pytest.mark.parametrize(("rolled_back", "starts"), [(False, False), (None, True)])
 def test_what_is_half_taken_back_is_not_started(rolled_back: bool | None, starts: bool):
     error = HypervisorError("the disk is full")
