@@ -31,6 +31,16 @@ def disk(db: Database) -> Ref:
     return str(found)
 
 
+def old_version(db: Database, _vm: Ref) -> None:
+    """xen2 is upgraded later."""
+    version = db.get("host", host(db, "xen2"), "software_version")
+    db.set("host", host(db, "xen2"), software_version={**version, "platform_version": "3.1.0"})
+
+
+def dead_source(db: Database, _vm: Ref) -> None:
+    db.set("host_metrics", db.get("host", host(db, "xen1"), "metrics"), live=False)
+
+
 def masked_processor(db: Database, _vm: Ref) -> None:
     """xen2 lacks something."""
     info = db.get("host", host(db, "xen2"), "cpu_info")
@@ -63,6 +73,10 @@ def local_memory(db: Database, vm: Ref) -> None:
 WITHIN: dict[str, tuple[str, Mischief | None, dict[str, Any]]] = {
     "disabled": ("xen2 is disabled", lambda db, _vm: db.set("host", host(db, "xen2"), enabled=False), {}),
     "processor": ("CPU features", masked_processor, {}),
+    "version": ("older version", old_version, {}),
+    "version, cold": ("until it is upgraded", old_version, {"mode": "cold"}),
+    "a source that is not there": ("xen1, on which it runs, is not there", dead_source, {}),
+    "the same, cold": ("xen1, on which it runs, is not there", dead_source, {"mode": "cold"}),
     "memory": ("memory", little_memory, {}),
     "copied to where it is": ("storage: copy", None, {"storage": "copy"}),
     "another network": ("networks", None, {"networks": {"lab": "Pool-wide network associated with eth0"}}),

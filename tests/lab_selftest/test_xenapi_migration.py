@@ -106,6 +106,10 @@ def test_an_older_host(xenapi, xenapi_server):
     software = xenapi_server.db.get("host", host, "software_version")
     xenapi_server.db.set("host", host, software_version={**software, "platform_version": "3.1.0"})
     assert fails(xenapi.VM.pool_migrate, vm, host, {}) == ["NOT_SUPPORTED_DURING_UPGRADE"]
+    xenapi.VM.suspend(vm)
+    assert fails(xenapi.VM.resume_on, vm, host, False, False) == ["NOT_SUPPORTED_DURING_UPGRADE"]
+    xenapi.VM.hard_shutdown(vm)
+    assert fails(xenapi.VM.start_on, vm, host, False, False) == ["NOT_SUPPORTED_DURING_UPGRADE"]
 
 
 def test_local_disks_within_the_pool(xenapi, xenapi_server):

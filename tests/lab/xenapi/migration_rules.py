@@ -36,7 +36,7 @@ def check_motion(motion: Motion) -> None:
 
 def check_moves_within(db: Database, vm: Ref, host: Ref, *, disks: bool) -> None:
     """Raise what keeps a VM from going to another host of its pool. Disks that come along are not looked at."""
-    if _platform(db, host) < _platform(db, home_of(db, vm)):
+    if placement.platform(db, host) < placement.platform(db, home_of(db, vm)):
         raise Failure("NOT_SUPPORTED_DURING_UPGRADE")
     if db.get("VM", vm, "power_state") != "Halted":
         check_cpu(db, vm, db, host)
@@ -52,7 +52,7 @@ def check_sr(db: Database, sr: Ref) -> None:
 
 def _check_leaves_pool(motion: Motion) -> None:
     db, remote, vm = motion.db, motion.remote, motion.vm
-    if _platform(remote.db, remote.host) < _platform(db, motion.source):
+    if placement.platform(remote.db, remote.host) < placement.platform(db, motion.source):
         raise Failure("VM_HOST_INCOMPATIBLE_VERSION_MIGRATE", remote.host, vm)
     record = db.view("VM", vm)
     placement.assert_host_takes(remote.db, remote.host, record["VCPUs_max"])
@@ -92,8 +92,3 @@ def check_cpu(db: Database, vm: Ref, there: Database, host: Ref) -> None:
 
 def _words(features: str) -> Sequence[int]:
     return [int(word, 16) for word in features.split("-")]
-
-
-def _platform(db: Database, host: Ref) -> tuple[int, ...]:
-    version = db.get("host", host, "software_version").get("platform_version", "0")
-    return tuple(int(part) for part in version.split("."))

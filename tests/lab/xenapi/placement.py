@@ -49,6 +49,18 @@ def assert_host_takes(db: Database, host: Ref, vcpus: int) -> None:
         raise Failure("HOST_NOT_ENOUGH_PCPUS", str(vcpus), str(cpus))
 
 
+def assert_upgraded(db: Database, host: Ref) -> None:
+    """Raise NOT_SUPPORTED_DURING_UPGRADE for a host on which nothing is started, since others are newer."""
+    if platform(db, host) < max(platform(db, one) for one in db.refs("host")):
+        raise Failure("NOT_SUPPORTED_DURING_UPGRADE")
+
+
+def platform(db: Database, host: Ref) -> tuple[int, ...]:
+    """The version of a host's platform."""
+    version = db.get("host", host, "software_version").get("platform_version", "0")
+    return tuple(int(part) for part in version.split("."))
+
+
 def assert_room(db: Database, host: Ref, record: Mapping[str, Any]) -> None:
     """Raise HOST_NOT_ENOUGH_FREE_MEMORY where a VM of this record, perhaps of another pool, has no room."""
     free = free_memory(db, host)

@@ -26,6 +26,7 @@ class Needs:
     Attributes:
         is_live: Its guest is moved while it runs.
         is_sent: It is sent with its disks, or to another pool.
+        is_started: It is started there.
         memory_mb: What it has to have at once.
         vcpus: As many processors the host has to have.
         networks: References of the networks that it is to be on.
@@ -35,6 +36,7 @@ class Needs:
 
     is_live: bool
     is_sent: bool
+    is_started: bool
     memory_mb: int
     vcpus: int
     networks: Collection[str]
@@ -59,6 +61,7 @@ class Receivers:
         # Guests see the features that all hosts of their pool have, and a host's own flags say nothing of those: the
         # server compares them.
         self._cpu = replace(source.get_cpu_info(), features=[])
+        self._newest = max(checks.version(_version_of(host)) for host in self._places.hosts.values())
         self._promised_mb: Counter[str] = Counter()
         self._promised_bytes: Counter[str] = Counter()
         self._promised = destination.promised
@@ -107,9 +110,11 @@ class Receivers:
                 yield f"{name} has no interface on the network {self._network_name(network)!r}"
         if needs.is_sent and self.network(host) == NULL:
             yield f"{name} has no management interface on which it could receive instances"
-        own, other = (one["software_version"].get(_VERSION, "") for one in (record, needs.home))
+        own, other = _version_of(record), _version_of(needs.home)
         if (needs.is_live or needs.is_sent) and own and checks.version(own) < checks.version(other):
             yield f"{name} has an older version ({own}) than {needs.home['name_label']} ({other})"
+        elif needs.is_started and own and checks.version(own) < self._newest:
+            yield f"{name} has an older version ({own}) than others of its pool: it starts none until it is upgraded"
         if needs.is_live:
             problem = cpu_problem(self._cpu, cpu_of({host: record}, record), name)
             if problem is not None:
@@ -157,3 +162,8 @@ class Receivers:
         """A network that has interfaces of hosts is on these only; one without is made wherever it is needed."""
         pifs = self._places.networks.get(network, {}).get("PIFs", ())
         return not pifs or any(self._pifs[pif]["host"] == host for pif in pifs if pif in self._pifs)
+
+
+def _version_of(host: Object) -> str:
+    version: str = host["software_version"].get(_VERSION, "")
+    return version

@@ -88,6 +88,8 @@ class Planner:
         self._facts = read_disks(source, destination, vms)
         with source.guard("read the network interfaces of instances"):
             self._vifs = source.fetch_refs("VIF", [vif for vm in vms.values() for vif in vm["VIFs"]])
+        with source.guard("read the hosts"):
+            self._metrics = source.fetch("host_metrics")
         self._hosts = Receivers(source, destination, instances)
         self._server = ServerCheck(source, destination, send_token)
         self._host_problems: dict[str, list[str]] = {}
@@ -175,6 +177,7 @@ class Planner:
         needs = Needs(
             is_live=mode == LIVE,
             is_sent=route.is_sent,
+            is_started=mode == COLD and record.start,
             memory_mb=(instance.memory_mb or 0) if record.start else 0,
             vcpus=int(vm["VCPUs_max"]) if record.start or route.is_sent else 0,
             networks={vif["network"] for vif in self._vifs_of(vm)} if self._within else set(route.vif_map.values()),
@@ -206,6 +209,9 @@ class Planner:
         if mode == COLD and state == power_state.SUSPENDED:
             instance = replace(instance, power_state=power_state.SHUTOFF)  # it moves as what is off does
         yield from checks.state_problems(instance, mode)
+        home = self._source.places().hosts.get(vm["resident_on"])
+        if home is not None and home["metrics"] in self._metrics and not self._metrics[home["metrics"]]["live"]:
+            yield f"{home['name_label']}, on which it runs, is not there: its pool does not hear from it"
         for option, what in _DEVICES.items():
             if vm.get(option):
                 yield f"it has {what} of its host; take it away first"

@@ -27,6 +27,7 @@ def start(call: Call, vm: Ref, start_paused: bool, force: bool) -> None:
 
 @message("VM.start_on")
 def start_on(call: Call, vm: Ref, host: Ref, start_paused: bool, force: bool) -> None:
+    placement.assert_upgraded(call.db, host)
     with operation(call, vm, "start_on") as current, _room(current, host):
         _start(current, host, start_paused)
 
@@ -39,6 +40,7 @@ def resume(call: Call, vm: Ref, start_paused: bool, force: bool) -> None:
 
 @message("VM.resume_on")
 def resume_on(call: Call, vm: Ref, host: Ref, start_paused: bool, force: bool) -> None:
+    placement.assert_upgraded(call.db, host)
     with operation(call, vm, "resume_on") as current, _room(current, host):
         _resume(current, host, start_paused)
 
