@@ -290,7 +290,8 @@ options:
           - Disks that do not grow are not kept, and lose nothing when it is taken back. Other changes of the same task
             stay, disks that it adds among them.
           - The old state is a snapshot where the hypervisor has them for the disk's format, and otherwise a whole copy,
-            which takes time and room.
+            which takes time and room. Where a disk that grows is of a kind of which none can be kept, or others need
+            what is on it, the task fails before it stops the instance.
         type: bool
       confirm_window: &confirm_window
         description:
