@@ -54,6 +54,10 @@ def little_memory(db: Database, _vm: Ref) -> None:
     db.set("host_metrics", metrics, memory_total=1160 * MIB, memory_free=8 * MIB)
 
 
+def block(db: Database, vm: Ref, operation: str) -> None:
+    db.set("VM", vm, blocked_operations={operation: "no"})
+
+
 def keep(db: Database, vm: Ref, key: str, value: str) -> None:
     db.set("VM", vm, other_config={**db.get("VM", vm, "other_config"), key: value})
 
@@ -82,7 +86,8 @@ WITHIN: dict[str, tuple[str, Mischief | None, dict[str, Any]]] = {
     "another network": ("networks", None, {"networks": {"lab": "Pool-wide network associated with eth0"}}),
     "a device of the host": ("a PCI device", lambda db, vm: db.set("VM", vm, attached_PCIs=["OpaqueRef:x"]), {}),
     "a device at its start": ("a PCI device", lambda db, vm: keep(db, vm, "pci", "0/0000:04:01.0"), {"mode": "cold"}),
-    "blocked": ("blocked pool_migrate", lambda db, vm: db.set("VM", vm, blocked_operations={"pool_migrate": "no"}), {}),
+    "blocked": ("blocked pool_migrate", lambda db, vm: block(db, vm, "pool_migrate"), {}),
+    "blocked to start": ("blocked start_on", lambda db, vm: block(db, vm, "start_on"), {"mode": "cold"}),
     "bandwidth": ("bandwidth", None, {"bandwidth": 100}),
     "post_copy": ("post_copy", None, {"post_copy": True}),
     "max_downtime_ms": ("max_downtime_ms", None, {"max_downtime_ms": 100}),
@@ -96,7 +101,7 @@ BETWEEN: dict[str, tuple[str, Mischief | None, dict[str, Any]]] = {
     "a volume's snapshot": ("has snapshots", a_snapshot_of_the_volume, {}),
     "tracked": ("changed block tracking", lambda db, _vm: db.set("VDI", disk(db), cbt_enabled=True), {}),
     "reset at start": ("reset at each start", lambda db, _vm: db.set("VDI", disk(db), on_boot="reset"), {}),
-    "blocked": ("blocked migrate_send", lambda db, vm: db.set("VM", vm, blocked_operations={"migrate_send": "no"}), {}),
+    "blocked": ("blocked migrate_send", lambda db, vm: block(db, vm, "migrate_send"), {}),
     "nothing stays": ("delete_volumes: none", None, {"delete_volumes": "none"}),
 }
 

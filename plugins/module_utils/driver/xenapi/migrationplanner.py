@@ -269,11 +269,14 @@ def _with_problems(tried: _Try, problems: list[str]) -> MigrationPlan:
 
 
 def _blocks(vm: Object, route: Route, mode: str) -> Iterator[str]:
-    """Whether an administrator lets it be moved that way."""
-    operation = BETWEEN if route.is_sent else WITHIN
-    reason = vm["blocked_operations"].get(operation)
-    if reason is not None and (route.is_sent or mode == LIVE):
-        yield f"an administrator has blocked {operation} on it (blocked_operations: {reason})"
+    """Whether an administrator lets it be moved that way, and be started again."""
+    needed = [BETWEEN] if route.is_sent else [WITHIN] if mode == LIVE else []
+    if mode == COLD and route.travel.start:
+        needed += ["start", "start_on"]
+    for operation in needed:
+        reason = vm["blocked_operations"].get(operation)
+        if reason is not None:
+            yield f"an administrator has blocked {operation} on it (blocked_operations: {reason})"
 
 
 def _strange_wishes(wishes: MigrationWishes) -> Iterator[str]:
