@@ -294,7 +294,10 @@ def _outside(instance: Instance) -> Instance:
 
 
 def _on_destination(problem: Problem) -> str:
-    return f"on the destination: {problem}"
+    """With the option's name as the users of modules know it, and what they can do about a network."""
+    option = re.sub(r"^nics(?=\[)", "networks", problem.option)
+    advice = "; map it with networks or make it" if option.endswith((".network", ".bridge")) else ""
+    return f"on the destination: {Problem(option, problem.message)}{advice}"
 
 
 def group_problems(source: FirewallDriver, destination: FirewallDriver, instances: Mapping[str, Instance]) -> Problems:
