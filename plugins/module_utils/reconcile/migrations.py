@@ -180,11 +180,12 @@ def _plan_together(ends: Ends, items: Sequence[Item], wishes: MigrationWishes, p
         item.migration = plan
         item.problems += plan.problems
         item.warnings += [f"{item.name}: {warning}" for warning in plan.warnings]
-        item.after = replace(mapped(instances[item.name], plan.wishes), migration=None)
+        item.after = replace(mapped(_as_it_is_to_be(ends, item, grown=True), plan.wishes), migration=None)
 
 
-def _as_it_is_to_be(ends: Ends, item: Item) -> Instance:
-    """The instance as it was before any migration began, in the size that it is to have on the destination."""
+def _as_it_is_to_be(ends: Ends, item: Item, grown: bool = False) -> Instance:
+    """The instance as it was before any migration began, in the size that it is to have on the destination; with disks
+    as they arrive, or as they are when they have ``grown`` there."""
     instance = item.source.instance
     if instance is None:
         raise TypeError(f"{item.name!r} is not on the source")
@@ -195,8 +196,8 @@ def _as_it_is_to_be(ends: Ends, item: Item) -> Instance:
     values: dict[str, Any] = {}
     if resize is not None:
         found = compared(ends.destination, resize, instance)
-        # Its disks arrive as they are, and grow there.
-        values = {name: getattr(found.desired, name) for name in found.fields - {"disks"}}
+        fields = found.fields if grown else found.fields - {"disks"}
+        values = {name: getattr(found.desired, name) for name in fields}
     return replace(instance, migration=None, power_state=state, **values)
 
 

@@ -31,15 +31,16 @@ HOSTS = "hosts"
 
 _CHANGES = frozenset(
     ("redefine", "change_running", "balloon", "attach", "detach", "attachment_update", "media_change")
-    + ("reboot", "reset", "pause", "unpause", "suspend", "resume")
+    + ("reboot", "reset", "suspend", "resume")
 )
 """Operations that are refused while an instance is being moved to another host."""
 
 _TAKEN_THERE = frozenset(("start", "force_off"))
 """Operations that are refused while an instance has not wholly come from another host."""
 
-_POWER = frozenset(("start", "shutdown"))
-"""The same, but one that is moved cold is stopped after its migration has begun, and started should it fail."""
+_POWER = frozenset(("start", "shutdown", "pause", "unpause"))
+"""The same, but one that is moved cold is stopped after its migration has begun, and started should it fail. A paused
+one runs first, so that it can shut down."""
 
 _EXAMPLE = "write it like fake:///var/tmp/lab or fake:///var/tmp/lab?host=node1"
 

@@ -100,6 +100,7 @@ def test_cold_with_a_new_size(
     assert on("fake1", "web1") == "running"
     moved = migrate_module(**options)["instance"]
     assert foretold["instance"]["steps"] == moved["steps"]
+    assert foretold["instance"]["after"] == moved["after"]
     assert moved["steps"] == [
         "note on the source that web1 is being moved",
         "stop web1 by acpi, within 120 s",
@@ -127,13 +128,29 @@ def test_what_is_off_goes_cold_and_stays_off(
     assert on("second", "web1") == "shutoff"
 
 
-@pytest.mark.parametrize("mode", ["live", "cold"])
+@pytest.mark.parametrize(("mode", "shutdown"), [("live", None), ("cold", None), ("cold", _AT_ONCE)])
 def test_a_paused_one_stays_paused(
-    instance_module: RunModule, migrate_module: RunModule, on: Callable[[str, str], str | None], mode: str
+    instance_module: RunModule,
+    migrate_module: RunModule,
+    on: Callable[[str, str], str | None],
+    mode: str,
+    shutdown: dict[str, Any] | None,
 ) -> None:
     instance_module(**{**WEB1, "state": "paused"})
-    assert migrate_module(name="web1", mode=mode, shutdown=_AT_ONCE if mode == "cold" else None)["changed"]
+    moved = migrate_module(name="web1", mode=mode, shutdown=shutdown)
+    assert moved["changed"], moved
     assert (on("fake1", "web1"), on("second", "web1")) == (None, "paused")
+
+
+def test_a_paused_one_that_ran_to_be_stopped_is_paused_again(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, on: Callable[[str, str], str | None]
+) -> None:
+    instance_module(**{**WEB1, "state": "paused"})
+    dial(folder, guests={"web1": {"ignores_acpi": True}})
+    failed = migrate_module(name="web1", mode="cold", shutdown={"timeout": 0.2})
+    assert kind(failed) == "timeout"
+    assert failed["error"]["not_undone"] == []
+    assert (on("fake1", "web1"), on("second", "web1")) == ("paused", None)
 
 
 def test_all_problems_of_all_are_told_at_once(
