@@ -15,7 +15,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.model.instance imp
 from ansible_collections.anyvirt.compute.plugins.module_utils.model.units import MIB
 from contract.migration_helpers import NAME, both_ends, spawned
 from contract.moments import at_moment
-from contract.moving import moved
+from contract.moving import migrate, moved
 from contract.platforms.libvirt_qemu import QemuPlatform
 
 pytestmark = pytest.mark.on("libvirt")
@@ -43,6 +43,10 @@ def test_where_it_is_sent_and_what_is_defined(platform: QemuPlatform):
     ends, address = both_ends(platform), partner.lab.address
     spawned(ends, power_on=True, disks=[Disk(size_bytes=4 * MIB, pool=platform.pool)], nics=[])
     platform.wait_ready(ends.source, NAME)
+
+    tunnel = {"manager": "source", "transport": "tunnelled", "peer_uri": partner.uris[1]}
+    (problem,) = migrate(platform, partner, name=NAME, verify_only=True, **tunnel).one["problems"]
+    assert "tunnelled copies no disks (vda)" in problem
 
     used: set[int] = set()
     places = {"migrate_uri": f"tcp://{address}:{MEMORY_PORT}", "listen_address": address, "disks_port": DISKS_PORT}

@@ -18,6 +18,14 @@ def is_peer_to_peer(wishes: MigrationWishes) -> bool:
     return wishes.manager == SOURCE or wishes.transport == TUNNELLED
 
 
+def copy_problems(wishes: MigrationWishes, disks: DiskPlan) -> list[str]:
+    """What of the wishes keeps disks from being copied while the guest runs."""
+    copies = ", ".join(live_copies(disks))
+    if not copies or wishes.transport != TUNNELLED:
+        return []
+    return [f"transport: tunnelled copies no disks ({copies}) of running guests; use another one, or move it cold"]
+
+
 def live_flags(library: Any, wishes: MigrationWishes, disks: DiskPlan, kind: str) -> int:
     """The virDomainMigrateFlags.
 

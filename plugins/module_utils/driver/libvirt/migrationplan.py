@@ -33,6 +33,7 @@ from .migrationcold import ColdCopyMixin
 from .migrationdevices import bound_displays, forgotten_parts, lost_writes, pending_nics, stationary_parts
 from .migrationdisks import DiskPlan, live_copies, pending_disks, redirect
 from .migrationjobs import MigrationJobsMixin
+from .migrationparameters import copy_problems
 from .migrationreach import reach_problems
 from .migrationrecord import MovingRecord
 from .migrationxen import live_problems
@@ -155,6 +156,7 @@ class MigrationPlansMixin(ColdCopyMixin, MigrationJobsMixin, MigrationDriver):
             problems += forgotten_parts(private.config.root)
         if running is not None:
             problems += [f"{problem}; move it cold" for problem in stationary_parts(running.root)]
+            problems += copy_problems(plan.wishes, private.disks)
             problems += lost_writes(running.root, frozenset(live_copies(private.disks)))
             problems += pending_disks(private.config, running)
             problems += pending_nics(private.config, running)

@@ -30,6 +30,7 @@ from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.mig
     read_result,
 )
 from ansible_collections.anyvirt.compute.plugins.module_utils.driver.libvirt.migrationparameters import (
+    copy_problems,
     live_flags,
     live_parameters,
 )
@@ -228,6 +229,19 @@ def test_disks_are_copied_as_planned(copies: list[DiskCopy], flag: str | None, d
     parameters = live_parameters(library, wishes, plan, "<domain/>", ConnectionOptions("qemu+ssh://host-b/system"))
     wanted = {"dest_xml": "<domain/>"}
     assert parameters == (wanted | {"migrate_disks": devices, "disks_port": 4000} if devices else wanted)
+
+
+@pytest.mark.parametrize(
+    ("transport", "copies", "told"),
+    [
+        ("tunnelled", [copy_of("vda")], 1),
+        ("tunnelled", [copy_of("sda", at_once=True)], 0),
+        ("tls", [copy_of("vda")], 0),
+    ],
+)
+def test_what_the_tunnel_does_not_carry_is_told(transport: str, copies: list[DiskCopy], told: int):
+    wishes = MigrationWishes(transport=transport, manager="source")
+    assert len(copy_problems(wishes, DiskPlan(copies=copies))) == told
 
 
 def test_xen_gets_only_what_it_knows():
