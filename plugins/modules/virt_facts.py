@@ -171,7 +171,7 @@ ansible_facts:
               type: str
               sample: running
             memory_mb:
-              description: Memory that the guest has now, in MiB.
+              description: Memory that the guest has now, in MiB; 0 while it is off.
               returned: always
               type: int
             max_memory_mb:

@@ -153,7 +153,8 @@ options:
     description:
       - Whether the migration is prepared for being switched to post-copy, where the guest runs on the destination and
         fetches its memory from the source. Needed for O(on_timeout=post_copy). When it is not given, V(false).
-      - After the switch there is no way back, and a guest whose source or network fails then is lost.
+      - After the switch there is no way back. A guest one of whose hosts fails then is lost; where the network between
+        them fails, it stands still until the task is run again.
     type: bool
   compression:
     description: Whether memory is compressed on its way. When it is not given, V(false).
@@ -409,7 +410,7 @@ instances:
         - What becomes of each disk. C(how) is V(shared) for one that stays where it is, V(copy), V(incremental) for one
           of which only the difference from an image is copied, or V(remade) for one that the destination makes anew.
         - C(source) and C(destination) are the volume as C(pool/name), or a path. C(size_bytes) is how much there is to
-          copy now, without holes; a guest that runs may write more meanwhile.
+          copy now, without holes where the hypervisor tells them; a guest that runs may write more meanwhile.
       returned: with O(state=migrated)
       type: list
       elements: dict

@@ -103,7 +103,8 @@ class Explainer:
             if lacking:
                 resource = self._state.cluster.resources[number]
                 most = f", at most {resource.amount(max(0, ordered[-1]))} left" if lacking == len(hosts) else ""
-                found.append(f"{lacking} with too little {resource.name} ({resource.amount(amount)} needed{most})")
+                little = "little" if resource.unit else "few"
+                found.append(f"{lacking} with too {little} {resource.name} ({resource.amount(amount)} needed{most})")
         return found
 
     def _hosts_by_room(self, kind: tuple[str, ...] | None, number: int) -> list[int]:

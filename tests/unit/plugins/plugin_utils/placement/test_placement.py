@@ -88,6 +88,10 @@ class TestDrain:
         )
         assert answer["summary"] == [f"db1: stays on a: {stay['why']}"]
 
+    def test_processors_are_too_few(self) -> None:
+        (stay,) = place({"a": host_facts(GUEST("w1", vcpus=65)), "b": host_facts()}, {"drain": ["a"]})["stays"]
+        assert stay["why"] == "b does not take it: 1 with too few vcpus (65 needed, at most 64 left)"
+
     def test_of_many_hosts_the_nearest_are_named(self) -> None:
         hosts = {f"b{n}": host_facts(GUEST(f"g{n}", 16384 - n * 100)) for n in range(10)}
         hosts["a"] = host_facts(GUEST("large", 4096))
