@@ -91,7 +91,7 @@ class MigrationJobsMixin(InstancesMixin):
             if progress.phase == "post_copy":
                 raise HypervisorError(
                     f"the migration of instance {name!r} is in post-copy: each host has a part of its memory, and "
-                    "there is no way back; wait for its end"
+                    "there is no way back; wait for its end or, where it broke off, run the task that moves it again"
                 )
             try:
                 handle.abortJob()
