@@ -135,8 +135,8 @@ options:
   bandwidth:
     description:
       - At most so many MiB a second for each instance.
-      - libvirt holds each copied disk of a running guest to it by itself, and does not slow down what is fetched after a
-        switch to post-copy.
+      - libvirt holds each copied disk of a running guest to it by itself, and does not slow down what is fetched after
+        a switch to post-copy.
     type: int
   parallel:
     description: Number of connections that carry the memory, from 2.
