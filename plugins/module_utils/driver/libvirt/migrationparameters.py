@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from typing import Any
+from urllib.parse import urlsplit
 
 from ...model.migration import POST_COPY, SOURCE, TLS, TUNNELLED, MigrationWishes
 from ..uri import ConnectionOptions
@@ -81,7 +82,8 @@ def data_uri(wishes: MigrationWishes, destination: ConnectionOptions) -> str | N
     """Where the destination is asked to take the data; None where libvirt finds that out, or needs no such place."""
     if wishes.transport == TUNNELLED:
         return None
-    return wishes.migrate_uri or _uri_of_address(destination.split().hostname)
+    called = destination.split() if wishes.peer_uri is None else urlsplit(wishes.peer_uri)  # as the source calls it
+    return wishes.migrate_uri or _uri_of_address(called.hostname)
 
 
 def _uri_of_address(host: str | None) -> str | None:

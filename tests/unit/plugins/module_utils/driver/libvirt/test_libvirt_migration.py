@@ -260,6 +260,8 @@ def test_xen_gets_only_what_it_knows():
         ("qemu:///system", {}, None),
         ("qemu+tcp://10.0.0.2/system", {"migrate_uri": "tcp://192.0.2.2:49152"}, "tcp://192.0.2.2:49152"),
         ("qemu+tcp://10.0.0.2/system", {"transport": "tunnelled"}, None),
+        ("qemu+tcp://192.0.2.2/system", {"peer_uri": "qemu+tls://10.0.0.2/system"}, "tcp://10.0.0.2"),
+        ("qemu+tcp://192.0.2.2/system", {"peer_uri": "qemu+tls://host-b/system"}, None),
     ],
 )
 def test_the_data_goes_to_an_address_that_the_source_understands(uri: str, wishes: dict[str, Any], found: str | None):
