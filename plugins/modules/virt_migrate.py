@@ -467,7 +467,7 @@ instances:
       type: list
       elements: str
     power_state: &power_state_result
-      description: Its power state afterwards; in check mode that before.
+      description: Its power state afterwards; in check mode what it would be.
       returned: with O(state=migrated), when it exists
       type: str
       sample: running

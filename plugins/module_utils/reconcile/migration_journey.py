@@ -24,6 +24,7 @@ class Journey:
         interrupted: Why nobody wants it any more; None while it is wanted.
         lost: Why one of the hosts could not be asked, when that was found out on the way.
         stopped_s: When the guest began to stand still, as far as its users can tell.
+        finished: Another task has brought it to its end; what this one would still do is not done.
     """
 
     ends: Ends
@@ -31,6 +32,7 @@ class Journey:
     interrupted: Callable[[], str | None]
     lost: AnyvirtError | None = None
     stopped_s: float | None = None
+    finished: bool = False
 
     @property
     def name(self) -> str:
@@ -45,6 +47,8 @@ class Journey:
         """The same of what a step does."""
 
         def do_if_wanted() -> Undo | None:
+            if self.finished:
+                return already_undone
             reason = self.interrupted()
             if reason is not None:
                 raise MigrationAborted(f"the migration of {self.name!r} was {in_words(reason)}")

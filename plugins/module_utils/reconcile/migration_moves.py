@@ -63,8 +63,8 @@ class Mover:
             steps += self._move(item.migration_plan)
             return
         start = [replace(start_there(journey, situation.paused), final=True)] if situation.start else []
-        if situation.what == ARRIVED:
-            steps += resize_there(journey, item.destination.instance) if start else []
+        if situation.what == ARRIVED and not item.destination.is_active:
+            steps += resize_there(journey, item.destination.instance)
         steps += [*start, *self._clear(*situation.clear)]  # these tell that it is to be started until they are gone
         if situation.what != ARRIVED and item.source.instance is not None and item.wanted.wishes.undefine_source:
             steps.append(finish_source(self._ends, item))  # the definition that was kept before

@@ -15,7 +15,7 @@ from ..model.units import MIB
 from ..undo import Undo
 from .migration_journey import Journey, already_undone
 from .migration_notes import teller
-from .migration_whereabouts import arrived_after_all
+from .migration_whereabouts import arrived_after_all, finished_by_another
 from .plan import ours
 
 
@@ -40,7 +40,8 @@ def transfer(journey: Journey, plan: MigrationPlan) -> Undo:
             result = driver.migrate_instance(journey.ends.destination, plan, oversight)
         except Exception as failure:
             error = _interruption(journey, ours(failure))
-            if plan.mode == COLD or not arrived_after_all(journey, error):
+            is_there = finished_by_another(journey) if plan.mode == COLD else arrived_after_all(journey, error)
+            if not is_there:
                 raise error from failure
             result = MigrationResult()
         finally:

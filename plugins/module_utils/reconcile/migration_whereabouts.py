@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 
 from ..errors import AnyvirtError
-from .migration_ends import look_at_one
+from .migration_ends import look_at_both, look_at_one
 from .migration_journey import Journey
-from .migration_situation import ARRIVED, HERE, MOVING, End, Situation, situation_of
+from .migration_situation import ARRIVED, HERE, MOVING, THERE, End, Situation, situation_of
 from .plan import NothingTakenBack
 
 _SETTLE_S = 10.0
@@ -36,11 +36,28 @@ def arrived_after_all(journey: Journey, error: AnyvirtError) -> bool:
     if situation.what == ARRIVED:
         journey.item.warnings.append(f"{name}: it is on the destination, although this went wrong: {error}")
         return True
+    if _is_finished(situation):
+        journey.finished = True
+        return True
     if situation.what != HERE:
         if situation.error is not None:
             error.not_undone.append(str(situation.error))
         raise NothingTakenBack(_unsettled(error, name)) from error
     return False
+
+
+def finished_by_another(journey: Journey) -> bool:
+    """Whether another task has brought the migration to its end, so that nothing of this one is left to do."""
+    try:
+        situation = situation_of(journey.name, *look_at_both(journey.ends, journey.name))
+    except AnyvirtError:
+        return False  # whoever asks has an error already
+    journey.finished = _is_finished(situation)
+    return journey.finished
+
+
+def _is_finished(situation: Situation) -> bool:
+    return situation.what == THERE and not situation.clear
 
 
 def _settled(journey: Journey) -> Situation:

@@ -24,6 +24,7 @@ from ..errors import (
 from ..model import power_state
 from ..model.instance import Instance
 from ..model.migration import COLD, LIVE, MigrationWishes
+from .desired import Desired
 from .instances import compared
 from .interrupts import in_background
 from .migration_abort import abort_all
@@ -34,7 +35,7 @@ from .migration_members import Members
 from .migration_moves import Mover
 from .migration_options import ABORTED, MIGRATED, STATUS, WantedMove, WantedMoves, read_moves
 from .migration_results import moved_result, status_result
-from .migration_situation import DISCARD, HERE, SOURCE, Clearing, situation_of
+from .migration_situation import ARRIVED, DISCARD, HERE, MOVING, SOURCE, THERE, Clearing, situation_of
 from .task import Task
 from .workers import run_chains
 
@@ -62,8 +63,9 @@ def _migrate(ends: Ends, items: Sequence[Item], wanted: WantedMoves, task: Task)
         _clear_first(ends, items)
     _plan_moves(ends, items, only_tell, probing=not task.check_mode)
     movers = {item.name: Mover(ends, item, task.interrupted) for item in items if item.error is None}
-    for mover in movers.values():
-        mover.plan()
+    for item in items:
+        if item.name in movers:
+            _plan_steps(ends, item, movers[item.name])
     if only_tell:
         return moved_result(ends, items, task, wanted.verify_only)
     _give_back(ends, items)
@@ -93,8 +95,23 @@ def _situation(move: WantedMove, seen: Seen) -> Item:
     source, destination = seen.source[move.name], seen.destination[move.name]
     item = Item(move, source, destination, situation_of(move.name, source, destination))
     item.error = seen.failed.get(move.name) or item.situation.error
-    item.after = destination.instance
+    item.after = _foretold(item)
     return item
+
+
+def _foretold(item: Item) -> Instance | None:
+    """What the destination has in the end of one that is there, or on its way."""
+    instance, situation = item.destination.instance, item.situation
+    record = item.source.record or item.destination.record
+    if instance is None or record is None or situation.what not in (MOVING, ARRIVED, THERE):
+        return instance
+    is_on_its_way = situation.what == MOVING
+    state = instance.power_state
+    if situation.start or (is_on_its_way and record.mode == COLD and record.start):
+        state = power_state.PAUSED if record.paused else power_state.RUNNING
+    elif is_on_its_way and item.source.instance is not None:
+        state = item.source.instance.power_state
+    return replace(instance, migration=None, power_state=state)
 
 
 def _clear_first(ends: Ends, items: Sequence[Item]) -> None:
@@ -156,6 +173,26 @@ def _give_back(ends: Ends, items: Sequence[Item]) -> None:
             item.warnings.append(f"{item.name}: what an earlier migration left could not be taken back: {error}")
 
 
+def _plan_steps(ends: Ends, item: Item, mover: Mover) -> None:
+    """Give the item its steps; what keeps one from having any is no matter of the others."""
+    resize = item.wanted.resize
+    try:
+        mover.plan()
+        if (
+            item.situation.what == ARRIVED
+            and item.after is not None
+            and resize is not None
+            and not item.destination.is_active
+        ):
+            item.after = _in_its_size(ends, resize, item.after)
+    except AnyvirtError as error:
+        item.error = error
+    if item.situation.what == MOVING and resize is not None:
+        item.warnings.append(
+            f"{item.name}: resize: it is on its way already, and keeps its size; give it the new one with virt_instance"
+        )
+
+
 def _wishes_of(item: Item) -> MigrationWishes:
     """One that a cold migration has stopped goes on as it began."""
     wishes = item.wanted.wishes
@@ -193,12 +230,15 @@ def _as_it_is_to_be(ends: Ends, item: Item, grown: bool = False) -> Instance:
     state = instance.power_state
     if situation.start:
         state = power_state.PAUSED if situation.paused else power_state.RUNNING
-    values: dict[str, Any] = {}
-    if resize is not None:
-        found = compared(ends.destination, resize, instance)
-        fields = found.fields if grown else found.fields - {"disks"}
-        values = {name: getattr(found.desired, name) for name in fields}
-    return replace(instance, migration=None, power_state=state, **values)
+    instance = replace(instance, migration=None, power_state=state)
+    return instance if resize is None else _in_its_size(ends, resize, instance, grown)
+
+
+def _in_its_size(ends: Ends, resize: Desired, instance: Instance, grown: bool = True) -> Instance:
+    """The instance in the size that is wished for; its disks too, if they are to have ``grown``."""
+    found = compared(ends.destination, resize, instance)
+    fields = found.fields if grown else found.fields - {"disks"}
+    return replace(instance, **{name: getattr(found.desired, name) for name in fields})
 
 
 def _refusal(item: Item) -> AnyvirtError | None:

@@ -19,6 +19,11 @@ from typing import Any, Callable
 import pytest
 from importable import TESTS
 
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake import dial
+from ansible_collections.anyvirt.compute.plugins.module_utils.driver.fake.migrationdriver import FakeMigrationDriver
+from ansible_collections.anyvirt.compute.plugins.module_utils.errors import InstanceNotFound
+from ansible_collections.anyvirt.compute.plugins.module_utils.model.storage import VolumeKey
+
 RunModule = Callable[..., "dict[str, Any]"]
 
 CODE = """
@@ -168,8 +173,42 @@ def test_an_abort_from_elsewhere(folder: Path, at_home: dict[str, bytes], migrat
     status = migrate_module(name="web1", state="status")["instance"]["status"]
     assert status["phase"] == "moving"
     assert status["progress"]["left_bytes"] > 0
+    followed = migrate_module(name="web1", mode="cold", resize={"memory_mb": 700}, _ansible_check_mode=True)
+    assert "keeps its size" in str(followed["warnings"])
+    assert (followed["instance"]["power_state"], followed["instance"]["after"]["memory_mb"]) == ("running", 600)
     assert migrate_module(name="web1", state="aborted")["changed"]
     with open(reading, encoding="utf-8") as output:
         assert json.load(output)["error"]["kind"] == "migration_aborted"
     module.end()
     assert files(folder) == at_home
+
+
+@pytest.mark.parametrize("mode", ["live", "cold"])
+def test_what_another_task_has_finished_meanwhile_is_done(
+    folder: Path,
+    instance_module: RunModule,
+    migrate_module: RunModule,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+) -> None:
+    """Two tasks move one instance; the one that waits for the other looks when that has cleared up."""
+    instance_module(name="web1", memory_mb=200, disks=[{"size": "1M"}], state="running")
+    dial.write_volume(str(folder), VolumeKey("default", "web1-vda.qcow2"), 0, b"data")
+    dial.write_host(str(folder), migration_mib_s=100)
+    dial.write_faults(str(folder), faults=[{"operation": "migration_copy", "delay_s": 2}])
+    reading, writing = os.pipe()
+    module = Running(folder, writing, name="web1", mode=mode)
+    os.close(writing)
+    until(module.job, "a job")
+
+    def too_late(*_arguments: object) -> None:
+        module.end()
+        raise InstanceNotFound("web1")
+
+    monkeypatch.setattr(FakeMigrationDriver, "migrate_instance", too_late)
+    answer = migrate_module(name="web1", mode=mode)
+    assert not answer.get("failed"), answer["msg"]
+    assert answer["instance"]["steps"][0].startswith("take over")
+    assert answer["instance"]["power_state"] == "running"
+    with open(reading, encoding="utf-8") as output:
+        assert json.load(output)["changed"]

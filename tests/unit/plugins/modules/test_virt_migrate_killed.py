@@ -76,10 +76,25 @@ def test_the_next_run_mends_it(
     mended = migrate_module(**task)
     assert not mended.get("failed"), mended["msg"]
     assert mended["instance"]["power_state"] == "running"
+    assert mended["instance"].get("after") == foretold["instance"].get("after")
     assert [path for path in files(folder) if not _is_host_wide(path)] == at_home
     before = {path: (folder / "hosts" / path).read_bytes() for path in files(folder)}
     assert not migrate_module(**task)["changed"]
     assert {path: (folder / "hosts" / path).read_bytes() for path in files(folder)} == before
+
+
+def test_the_new_size_of_one_that_is_off_is_not_forgotten(
+    instance_module: RunModule, migrate_module: RunModule, folder: Path, at_home: list[str]
+) -> None:
+    instance_module(name="web1", state="stopped", shutdown={"method": "forced"})
+    task = {"name": "web1", "mode": "cold", "resize": {"memory_mb": 128}}
+    assert run_killed(folder, {"operation": "redefine", "when": "before"}, lambda: migrate_module(**task))
+    foretold = migrate_module(**task, _ansible_check_mode=True)["instance"]
+    mended = migrate_module(**task)["instance"]
+    assert mended["steps"] == foretold["steps"]
+    assert mended["after"] == foretold["after"]
+    assert mended["after"]["memory_mb"] == 128
+    assert mended["power_state"] == "shutoff"
 
 
 @pytest.mark.parametrize("operation", ["migration_start", "migration_switch", "start"])
