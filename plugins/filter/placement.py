@@ -28,9 +28,9 @@ options:
   _input:
     description:
       - The facts of each host, under its name, with the subsets C(host) and C(instances). With C(cpu) architectures are
-        told apart, with C(config) disks, locks and migrations are known, and the memory of instances that are off, which
-        otherwise is the most that they can grow to, with C(security_groups) where a migration goes that was cut short
-        before anything was there.
+        told apart, with C(config) disks, locks and migrations are known,
+        with C(security_groups) where a migration goes that was cut short before anything was there.
+      - Without C(config), an instance that is off counts with the most memory that it can grow to.
       - What was registered of M(anyvirt.compute.virt_facts) may be given as well.
     type: dict
     required: true
