@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,17 @@ def linked(storage: StorageDriver, platform: QemuPlatform, tmp_path: Path) -> It
     storage.start_pool("real")
     yield tmp_path
     platform.cleanup()
+
+
+def test_another_pool_whose_folder_is_gone(storage: StorageDriver, platform: QemuPlatform, linked: Path):
+    """libvirt stops it as soon as it looks into it."""
+    volume = make(storage, wanted(platform, "data"))
+    platform.spawned(storage, "one", disks=[Disk(volume="data", pool=platform.pool)])
+    shutil.rmtree(linked / "real")
+    storage.destroy("one", "all")
+    assert not storage.get_pools()["real"].active, "libvirt has looked"
+    assert storage.list_instances() == []
+    assert volume.name not in {found.name for found in storage.list_volumes(platform.pool)}
 
 
 def test_a_path_through_a_symlink(storage: StorageDriver, platform: QemuPlatform, linked: Path):

@@ -92,20 +92,8 @@ class RemainsMixin(SecretsMixin, UsesMixin, RecordsMixin):
     def _notes(self) -> list[tuple[str, libvirt.virStorageVol]]:
         """All notes, each with the name of the instance that it is about. One call for each pool."""
         with self.guard("list the volumes"):
-            found = []
-            for pool in self.conn.listAllStoragePools(self.libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
-                try:
-                    volumes = pool.listAllVolumes(0)
-                except self.libvirt.libvirtError as error:
-                    if code_of(error) != NO_STORAGE_POOL:
-                        raise
-                    continue  # it has gone meanwhile
-                found += [
-                    (volume.name()[: -len(REMOVAL_SUFFIX)], volume)
-                    for volume in volumes
-                    if volume.name().endswith(REMOVAL_SUFFIX)
-                ]
-        return found
+            names = [(volume.name(), volume) for _pool, volume in self.all_volumes()]
+        return [(name[: -len(REMOVAL_SUFFIX)], volume) for name, volume in names if name.endswith(REMOVAL_SUFFIX)]
 
     def _read_note(self, note: libvirt.virStorageVol) -> list[tuple[str, str]]:
         with self.guard("read the note about a removal"):

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...errors import PoolNotFound, Unsupported
 from ...undo import UndoStack
-from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, code_of
+from .errors import NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID, code_of
 from .folders import pool_document, refresh_unless_busy
 from .images import ImageFacts, ImagesMixin, volume_facts
 from .volumexml import Backing, volume_document
@@ -153,3 +154,27 @@ class StorageMixin(ImagesMixin):
         with suppress(self.libvirt.libvirtError):
             if from_libvirt(pool.XMLDesc(0)).get("type") in FOLDER_POOLS:
                 refresh_unless_busy(self.libvirt, pool)
+
+    def all_volumes(self, again: bool = False) -> Iterator[tuple[libvirt.virStoragePool, libvirt.virStorageVol]]:
+        """The volumes of all active pools, each with its pool. One call for each pool.
+
+        A pool that has gone or stopped since it was listed is left out: libvirt stops one whose folder is not there
+        when it looks into it.
+
+        Args:
+            again: Look into the folders anew; two or three calls for each pool.
+
+        Raises:
+            libvirtError: as libvirt says it.
+        """
+        for pool in self.conn.listAllStoragePools(self.libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
+            if again:
+                self.look_again(pool)
+            try:
+                volumes = pool.listAllVolumes(0)
+            except self.libvirt.libvirtError as error:
+                if code_of(error) not in (NO_STORAGE_POOL, OPERATION_INVALID):
+                    raise
+                continue
+            for volume in volumes:
+                yield pool, volume

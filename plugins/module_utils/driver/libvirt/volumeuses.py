@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element
 
 from ...errors import VolumeInUse
 from ...model.storage import VolumeKey, VolumeUse, VolumeUses
-from .errors import NO_DOMAIN, NO_STORAGE_POOL, NO_STORAGE_VOL, OPERATION_INVALID, code_of
+from .errors import NO_DOMAIN, NO_STORAGE_POOL, NO_STORAGE_VOL, code_of
 from .scratch import is_scratch
 from .volumerecord import RecordsMixin
 from .volumexml import read_volume
@@ -132,24 +132,16 @@ class VolumeUsesMixin(RecordsMixin):
         links."""
         places: dict[VolumeKey, str] = {}
         backing: dict[str, str] = {}
-        for pool in self.conn.listAllStoragePools(self.libvirt.VIR_CONNECT_LIST_STORAGE_POOLS_ACTIVE):
-            self.look_again(pool)
+        for pool, volume in self.all_volumes(again=True):
             try:
-                volumes = pool.listAllVolumes(0)
+                facts = read_volume(volume.XMLDesc(0))
             except self.libvirt.libvirtError as error:
-                if code_of(error) not in (*_VANISHED, OPERATION_INVALID):
+                if code_of(error) not in _VANISHED:
                     raise
                 continue
-            for volume in volumes:
-                try:
-                    facts = read_volume(volume.XMLDesc(0))
-                except self.libvirt.libvirtError as error:
-                    if code_of(error) not in _VANISHED:
-                        raise
-                    continue
-                path = places[VolumeKey(pool.name(), facts.name)] = self.real_path(facts.path)
-                if facts.backing is not None:
-                    backing[path] = self.real_path(facts.backing)
+            path = places[VolumeKey(pool.name(), facts.name)] = self.real_path(facts.path)
+            if facts.backing is not None:
+                backing[path] = self.real_path(facts.backing)
         return places, backing
 
 
