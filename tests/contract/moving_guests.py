@@ -197,3 +197,5 @@ def shared_pool(hosts: MovingHosts) -> Iterator[None]:
                 pool.destroy()
                 pool.undefine()
         shutil.rmtree(path)
+        for platform in hosts.platforms:
+            platform.cleanup()  # what is about all instances stays while anything is kept

@@ -120,7 +120,7 @@ class _Simulation:
 
     def _going(self, phase: str, memory_left: float, disks_left: float, until_s: float) -> Course:
         paused = self._paused_s is not None and self._paused_s <= self._at_s
-        if self._is_broken():
+        if self._is_broken(until_s):
             return Course(self._progress("memory", memory_left, disks_left), broken=True)
         return Course(
             self._progress("paused" if paused else phase, memory_left, disks_left, 0.0 if paused else self._dirty),
@@ -133,14 +133,15 @@ class _Simulation:
         """The guest stands still, and the rest goes over."""
         still_s = since_s if self._paused_s is None else min(self._paused_s, since_s)
         over_s = since_s + max(SWITCH_S, left / self._rate)
-        if self._at_s >= over_s:
+        broken = self._is_broken(over_s)
+        if self._at_s >= over_s and not broken:
             self._sent += left
             done = self._progress("finishing", 0.0, 0.0)
             return Course(done, True, False, over_s, still_s, round(self._sent))
         rest = max(0.0, left - (self._at_s - since_s) * self._rate)
         return Course(
             self._progress("finishing", rest, 0.0),
-            broken=self._is_broken(),
+            broken=broken,
             still_s=still_s,
             sent_memory=round(self._sent),
             next_s=self._next_s(over_s),
@@ -166,8 +167,9 @@ class _Simulation:
             next_s=self._next_s(over_s),
         )
 
-    def _is_broken(self) -> bool:
-        return self._breaks_s is not None and self._at_s >= self._breaks_s
+    def _is_broken(self, over_s: float) -> bool:
+        """Whether the connection broke before it was over, even if nobody has looked since."""
+        return self._breaks_s is not None and self._breaks_s <= self._at_s and self._breaks_s < over_s
 
     def _next_s(self, until_s: float) -> float:
         return max(0.001, min(until_s, self._breaks_s or until_s) - self._at_s)

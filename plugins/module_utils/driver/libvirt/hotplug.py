@@ -15,7 +15,7 @@ from ...model import power_state
 from .domain_disks import disk_elements
 from .domain_nics import nic_elements, read_nic
 from .element import attribute_of
-from .errors import DEVICE_MISSING, code_of
+from .errors import DEVICE_MISSING, OPERATION_INVALID, code_of
 from .states import to_power_state
 from .watch import POLL_S, WatchMixin
 from .xmltext import from_libvirt
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 UNPLUG_TIMEOUT_S = 60.0
 """How long a guest may take to let go of a device."""
+
+LXC_INIT_S = 10.0
+"""How long a container that was just started may not be able to take a device."""
 
 _ASK_AGAIN_S = 5.0
 """A guest that is still booting misses the request."""
@@ -70,7 +73,21 @@ class HotplugMixin(WatchMixin):
             address.attrib == other.attrib for other in running.iterfind("devices/*/address")
         ):
             device.remove(address)
-        handle.attachDeviceFlags(text_of_device(device), self.libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        self._attach(handle, text_of_device(device))
+
+    def _attach(self, handle: libvirt.virDomain, device: str) -> None:
+        """libvirt calls a container running a moment before it knows its first process, without which it plugs in
+        nothing."""
+        deadline = time.monotonic() + LXC_INIT_S
+        while True:
+            try:
+                handle.attachDeviceFlags(device, self.libvirt.VIR_DOMAIN_AFFECT_LIVE)
+                return
+            except self.libvirt.libvirtError as error:
+                may_soon = self.kind == "lxc" and "init PID" in str(error) and time.monotonic() < deadline
+                if code_of(error) != OPERATION_INVALID or not may_soon:
+                    raise
+            time.sleep(POLL_S)
 
     def unplug(self, handle: libvirt.virDomain, what: str, find: Find, timeout_s: float = UNPLUG_TIMEOUT_S) -> None:
         """Unplug a device and wait until the guest has let go of it; nothing happens when it is not there.

@@ -112,6 +112,7 @@ def test_a_broken_connection_stays_broken():
     assert not at(4.9, fails_at=50).broken
     assert at(5.0, fails_at=50).broken
     assert at(50.0, fails_at=50, dirty_rate=RATE).broken
+    assert at(50.0, fails_at=50).broken, "nobody has looked before it would have been over"
 
 
 def test_time_to_the_next_event_is_never_nothing():
