@@ -89,6 +89,7 @@ def test_killed_while_it_is_resized(driver: ComputeDriver, platform: Platform):
         is_clean(driver, platform, plain)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("state", ["resize_confirmed", "resize_reverted"])
 def test_killed_while_it_ends(driver: ComputeDriver, platform: Platform, state: str):
     made(platform, driver)
@@ -118,6 +119,7 @@ def begin_anew(driver: ComputeDriver, platform: Platform) -> None:
 
 
 @pytest.mark.thorough
+@pytest.mark.thorough
 def test_killed_while_a_running_one_is_taken_back(driver: ComputeDriver, platform: Platform):
     """It runs in the end, wherever the first run was killed."""
     made(platform, driver)
@@ -133,6 +135,7 @@ def test_killed_while_a_running_one_is_taken_back(driver: ComputeDriver, platfor
         done(platform, **params)
 
 
+@pytest.mark.thorough
 def test_removed_in_the_middle(driver: ComputeDriver, platform: Platform):
     """An instance whose resize was cut short goes without leaving anything."""
     before = platform.volumes()

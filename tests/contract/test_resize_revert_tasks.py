@@ -101,6 +101,7 @@ def test_taken_back_while_it_is_off(driver: ComputeDriver, platform: Platform):
     assert sizes(driver) == old
 
 
+@pytest.mark.thorough
 def test_no_other_sizes_meanwhile(driver: ComputeDriver, platform: Platform):
     made(platform, driver)
     done(platform, **larger(driver))
@@ -122,6 +123,7 @@ def test_other_changes_in_the_same_task_stay(driver: ComputeDriver, platform: Pl
     assert [disk.size_bytes for disk in found.disks or []] == ([32 << 20, 4 << 20] if has_disks(driver) else [])
 
 
+@pytest.mark.thorough
 def test_window(driver: ComputeDriver, platform: Platform, monkeypatch: pytest.MonkeyPatch):
     """Whatever a run finds to do, a resize whose window is over is confirmed by it; a locked instance is let alone."""
     made(platform, driver)
@@ -135,6 +137,7 @@ def test_window(driver: ComputeDriver, platform: Platform, monkeypatch: pytest.M
     assert (found.resize, found.memory_mb) == (None, 128)
 
 
+@pytest.mark.thorough
 def test_a_late_revert_is_a_revert(driver: ComputeDriver, platform: Platform, monkeypatch: pytest.MonkeyPatch):
     made(platform, driver)
     old = sizes(driver)
@@ -144,6 +147,7 @@ def test_a_late_revert_is_a_revert(driver: ComputeDriver, platform: Platform, mo
     assert sizes(driver) == old
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("state", ["resize_confirmed", "resize_reverted"])
 def test_nothing_waits(driver: ComputeDriver, platform: Platform, state: str):
     missing = run(platform, name=NAME, state=state)
@@ -153,6 +157,7 @@ def test_nothing_waits(driver: ComputeDriver, platform: Platform, state: str):
     assert (outcome.kind, outcome.changed, outcome.calls.lasting_writes) == (None, False, [])
 
 
+@pytest.mark.thorough
 def test_locked(driver: ComputeDriver, platform: Platform):
     made(platform, driver)
     done(platform, **larger(driver, locked=True))
