@@ -33,7 +33,7 @@ ASK_AGAIN_S = 10.0
 XEN_ASK_AGAIN_S = 30.0
 """How often a guest is asked to reboot. Xen keeps the request until the guest takes it, and one too many makes a guest
 that is slow reboot twice."""
-LXC_FREEZE_ATTEMPTS = 5
+LXC_FREEZE_ATTEMPTS = 10
 XEN_SAVE_S = 90.0
 """How long a Xen guest that cannot be saved yet is tried again: libxl waits 60 s for one that missed the request."""
 
