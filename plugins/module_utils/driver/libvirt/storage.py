@@ -178,3 +178,17 @@ class StorageMixin(ImagesMixin):
                 continue
             for volume in volumes:
                 yield pool, volume
+
+    def volume_texts(self) -> Iterator[tuple[libvirt.virStoragePool, str]]:
+        """The document of each volume of all active pools, with its pool, after a new look into the folders; what goes
+        meanwhile is left out.
+
+        Raises:
+            libvirtError: as libvirt says it.
+        """
+        for pool, volume in self.all_volumes(again=True):
+            try:
+                yield pool, volume.XMLDesc(0)
+            except self.libvirt.libvirtError as error:
+                if code_of(error) not in (NO_STORAGE_POOL, NO_STORAGE_VOL):
+                    raise

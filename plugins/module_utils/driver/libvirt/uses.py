@@ -114,13 +114,8 @@ class UsesMixin(StorageMixin):
     def _backing_files(self) -> dict[str, str]:
         """What each copy-on-write volume leans on, by its own path; both without symbolic links."""
         backing: dict[str, str] = {}
-        for _pool, volume in self.all_volumes(again=True):
-            try:
-                root = from_libvirt(volume.XMLDesc(0))
-            except self.libvirt.libvirtError as error:
-                if code_of(error) not in _VANISHED:
-                    raise
-                continue
+        for _pool, text in self.volume_texts():
+            root = from_libvirt(text)
             base = root.findtext("backingStore/path")
             if base is not None:
                 backing[self.real_path(root.findtext("target/path", ""))] = self.real_path(base)

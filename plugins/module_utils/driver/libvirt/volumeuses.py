@@ -132,13 +132,8 @@ class VolumeUsesMixin(RecordsMixin):
         links."""
         places: dict[VolumeKey, str] = {}
         backing: dict[str, str] = {}
-        for pool, volume in self.all_volumes(again=True):
-            try:
-                facts = read_volume(volume.XMLDesc(0))
-            except self.libvirt.libvirtError as error:
-                if code_of(error) not in _VANISHED:
-                    raise
-                continue
+        for pool, text in self.volume_texts():
+            facts = read_volume(text)
             path = places[VolumeKey(pool.name(), facts.name)] = self.real_path(facts.path)
             if facts.backing is not None:
                 backing[path] = self.real_path(facts.backing)
